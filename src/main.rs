@@ -1,0 +1,3 @@
+//! The `shardplan` command.
+
+fn main() {}

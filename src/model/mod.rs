@@ -1,0 +1,3 @@
+//! What a model is.
+
+pub mod format;
