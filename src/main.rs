@@ -1,3 +1,7 @@
-//! The `shardplan` command.
+//! The `shardplan` command; all of it is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shardplan::cli::run()
+}

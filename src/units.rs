@@ -23,7 +23,8 @@ pub struct Bytes(pub u64);
 pub struct BytesPerSecond(pub f64);
 
 /// An estimated duration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Seconds(pub f64);
 
 /// A count of tokens.
@@ -297,6 +298,40 @@ impl fmt::Display for Seconds {
             seconds => format!("{:.2} ms", seconds * 1e3),
         };
         formatter.pad(&text)
+    }
+}
+
+impl FromStr for Seconds {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let trimmed = text.trim();
+        let milliseconds = trimmed.strip_suffix("ms").map(|number| (number, 1e-3));
+        let parts = milliseconds.or_else(|| Some((trimmed.strip_suffix('s')?, 1.0)));
+        parts
+            .and_then(|(number, unit)| Some(number.trim().parse::<f64>().ok()? * unit))
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+            .map(Self)
+            .ok_or_else(|| QuantityError {
+                text: text.to_owned(),
+                kind: "duration",
+                example: "43.1 ms",
+            })
+    }
+}
+
+impl TryFrom<String> for Seconds {
+    type Error = QuantityError;
+
+    fn try_from(text: String) -> Result<Self, QuantityError> {
+        text.parse()
+    }
+}
+
+impl From<Seconds> for String {
+    /// Milliseconds to a thousandth.
+    fn from(time: Seconds) -> Self {
+        format!("{:.3} ms", time.0 * 1e3)
     }
 }
 

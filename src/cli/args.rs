@@ -1,0 +1,208 @@
+//! The command line: what was typed, checked as far as it can be without opening anything.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cost::Target;
+use crate::model::Precision;
+use crate::solve::Backend;
+use crate::units::{Bytes, Tokens};
+use crate::workload::{KvFormat, Workload};
+
+/// Plans which layer of a language model goes on which device, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "shardplan", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find the fastest plan that fits, with its proof
+    Plan(PlanArguments),
+    /// Write what a framework reads, from a plan
+    Emit(EmitArguments),
+    /// Look into a model
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Look at a rig, or detect this one
+    #[command(subcommand)]
+    Rig(RigCommand),
+    /// Plan for several rigs, contexts and precisions side by side
+    Whatif(WhatifArguments),
+}
+
+/// What a plan is for, besides model and rig.
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// The framework
+    #[arg(long, default_value_t)]
+    pub target: Target,
+    /// Sequences at once, each with a context of its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub sequences: u32,
+    /// Format of keys and values: f16, q8_0, q4_0, …
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub kv: KvFormat,
+    /// Tokens of a prompt computed at once (llama.cpp's -ub)
+    #[arg(long, value_name = "N", default_value = "512")]
+    pub ubatch: Tokens,
+    /// What to leave free on a device, such as cuda0=1GiB; may be repeated
+    #[arg(long, value_name = "DEVICE=SIZE", value_parser = reserve)]
+    pub reserve: Vec<(String, Bytes)>,
+    /// Solver of the linear program
+    #[arg(long, value_parser = backend, default_value = "microlp", value_name = "NAME")]
+    pub solver: Backend,
+    /// Data instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl LoadArguments {
+    /// The workload with a context of its own.
+    pub fn workload(&self, context: Tokens) -> Workload {
+        Workload {
+            context,
+            sequences: self.sequences,
+            kv_format: self.kv,
+            ubatch: self.ubatch,
+        }
+    }
+}
+
+/// `shardplan plan`.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    /// A name such as llama-2-70b, a GGUF file, a config.json, or a folder
+    pub model: String,
+    /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"
+    #[arg(long)]
+    pub rig: String,
+    /// How weights are stored: q4_k_m, fp16, nf4, …; what the file has where it is left out
+    #[arg(long)]
+    pub precision: Option<Precision>,
+    /// Tokens of one sequence, such as 4096 or 32k; the least of 4096 and what the model was
+    /// trained for where it is left out
+    #[arg(long, value_name = "N")]
+    pub context: Option<Tokens>,
+    /// Write the plan as YAML to this file; - writes it to standard output
+    #[arg(short, long, value_name = "PLAN.yaml")]
+    pub output: Option<PathBuf>,
+    /// The rest.
+    #[command(flatten)]
+    pub load: LoadArguments,
+}
+
+/// `shardplan emit`.
+#[derive(Debug, Args)]
+pub struct EmitArguments {
+    /// The plan
+    pub plan: PathBuf,
+    /// The framework, the one that the plan was made for
+    #[arg(long)]
+    pub target: Target,
+    /// Write the files into this folder instead of showing them
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+/// `shardplan model …`.
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Show the parts of a model and their bytes at each precision
+    Inspect(InspectArguments),
+}
+
+/// `shardplan model inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// A name such as llama-2-70b, a GGUF file, a config.json, or a folder
+    pub model: String,
+    /// A precision to show; may be repeated; the usual ones where it is left out, with --json all
+    #[arg(long)]
+    pub precision: Vec<Precision>,
+    /// The framework whose cache is shown
+    #[arg(long, default_value_t)]
+    pub target: Target,
+    /// Data instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `shardplan rig …`.
+#[derive(Debug, Subcommand)]
+pub enum RigCommand {
+    /// Show what a rig is understood as
+    Show(ShowArguments),
+    /// Ask the driver what is in this machine
+    Detect(DetectArguments),
+}
+
+/// `shardplan rig show`.
+#[derive(Debug, Args)]
+pub struct ShowArguments {
+    /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"
+    pub rig: String,
+    /// Data instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `shardplan rig detect`.
+#[derive(Debug, Args)]
+pub struct DetectArguments {
+    /// Write the rig to this file instead of standard output
+    #[arg(short, long, value_name = "RIG.yaml")]
+    pub output: Option<PathBuf>,
+    /// The NVML library to ask instead of the driver's own
+    #[arg(long, value_name = "PATH")]
+    pub nvml_library: Option<PathBuf>,
+    /// Data instead of YAML
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `shardplan whatif`.
+#[derive(Debug, Args)]
+pub struct WhatifArguments {
+    /// A name such as llama-2-70b, a GGUF file, a config.json, or a folder
+    pub model: String,
+    /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"; may be repeated
+    #[arg(long, required = true)]
+    pub rig: Vec<String>,
+    /// Contexts, such as 4k,32k
+    #[arg(long, value_delimiter = ',', value_name = "N,N…")]
+    pub context: Vec<Tokens>,
+    /// Precisions, such as q4_k_m,q8_0
+    #[arg(long, value_delimiter = ',', value_name = "P,P…")]
+    pub precision: Vec<Precision>,
+    /// The rest.
+    #[command(flatten)]
+    pub load: LoadArguments,
+}
+
+fn reserve(text: &str) -> Result<(String, Bytes), String> {
+    let (device, size) = text
+        .split_once('=')
+        .ok_or_else(|| "write a device and a size, such as `cuda0=1GiB`".to_owned())?;
+    let size = size.parse().map_err(|error| format!("{error}"))?;
+    Ok((device.to_owned(), size))
+}
+
+fn backend(name: &str) -> Result<Backend, String> {
+    let known = Backend::ALL
+        .iter()
+        .find(|backend| backend.to_string().eq_ignore_ascii_case(name));
+    let names = || {
+        Backend::ALL
+            .map(|backend| format!("`{backend}`"))
+            .join(" and ")
+    };
+    known
+        .copied()
+        .ok_or_else(|| format!("this build has {}", names()))
+}

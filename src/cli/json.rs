@@ -1,0 +1,200 @@
+//! Answers as JSON: the counterparts of what `render` shows, sizes in bytes, times in seconds.
+
+use serde_json::{Map, Value, json};
+
+use super::model::Inspection;
+use super::render;
+use super::whatif::Row;
+use crate::hardware::Rig;
+use crate::plan::document::layers;
+use crate::plan::{DeviceUse, Plan};
+use crate::scenario::{Fix, Scenario};
+use crate::solve::Infeasible;
+use crate::units::Bytes;
+
+fn text(value: &Value) -> String {
+    // Numbers here are finite and keys are strings, so nothing can fail.
+    serde_json::to_string_pretty(value).expect("a value is always JSON") + "\n"
+}
+
+pub(super) fn plan(plan: &Plan, seconds: f64) -> String {
+    text(&plan_value(plan, Some(seconds)))
+}
+
+fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
+    let runs = plan.device_map.runs.iter();
+    let runs: Vec<_> = runs
+        .map(|run| json!({"layers": layers::text(&run.layers), "device": run.device}))
+        .collect();
+    let proof = &plan.proof;
+    json!({
+        "version": crate::plan::VERSION,
+        "status": proof.status.name(),
+        "model": plan.model,
+        "target": plan.target,
+        "precision": plan.precision,
+        "workload": plan.workload,
+        "layout": plan.layout,
+        "device_map": {"runs": runs, "modules": plan.device_map.modules},
+        "devices": plan.devices.iter().map(device).collect::<Vec<_>>(),
+        "estimate": plan.estimate,
+        "proof": {
+            "status": proof.status.name(),
+            "objective": proof.objective.0,
+            "bound": proof.bound.0,
+            "gap": proof.gap,
+            "solver": proof.solver,
+            "seconds": seconds,
+        },
+        "baselines": plan.baselines,
+    })
+}
+
+fn device(device: &DeviceUse) -> Value {
+    json!({
+        "name": device.name,
+        "model": device.model,
+        "capacity": device.capacity.0,
+        "weights": device.memory.weights.0,
+        "kv_cache": device.memory.kv_cache.0,
+        "compute": device.memory.compute.0,
+        "overhead": device.memory.overhead.0,
+        "free": device.free().0,
+    })
+}
+
+pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[Fix]) -> String {
+    text(&infeasible_value(&scenario.rig, infeasible, Some(fixes)))
+}
+
+fn infeasible_value(rig: &Rig, infeasible: &Infeasible, fixes: Option<&[Fix]>) -> Value {
+    let reasons: Vec<_> = infeasible
+        .reasons
+        .iter()
+        .map(|reason| {
+            json!({
+                "device": render::place(rig, reason.place),
+                "missing": reason.missing.0,
+                "capacity": reason.capacity.0,
+            })
+        })
+        .collect();
+    let mut value = json!({"status": "infeasible", "reasons": reasons});
+    if let Some(fixes) = fixes {
+        value["fixes"] = fixes.iter().map(fix).collect();
+    }
+    value
+}
+
+fn fix(fix: &Fix) -> Value {
+    let (lever, value) = match fix {
+        Fix::Context(context) => ("context", json!(context.0)),
+        Fix::Kv(format) => ("kv", json!(format.name())),
+        Fix::Sequences(sequences) => ("sequences", json!(sequences)),
+        Fix::Precision(precision) => ("precision", json!(precision.to_string())),
+        Fix::Ram(ram) => ("ram", json!(ram.0)),
+        Fix::AnotherCard(model) => ("another_card", json!(model)),
+        Fix::Target(target) => ("target", json!(target.name())),
+    };
+    json!({"lever": lever, "value": value, "text": render::fix(fix)})
+}
+
+pub(super) fn whatif(rows: &[Row]) -> String {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let mut value = json!({
+                "rig": row.rig,
+                "context": row.context.0,
+                "precision": row.precision,
+            });
+            let answer = match &row.answer {
+                Ok(plan) => plan_value(plan, None),
+                Err(infeasible) => {
+                    let missing: Bytes = infeasible.reasons.iter().map(|r| r.missing).sum();
+                    json!({"status": "infeasible", "missing": missing.0})
+                }
+            };
+            value["fits"] = json!(row.answer.is_ok());
+            value["plan"] = answer;
+            value
+        })
+        .collect();
+    text(&json!({"scenarios": rows}))
+}
+
+pub(super) fn rig(rig: &Rig) -> String {
+    let devices: Vec<_> = rig
+        .devices()
+        .iter()
+        .map(|device| {
+            json!({
+                "name": device.name,
+                "model": device.model,
+                "class": device.class,
+                "memory": device.memory.0,
+                "reserve": device.reserve.0,
+                "capacity": device.capacity().0,
+                "bandwidth": device.bandwidth.0,
+                "pcie": device.link.to_string(),
+                "compute_capability": device.compute_capability.map(|c| c.to_string()),
+                "pci": device.pci,
+                "source": device.source,
+            })
+        })
+        .collect();
+    let host = rig.host().map(|host| {
+        json!({
+            "name": host.name,
+            "cpu": host.cpu,
+            "cores": host.cores,
+            "memory": host.memory.0,
+            "reserve": host.reserve.0,
+            "capacity": host.capacity().0,
+            "bandwidth": host.bandwidth.0,
+            "disk": host.disk.map(|rate| rate.0),
+            "source": host.source,
+        })
+    });
+    text(&json!({"devices": devices, "host": host}))
+}
+
+pub(super) fn inspection(inspection: &Inspection) -> String {
+    let by_precision = |sizes: Vec<Bytes>| {
+        let entries = inspection.precisions.iter().cloned().zip(sizes);
+        entries
+            .map(|(name, size)| (name, json!(size.0)))
+            .collect::<Map<_, _>>()
+    };
+    let nodes: Vec<_> = inspection
+        .graph
+        .nodes()
+        .map(|node| {
+            json!({
+                "name": node.name,
+                "kind": node.kind.name(),
+                "parameters": inspection.parameters(node),
+                "bytes": by_precision(inspection.bytes(node)),
+                "kv_bytes_per_token": inspection.kv_bytes_per_token(node).0,
+                "tied": node.tied,
+            })
+        })
+        .collect();
+    let edges: Vec<_> = inspection
+        .graph
+        .edges()
+        .map(|(from, to, size)| json!({"from": from, "to": to, "bytes_per_token": size.0}))
+        .collect();
+    let model = &inspection.model;
+    text(&json!({
+        "name": model.name,
+        "architecture": model.architecture,
+        "tied": model.tied,
+        "nodes": nodes,
+        "edges": edges,
+        "totals": {
+            "parameters": model.parameters(),
+            "bytes": by_precision(inspection.total()),
+        },
+    }))
+}

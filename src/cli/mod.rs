@@ -1,0 +1,78 @@
+//! The command: arguments in, a plan or a reason out. No arithmetic and no rule is here.
+//!
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 an answer, 1 an
+//! error in input or I/O, 2 wrong usage, 3 no plan exists.
+
+pub mod args;
+mod emit;
+mod json;
+mod model;
+mod output;
+mod plan;
+mod render;
+mod rig;
+mod whatif;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::hardware::{Rig, read};
+use crate::units::Bytes;
+use args::{Arguments, Command, ModelCommand, RigCommand};
+
+/// Why a command failed; the sentence is all that a person needs.
+type Failure = Box<dyn std::error::Error>;
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    NoPlan,
+}
+
+/// Runs the command line that this process was started with.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(&arguments.command) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NoPlan) => ExitCode::from(3),
+        Err(failure) if is_broken_pipe(failure.as_ref()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where even standard error is gone there is nobody to tell.
+            let _ = writeln!(
+                anstream::stderr(),
+                "{}",
+                render::failure(&failure.to_string())
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Plan(arguments) => plan::run(arguments),
+        Command::Emit(arguments) => emit::run(arguments),
+        Command::Model(ModelCommand::Inspect(arguments)) => model::inspect(arguments),
+        Command::Rig(RigCommand::Show(arguments)) => rig::show(arguments),
+        Command::Rig(RigCommand::Detect(arguments)) => rig::detect(arguments),
+        Command::Whatif(arguments) => whatif::run(arguments),
+    }
+}
+
+/// The rig that a user names, with the reserves that they ask for.
+fn rig_with(rig: &str, reserves: &[(String, Bytes)]) -> Result<Rig, Failure> {
+    let mut rig = read(rig)?;
+    for (device, reserve) in reserves {
+        rig = rig.with_reserve(device, *reserve)?;
+    }
+    Ok(rig)
+}
+
+/// Whoever read our output stopped reading: `shardplan … | head`.
+fn is_broken_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
+    let error = failure.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

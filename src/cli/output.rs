@@ -1,0 +1,34 @@
+//! Writing: whole files or none, and text to standard output.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::Failure;
+
+/// Writes a file whole: into a neighbour first, which then takes its place.
+pub(super) fn write_file(path: &Path, contents: &str) -> Result<(), Failure> {
+    let name = |error: io::Error| format!("`{}` can't be written: {error}", path.display());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = folder.unwrap_or(Path::new("."));
+    let neighbour = folder.join(format!(".{file_name}.{}.partial", std::process::id()));
+    let written =
+        std::fs::write(&neighbour, contents).and_then(|()| std::fs::rename(&neighbour, path));
+    if written.is_err() {
+        // The first error is the one to tell; a neighbour that never came to be needs no removal.
+        let _ = std::fs::remove_file(&neighbour);
+    }
+    Ok(written.map_err(name)?)
+}
+
+/// Prints text on standard output, coloured where that is wanted.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    Ok(anstream::stdout().write_all(text.as_bytes())?)
+}
+
+/// Prints a remark on standard error.
+pub(super) fn remark(text: &str) -> Result<(), Failure> {
+    Ok(writeln!(anstream::stderr(), "{text}")?)
+}

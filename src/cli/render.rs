@@ -1,0 +1,227 @@
+//! Answers as text for people: bars, strips, tables. Meaning survives without colour.
+
+mod bar;
+mod table;
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use super::whatif::Row;
+use crate::cost::Place;
+use crate::emit::Emission;
+use crate::hardware::Rig;
+use crate::plan::document::layers;
+use crate::plan::{Plan, Status, build};
+use crate::scenario::{Fix, Scenario};
+use crate::solve::Infeasible;
+use crate::units::Bytes;
+
+pub(super) use table::{inspection, rig};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+
+/// `error: …`, with its hints below.
+pub(super) fn failure(sentence: &str) -> String {
+    let mut text = format!("{ERROR}error:{ERROR:#} ");
+    for (index, line) in sentence.lines().enumerate() {
+        let separator = if index > 0 { "\n" } else { "" };
+        match line.strip_prefix("hint: ") {
+            Some(hint) => text.push_str(&format!("{separator}{}", hinted(hint))),
+            None => text.push_str(&format!("{separator}{line}")),
+        }
+    }
+    text
+}
+
+fn hinted(hint: &str) -> String {
+    format!("{HINT}hint:{HINT:#} {hint}")
+}
+
+/// The name of a place in this rig.
+pub(super) fn place(rig: &Rig, place: Place) -> String {
+    match place {
+        Place::Host => crate::plan::CPU.to_owned(),
+        Place::Device(device) => rig.device(device).name.clone(),
+    }
+}
+
+/// A whole plan.
+pub(super) fn plan(plan: &Plan, launch: &str) -> String {
+    let weights: Bytes = plan
+        .devices
+        .iter()
+        .map(|device| device.memory.weights)
+        .sum();
+    let workload = &plan.workload;
+    let mut text = format!(
+        "{BOLD}{}{BOLD:#} {} · {weights} of weights · {} · {} tokens × {} · cache {}\n\n",
+        plan.model.name,
+        plan.precision,
+        plan.target,
+        workload.context,
+        workload.sequences,
+        workload.kv,
+    );
+    text.push_str(&bar::memory(plan));
+    text.push('\n');
+    text.push_str(&bar::strip(plan));
+    let _ = writeln!(text, "\n{}\n{}\n", speed(plan), proof(plan));
+    let _ = writeln!(text, "{DIM}run{DIM:#}     {launch}");
+    text
+}
+
+fn speed(plan: &Plan) -> String {
+    let rate = &plan.estimate.decode_tokens_per_second;
+    format!(
+        "{DIM}speed{DIM:#}   {BOLD}{} tokens/s{BOLD:#} ({} to {}) with {} tokens in the cache, {}",
+        rate.mid,
+        rate.low,
+        rate.high,
+        plan.estimate.at_depth,
+        build::describe(plan.layout),
+    )
+}
+
+fn proof(plan: &Plan) -> String {
+    let proof = &plan.proof;
+    let status = match proof.status {
+        Status::Optimal => {
+            format!("{GOOD}optimal{GOOD:#}: no plan in any order of the devices is faster")
+        }
+        Status::Feasible => {
+            format!(
+                "within {:.2} % of the best: none takes less than {}",
+                proof.gap * 100.0,
+                proof.bound
+            )
+        }
+    };
+    let best = plan
+        .baselines
+        .iter()
+        .filter(|baseline| baseline.feasible)
+        .filter_map(|baseline| Some((baseline.decode_tokens_per_second?, &baseline.name)))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let failing = plan
+        .baselines
+        .iter()
+        .filter(|baseline| !baseline.feasible)
+        .count();
+    let rules = match best {
+        Some((rate, name)) => format!("the best simple rule ({name}) gives {rate}"),
+        None => "no simple rule gives a plan that fits".to_owned(),
+    };
+    let failing = match failing {
+        0 => String::new(),
+        n if n == plan.baselines.len() => String::new(),
+        n => format!(", {n} of {} run out of memory", plan.baselines.len()),
+    };
+    format!(
+        "{DIM}proof{DIM:#}   {status} ({} a token); {rules}{failing}\n        {DIM}{}{DIM:#}",
+        proof.objective, proof.solver
+    )
+}
+
+/// Why there is no plan, and what was tried and works.
+pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[Fix]) -> String {
+    let mut text = failure(&infeasible.to_string());
+    for reason in &infeasible.reasons {
+        let _ = write!(
+            text,
+            "\n  `{}` lacks {} (it can hold {})",
+            place(&scenario.rig, reason.place),
+            reason.missing,
+            reason.capacity
+        );
+    }
+    for change in fixes {
+        let _ = write!(
+            text,
+            "\n{}",
+            hinted(&format!("{} makes it fit", fix(change)))
+        );
+    }
+    if fixes.is_empty() {
+        text.push_str(
+            "\nno single change of context, cache, precision, RAM or one more card makes it fit",
+        );
+    }
+    text
+}
+
+/// A change as the words that ask for it.
+pub(super) fn fix(fix: &Fix) -> String {
+    match fix {
+        Fix::Context(context) => format!("`--context {context}`"),
+        Fix::Kv(format) => format!("`--kv {format}`"),
+        Fix::Sequences(sequences) => format!("`--sequences {sequences}`"),
+        Fix::Precision(precision) => format!("`--precision {precision}`"),
+        Fix::Ram(ram) => format!("`ram {}` in the rig", String::from(*ram)),
+        Fix::AnotherCard(model) => format!("one more {model}"),
+        Fix::Target(target) => format!("`--target {target}`"),
+    }
+}
+
+/// Files and launch line of a framework.
+pub(super) fn emission(emission: &Emission) -> String {
+    let mut text = String::new();
+    for (name, contents) in &emission.files {
+        let _ = writeln!(text, "{DIM}── {name}{DIM:#}\n{contents}");
+    }
+    let _ = writeln!(text, "{DIM}── run{DIM:#}\n{}", emission.launch);
+    text
+}
+
+/// The rows of a what-if.
+pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
+    let mut table = table::new([
+        "rig",
+        "context",
+        "precision",
+        "fits",
+        "layers",
+        "tokens/s",
+        "proof",
+    ]);
+    for row in rows {
+        let (fits, split, rate, proof) = match &row.answer {
+            Ok(plan) => {
+                let runs = plan.device_map.runs.iter();
+                let runs: Vec<_> = runs
+                    .map(|run| format!("{} {}", run.device, layers::text(&run.layers)))
+                    .collect();
+                let rate = plan.estimate.decode_tokens_per_second;
+                (
+                    "yes".to_owned(),
+                    runs.join(", "),
+                    format!("{} ({} to {})", rate.mid, rate.low, rate.high),
+                    plan.proof.status.name().to_owned(),
+                )
+            }
+            Err(infeasible) => {
+                let missing: Bytes = infeasible.reasons.iter().map(|r| r.missing).sum();
+                (
+                    format!("lacks {missing}"),
+                    String::new(),
+                    String::new(),
+                    "none".to_owned(),
+                )
+            }
+        };
+        table.add_row([
+            row.rig.clone(),
+            row.context.to_string(),
+            row.precision.clone(),
+            fits,
+            split,
+            rate,
+            proof,
+        ]);
+    }
+    format!("{BOLD}{model}{BOLD:#}\n{table}\n")
+}

@@ -1,0 +1,133 @@
+//! Tables of models and rigs.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::super::model::Inspection;
+use super::{BOLD, DIM};
+use crate::hardware::Rig;
+use crate::model::{Node, Origin};
+use crate::units::Bytes;
+
+/// A table in the house's style.
+pub(super) fn new<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(header);
+    table
+}
+
+/// The devices of a rig and its host.
+pub(crate) fn rig(rig: &Rig) -> String {
+    let mut table = new([
+        "device",
+        "what",
+        "memory",
+        "reserved",
+        "usable",
+        "bandwidth",
+        "link",
+    ]);
+    for device in rig.devices() {
+        table.add_row([
+            device.name.clone(),
+            device.model.clone(),
+            device.memory.to_string(),
+            device.reserve.to_string(),
+            device.capacity().to_string(),
+            device.bandwidth.to_string(),
+            format!("PCIe {}", device.link),
+        ]);
+    }
+    if let Some(host) = rig.host() {
+        table.add_row([
+            "cpu".to_owned(),
+            host.cpu.clone().unwrap_or_else(|| "RAM".to_owned()),
+            host.memory.to_string(),
+            host.reserve.to_string(),
+            host.capacity().to_string(),
+            host.bandwidth.to_string(),
+            host.disk
+                .map(|rate| format!("disk {rate}"))
+                .unwrap_or_default(),
+        ]);
+    }
+    let note = match rig.host() {
+        Some(_) => "",
+        None => "no RAM is stated, so nothing is offloaded to it\n",
+    };
+    format!("{table}\n{note}")
+}
+
+/// A row for each kind of node, equal ones together.
+pub(crate) fn inspection(inspection: &Inspection) -> String {
+    let mut header: Vec<String> = ["part", "how many", "parameters", "cache a token"]
+        .map(str::to_owned)
+        .into();
+    header.extend(inspection.precisions.iter().cloned());
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(header);
+    for (name, count, node) in grouped(inspection) {
+        let mut row = vec![
+            name,
+            count.to_string(),
+            inspection.parameters(node).to_string(),
+            inspection.kv_bytes_per_token(node).to_string(),
+        ];
+        row.extend(inspection.bytes(node).iter().map(Bytes::to_string));
+        table.add_row(row);
+    }
+    let cache: Bytes = inspection
+        .graph
+        .nodes()
+        .map(|node| inspection.kv_bytes_per_token(node))
+        .sum();
+    let mut total = vec![
+        "in all".to_owned(),
+        String::new(),
+        inspection.model.parameters().to_string(),
+        cache.to_string(),
+    ];
+    total.extend(inspection.total().iter().map(Bytes::to_string));
+    table.add_row(total);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let model = &inspection.model;
+    let origin = match &model.origin {
+        Origin::Known => "published dimensions".to_owned(),
+        Origin::Config(file) => format!("from {file}"),
+        Origin::Safetensors(file) | Origin::Gguf(file) => format!("from the header of {file}"),
+    };
+    let tied = if model.tied {
+        ", head tied to the embedding"
+    } else {
+        ""
+    };
+    format!(
+        "{BOLD}{}{BOLD:#} {}, {} blocks{tied} {DIM}({origin}; cache as {} keeps it, 16 bits){DIM:#}\n{table}\n",
+        model.name, model.architecture, model.dimensions.n_layers, inspection.target
+    )
+}
+
+/// Nodes that look the same, with their name or their kind and how many there are.
+fn grouped(inspection: &Inspection) -> Vec<(String, usize, &Node)> {
+    let mut groups: Vec<(String, usize, &Node)> = Vec::new();
+    for node in inspection.graph.nodes() {
+        let alike = |other: &Node| {
+            other.kind.name() == node.kind.name()
+                && inspection.bytes(other) == inspection.bytes(node)
+                && inspection.parameters(other) == inspection.parameters(node)
+        };
+        match groups.iter_mut().find(|(_, _, other)| alike(other)) {
+            Some((name, count, _)) => {
+                *count += 1;
+                node.kind.name().clone_into(name);
+            }
+            None => groups.push((node.name.clone(), 1, node)),
+        }
+    }
+    groups
+}

@@ -1,0 +1,66 @@
+//! `shardplan whatif`: `plan` in a loop over scenarios.
+
+use super::args::WhatifArguments;
+use super::{Failure, Outcome, json, output, render, rig_with};
+use crate::model;
+use crate::plan::Plan;
+use crate::scenario::{Scenario, ScenarioError};
+use crate::solve::Infeasible;
+use crate::units::Tokens;
+
+/// One row.
+pub(super) struct Row {
+    pub(super) rig: String,
+    pub(super) context: Tokens,
+    pub(super) precision: String,
+    pub(super) answer: Result<Plan, Infeasible>,
+}
+
+pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
+    let model = model::open(&arguments.model)?;
+    let load = &arguments.load;
+    let contexts = match arguments.context.as_slice() {
+        [] => vec![model.dimensions.context.min(Tokens(4096))],
+        contexts => contexts.to_vec(),
+    };
+    let precisions = match arguments.precision.as_slice() {
+        [] => vec![load.target.usual_precision(&model)],
+        precisions => precisions.to_vec(),
+    };
+    let mut rows = Vec::new();
+    for rig in &arguments.rig {
+        for context in &contexts {
+            for precision in &precisions {
+                let scenario = Scenario {
+                    model: model.clone(),
+                    rig: rig_with(rig, &load.reserve)?,
+                    target: load.target,
+                    precision: *precision,
+                    workload: load.workload(*context).checked()?,
+                    backend: load.solver,
+                };
+                let answer = match scenario.plan() {
+                    Ok(plan) => Ok(plan),
+                    Err(ScenarioError::Infeasible(infeasible)) => Err(infeasible),
+                    Err(error) => return Err(error.into()),
+                };
+                let precision = precision.to_string();
+                rows.push(Row {
+                    rig: rig.clone(),
+                    context: *context,
+                    precision,
+                    answer,
+                });
+            }
+        }
+    }
+    let text = if load.json {
+        json::whatif(&rows)
+    } else {
+        render::whatif(&model.name, &rows)
+    };
+    output::print(&text)?;
+    // A table with a plan in it is an answer; one without is none.
+    let any = rows.iter().any(|row| row.answer.is_ok());
+    Ok(if any { Outcome::Done } else { Outcome::NoPlan })
+}

@@ -1,0 +1,273 @@
+//! Columns: every stage that could be part of a plan, priced once.
+//!
+//! Identical devices share a group and so their columns. Only here is a stage held against a
+//! device's memory; whoever takes a column knows that it fits.
+
+use std::ops::Range;
+
+use crate::cost::{Accounting, Layout, Offload, Place, Position, Span, Stage, capacity};
+use crate::hardware::{Device, DeviceId, Rig};
+use crate::units::{Bytes, Seconds};
+
+/// An index into [`ColumnSet::groups`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub usize);
+
+/// Who computes a column: the host, or any device of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// The CPU.
+    Host,
+    /// One device of the group.
+    Group(GroupId),
+}
+
+/// A stage that could be part of a plan.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Who computes it.
+    pub owner: Owner,
+    /// Its units.
+    pub units: Range<usize>,
+    /// Which of these are streamed from RAM.
+    pub streamed: Range<usize>,
+    /// Whether it is the first on a GPU.
+    pub position: Position,
+    /// What it costs: time, or bytes over capacity.
+    pub cost: Cost,
+    /// How full it makes its device, in parts of a billion.
+    pub fullness: u32,
+}
+
+/// A cost as an integer, so that sums and ties are exact: picoseconds, or bytes too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cost(pub u64);
+
+impl From<Seconds> for Cost {
+    fn from(time: Seconds) -> Self {
+        Self((time.0 * 1e12).round() as u64)
+    }
+}
+
+impl Cost {
+    /// The cost as a time, where it is one.
+    pub fn seconds(self) -> Seconds {
+        Seconds(self.0 as f64 * 1e-12)
+    }
+}
+
+/// Which columns are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Those that fit, at their time.
+    Strict,
+    /// All, at the bytes that they exceed their device by: to find the least that is missing.
+    Excess,
+}
+
+/// Every column of one layout.
+#[derive(Clone, Debug)]
+pub struct ColumnSet {
+    /// The layout.
+    pub layout: Layout,
+    /// Length of the chain.
+    pub n_units: usize,
+    /// Devices that are alike, in the order of the rig.
+    pub groups: Vec<Vec<DeviceId>>,
+    /// The columns, sorted by first unit, owner and end.
+    pub columns: Vec<Column>,
+}
+
+impl ColumnSet {
+    /// Prices every stage of `layout`.
+    pub fn new(accounting: &dyn Accounting, layout: Layout, fit: Fit) -> Self {
+        let n_units = accounting.units().len();
+        let groups = groups(accounting.rig());
+        let mut columns = Vec::new();
+        let base = accounting.host_base(layout).total();
+        let host_room = capacity(accounting.rig(), Place::Host);
+        // Where RAM is stated, what never leaves it must fit it too.
+        let host_is_stated = accounting.rig().host().is_some();
+        let base_fits = !host_is_stated || base <= host_room;
+        if base_fits || fit == Fit::Excess {
+            let pricing = Pricing {
+                accounting,
+                layout,
+                fit,
+                host_room: host_room.saturating_sub(base),
+            };
+            pricing.host_columns(n_units, &mut columns);
+            for (index, devices) in groups.iter().enumerate() {
+                pricing.device_columns(n_units, GroupId(index), devices[0], &mut columns);
+            }
+        }
+        columns.sort_by_key(|column| (column.units.start, column.owner, column.units.end));
+        Self {
+            layout,
+            n_units,
+            groups,
+            columns,
+        }
+    }
+}
+
+/// Devices that any plan may exchange, the first of each in the order of the rig.
+fn groups(rig: &Rig) -> Vec<Vec<DeviceId>> {
+    let alike = |a: &Device, b: &Device| {
+        (a.capacity(), a.class, a.link) == (b.capacity(), b.class, b.link)
+            && a.bandwidth == b.bandwidth
+    };
+    let mut groups: Vec<Vec<DeviceId>> = Vec::new();
+    for id in rig.device_ids() {
+        let device = rig.device(id);
+        match groups
+            .iter_mut()
+            .find(|group| alike(rig.device(group[0]), device))
+        {
+            Some(group) => group.push(id),
+            None => groups.push(vec![id]),
+        }
+    }
+    groups
+}
+
+struct Pricing<'a> {
+    accounting: &'a dyn Accounting,
+    layout: Layout,
+    fit: Fit,
+    host_room: Bytes,
+}
+
+impl Pricing<'_> {
+    /// Prefixes of the chain that the CPU computes.
+    fn host_columns(&self, n_units: usize, columns: &mut Vec<Column>) {
+        let ends = match self.layout {
+            Layout::HostOnly => n_units..=n_units,
+            Layout::Offloaded if self.accounting.offload() == Offload::Computes => 1..=n_units - 1,
+            _ => return,
+        };
+        for end in ends {
+            let span = Span {
+                place: Place::Host,
+                units: 0..end,
+                streamed: 0..0,
+                position: Position::First,
+            };
+            let stage = self.accounting.stage(self.layout, &span);
+            match self.column(Owner::Host, &span, &stage, self.host_room) {
+                Some(column) => columns.push(column),
+                None => break,
+            }
+        }
+    }
+
+    /// Stages on one device of a group.
+    fn device_columns(
+        &self,
+        n_units: usize,
+        group: GroupId,
+        device: DeviceId,
+        columns: &mut Vec<Column>,
+    ) {
+        if self.layout == Layout::HostOnly {
+            return;
+        }
+        let room = capacity(self.accounting.rig(), Place::Device(device));
+        let streams =
+            self.layout == Layout::Offloaded && self.accounting.offload() == Offload::Streams;
+        for position in [Position::First, Position::Later] {
+            for start in 0..n_units {
+                if !self.may_start(start, position) {
+                    continue;
+                }
+                let shortest = if self.layout == Layout::OneDevice {
+                    n_units
+                } else {
+                    start + 1
+                };
+                for end in shortest..=n_units {
+                    let units = start..end;
+                    let span = Span {
+                        place: Place::Device(device),
+                        units,
+                        streamed: 0..0,
+                        position,
+                    };
+                    let column = if streams && position == Position::First {
+                        self.streaming(group, &span, room)
+                    } else {
+                        let stage = self.accounting.stage(self.layout, &span);
+                        self.column(Owner::Group(group), &span, &stage, room)
+                    };
+                    match column {
+                        Some(column) => columns.push(column),
+                        // More units never need less.
+                        None => break,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a device may begin at a unit: the first one at the start, or behind the CPU's prefix.
+    fn may_start(&self, start: usize, position: Position) -> bool {
+        let computes = self.accounting.offload() == Offload::Computes;
+        match (self.layout, position) {
+            (Layout::OneDevice, _) => start == 0 && position == Position::First,
+            (Layout::Offloaded, Position::First) if computes => start > 0,
+            (Layout::Offloaded, Position::Later) if computes => start > 1,
+            (_, Position::First) => start == 0,
+            (_, Position::Later) => start > 0,
+        }
+    }
+
+    /// The first stage of a target that streams: of the runs that could stay in RAM, the one of
+    /// least cost. It begins at the first unit or behind the embedding.
+    fn streaming(&self, group: GroupId, span: &Span, room: Bytes) -> Option<Column> {
+        let mut best: Option<Column> = None;
+        for first in 0..=1.min(span.units.end - 1) {
+            for end in first + 1..=span.units.end {
+                let span = Span {
+                    streamed: first..end,
+                    ..span.clone()
+                };
+                let stage = self.accounting.stage(self.layout, &span);
+                let Some(column) = self.column(Owner::Group(group), &span, &stage, room) else {
+                    continue;
+                };
+                if best.as_ref().is_none_or(|best| column.cost < best.cost) {
+                    best = Some(column);
+                }
+                if self.fit == Fit::Strict {
+                    // The shortest run that fits is the fastest: each more unit is one more to copy.
+                    break;
+                }
+            }
+        }
+        best
+    }
+
+    /// The column of a stage, or nothing where it has to fit and does not.
+    fn column(&self, owner: Owner, span: &Span, stage: &Stage, room: Bytes) -> Option<Column> {
+        let needs = stage.device.total();
+        let over = needs.saturating_sub(room) + stage.host.total().saturating_sub(self.host_room);
+        let cost = match self.fit {
+            Fit::Strict if over > Bytes::ZERO => return None,
+            Fit::Strict => stage.time.into(),
+            Fit::Excess => Cost(over.0),
+        };
+        Some(Column {
+            owner,
+            units: span.units.clone(),
+            streamed: span.streamed.clone(),
+            position: span.position,
+            cost,
+            fullness: fullness(needs, room),
+        })
+    }
+}
+
+fn fullness(needs: Bytes, room: Bytes) -> u32 {
+    let share = u128::from(needs.0) * 1_000_000_000 / u128::from(room.0.max(1));
+    u32::try_from(share).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,354 @@
+//! Accounting of llama.cpp: slots of blocks and a head, a CPU that computes a prefix of them.
+//!
+//! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
+//! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
+
+use crate::cost::compute::{self, Graph, Role, STREAMING_MARGIN, Streamed};
+use crate::cost::{
+    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
+};
+use crate::hardware::Rig;
+use crate::model::format::Format;
+use crate::model::{Dimensions, Kind, Model, Part, Precision, PrecisionError, Tensor};
+use crate::units::{Bytes, Seconds};
+use crate::workload::Workload;
+
+/// CUDA rounds each tensor to this, and the CPU to the other.
+const CUDA_ALIGNMENT: Bytes = Bytes(128);
+const CPU_ALIGNMENT: Bytes = Bytes(32);
+/// CUDA pads the last row of a quantised tensor to a multiple of so many elements.
+const CUDA_ROW: u64 = 512;
+
+/// What a CUDA device loses to its context, cuBLAS and kernels. With it, 225 published marks of
+/// fit or out-of-memory come out right but for three (llama.cpp, 2023 to 2025).
+const CUDA_CONTEXT: Bytes = Bytes::mib(450);
+/// The estimate of a compute buffer is never short by more than this share of it.
+const COMPUTE_MARGIN: f64 = 0.05;
+/// llama.cpp takes at most so many devices.
+pub const MOST_DEVICES: usize = 16;
+
+/// The price list of one model, precision, rig and workload.
+#[derive(Clone, Debug)]
+pub struct LlamaCpp<'a> {
+    rig: &'a Rig,
+    units: Vec<Unit>,
+    graph: Graph,
+    context_bytes_read: Bytes,
+    /// What each unit adds, summed up to it.
+    sums: Vec<Sums>,
+    /// Copied to every device that has blocks.
+    everywhere: Bytes,
+    /// The input embedding, which stays on the CPU.
+    input: Bytes,
+    /// The largest matrices of the units up to each, which stream to the first device.
+    streamed: Vec<Streamed>,
+}
+
+/// Totals of the units before one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    on_device: Bytes,
+    on_host: Bytes,
+    read: Bytes,
+    kv_device: Bytes,
+    kv_host: Bytes,
+    n_blocks: u64,
+}
+
+impl<'a> LlamaCpp<'a> {
+    /// Prices `model` at `precision`.
+    ///
+    /// # Errors
+    /// Where llama.cpp cannot load that precision.
+    pub fn new(
+        model: &Model,
+        precision: Precision,
+        rig: &'a Rig,
+        workload: &Workload,
+    ) -> Result<Self, PrecisionError> {
+        let formats = precision.for_llama_cpp()?.formats(model)?;
+        let tensors: Vec<_> = model
+            .tensors
+            .iter()
+            .zip(formats)
+            .filter_map(|(tensor, format)| {
+                Some(Stored {
+                    tensor,
+                    format: format?,
+                })
+            })
+            .collect();
+        let dimensions = &model.dimensions;
+        let units: Vec<_> = (0..dimensions.n_layers)
+            .map(Unit::Block)
+            .chain([Unit::Head])
+            .collect();
+        let kv_device = kv_cache(dimensions, workload, Backend::Cuda);
+        let kv_host = kv_cache(dimensions, workload, Backend::Cpu);
+        let has_head = tensors
+            .iter()
+            .any(|stored| stored.tensor.part == Part::Head);
+        let mut sums = vec![Sums::default()];
+        let mut streamed = vec![Streamed::default()];
+        let mut so_far = Sums::default();
+        for unit in &units {
+            for stored in &tensors {
+                let size = stored.bytes();
+                match held(stored.tensor, *unit, has_head) {
+                    Held::No => continue,
+                    // A tied head is a second copy on a GPU and none on the CPU.
+                    Held::Copy => so_far.on_device += stored.cuda(),
+                    Held::Own => {
+                        so_far.on_device += stored.cuda();
+                        so_far.on_host += stored.cpu();
+                    }
+                }
+                so_far.read += size;
+            }
+            if matches!(unit, Unit::Block(_)) {
+                so_far.kv_device += kv_device;
+                so_far.kv_host += kv_host;
+                so_far.n_blocks += 1;
+            }
+            sums.push(so_far);
+            let here = tensors
+                .iter()
+                .filter(|stored| belongs(stored.tensor, *unit));
+            let here = compute::streamed(here.map(|stored| (stored.tensor, stored.bytes())));
+            streamed.push(streamed[streamed.len() - 1].or(here));
+        }
+        let part = |part| {
+            tensors
+                .iter()
+                .filter(move |stored| stored.tensor.part == part)
+        };
+        let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
+        Ok(Self {
+            rig,
+            units,
+            graph: Graph::new(model, workload),
+            context_bytes_read: workload
+                .kv_format
+                .row_bytes(dimensions.n_kv_heads * dimensions.head_dim)
+                * (2 * workload.context.0),
+            sums,
+            everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),
+            input: input.map(Stored::cpu).sum(),
+            streamed,
+        })
+    }
+
+    fn between(&self, span: &Span) -> Sums {
+        let (from, to) = (&self.sums[span.units.start], &self.sums[span.units.end]);
+        // The sums never fall, so no subtraction is short.
+        Sums {
+            on_device: to.on_device.saturating_sub(from.on_device),
+            on_host: to.on_host.saturating_sub(from.on_host),
+            read: to.read.saturating_sub(from.read),
+            kv_device: to.kv_device.saturating_sub(from.kv_device),
+            kv_host: to.kv_host.saturating_sub(from.kv_host),
+            n_blocks: to.n_blocks - from.n_blocks,
+        }
+    }
+
+    fn on_device(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
+        // Prompts are computed on the first GPU also for the CPU's blocks, whose weights stream.
+        let streams = layout == Layout::Offloaded && span.position == Position::First;
+        let role = Role {
+            position: span.position,
+            n_blocks: sums.n_blocks,
+            has_head: span.units.end == self.units.len(),
+            layout,
+            streamed: if streams {
+                self.streamed[span.units.start]
+            } else {
+                Streamed::default()
+            },
+        };
+        let compute = self.graph.device_buffer(&role);
+        let everywhere = if sums.n_blocks > 0 {
+            self.everywhere
+        } else {
+            Bytes::ZERO
+        };
+        let margin = if streams {
+            STREAMING_MARGIN
+        } else {
+            COMPUTE_MARGIN
+        };
+        Memory {
+            weights: sums.on_device + everywhere,
+            kv_cache: sums.kv_device,
+            compute,
+            overhead: CUDA_CONTEXT + compute.scale(margin),
+        }
+    }
+}
+
+impl Accounting for LlamaCpp<'_> {
+    fn rig(&self) -> &Rig {
+        self.rig
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn ranks(&self) -> Vec<Vec<Layout>> {
+        let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
+        // Where the pipeline's copies do not fit, llama.cpp loads without them.
+        let ranks = [
+            vec![
+                (Layout::OneDevice, n_devices > 0),
+                (Layout::Pipelined, n_devices > 1),
+            ],
+            vec![(Layout::Sequential, n_devices > 1)],
+            vec![
+                (Layout::Offloaded, has_host && n_devices > 0),
+                (Layout::HostOnly, has_host),
+            ],
+        ];
+        super::allowed(ranks)
+    }
+
+    fn stage(&self, layout: Layout, span: &Span) -> Stage {
+        let sums = self.between(span);
+        let kv_read = self.context_bytes_read * sums.n_blocks;
+        match span.place {
+            Place::Host => {
+                let rate = self.rig.host().map(time::host_rate);
+                let reading = rate.map_or(Seconds::default(), |rate| (sums.read + kv_read) / rate);
+                Stage {
+                    device: Memory {
+                        weights: sums.on_host,
+                        kv_cache: sums.kv_host,
+                        ..Memory::default()
+                    },
+                    host: Memory::default(),
+                    time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
+                }
+            }
+            Place::Device(device) => {
+                let device = self.rig.device(device);
+                let law = time::llama_cpp(device.class);
+                let decode = law.decode(device.bandwidth, sums.read, kv_read, sums.n_blocks);
+                let hop = if span.units.start > 0 {
+                    time::HOP
+                } else {
+                    Seconds::default()
+                };
+                Stage {
+                    device: self.on_device(layout, span, &sums),
+                    host: Memory::default(),
+                    time: decode + hop,
+                }
+            }
+        }
+    }
+
+    fn host_base(&self, layout: Layout) -> Memory {
+        let compute = self.graph.host_buffer(layout);
+        Memory {
+            weights: self.input,
+            compute,
+            overhead: self.graph.output_buffer(),
+            ..Memory::default()
+        }
+    }
+
+    fn offload(&self) -> Offload {
+        Offload::Computes
+    }
+
+    fn uncertainty(&self, span: &Span) -> f64 {
+        match span.place {
+            Place::Host => time::HOST_UNCERTAINTY,
+            Place::Device(device) => time::llama_cpp(self.rig.device(device).class).uncertainty,
+        }
+    }
+}
+
+/// A tensor and the format that it has in the file.
+struct Stored<'a> {
+    tensor: &'a Tensor,
+    format: Format,
+}
+
+impl Stored<'_> {
+    fn bytes(&self) -> Bytes {
+        self.tensor.bytes(self.format)
+    }
+
+    /// What RAM it takes.
+    fn cpu(&self) -> Bytes {
+        allocated(self.tensor, self.format, Backend::Cpu)
+    }
+
+    /// What CUDA allocates for it.
+    fn cuda(&self) -> Bytes {
+        allocated(self.tensor, self.format, Backend::Cuda)
+    }
+}
+
+/// Who allocates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// RAM.
+    Cpu,
+    /// A GPU.
+    Cuda,
+}
+
+/// What a tensor takes: aligned, and on CUDA with the last quantised row padded.
+pub fn allocated(tensor: &Tensor, format: Format, backend: Backend) -> Bytes {
+    let size = tensor.bytes(format);
+    match backend {
+        Backend::Cpu => size.align_up(CPU_ALIGNMENT),
+        Backend::Cuda => {
+            let columns = tensor.columns();
+            let missing = columns.next_multiple_of(CUDA_ROW) - columns;
+            let padding = match format.is_quantised() {
+                true => format.row_bytes(missing),
+                false => Bytes::ZERO,
+            };
+            (size + padding).align_up(CUDA_ALIGNMENT)
+        }
+    }
+}
+
+/// Keys and values of one block.
+pub fn kv_cache(dimensions: &Dimensions, workload: &Workload, backend: Backend) -> Bytes {
+    match backend {
+        Backend::Cpu => memory::llama_cpp_kv_cache(dimensions, workload, 1, CPU_ALIGNMENT),
+        Backend::Cuda => memory::llama_cpp_kv_cache(dimensions, workload, CUDA_ROW, CUDA_ALIGNMENT),
+    }
+}
+
+/// Whether a unit holds a tensor.
+#[derive(Clone, Copy)]
+enum Held {
+    No,
+    Own,
+    Copy,
+}
+
+/// Norms behind the embedding go with the first block, the final norm with the head; a model
+/// without a head of its own copies the embedding.
+fn held(tensor: &Tensor, unit: Unit, has_head: bool) -> Held {
+    let own = |is: bool| if is { Held::Own } else { Held::No };
+    match (tensor.part, unit) {
+        (Part::Attention(_) | Part::FeedForward(_), _) => own(belongs(tensor, unit)),
+        (Part::Embedding, Unit::Block(0)) => own(tensor.kind != Kind::Embedding),
+        (Part::Embedding, Unit::Head) if !has_head && tensor.kind == Kind::Embedding => Held::Copy,
+        (Part::FinalNorm | Part::Head, Unit::Head) => Held::Own,
+        _ => Held::No,
+    }
+}
+
+/// Whether a tensor is one of a block's.
+fn belongs(tensor: &Tensor, unit: Unit) -> bool {
+    match (tensor.part, unit) {
+        (Part::Attention(block) | Part::FeedForward(block), Unit::Block(unit)) => block.0 == unit,
+        _ => false,
+    }
+}

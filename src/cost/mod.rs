@@ -1,0 +1,153 @@
+//! What a stage of a plan needs in memory and takes in time, for each target.
+//!
+//! A plan is a chain of *units* cut into *stages*, each on one device. A target says what its units
+//! are and prices any stage; the solver above knows nothing else of models or frameworks. Memory is
+//! exact where the target allocates exactly; times are estimates (`time.rs`).
+
+pub mod column;
+pub mod compute;
+pub mod llama_cpp;
+pub mod memory;
+pub mod target;
+pub mod time;
+pub mod transformers;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hardware::{DeviceId, Rig};
+use crate::units::{Bytes, Seconds};
+
+pub use column::{Column, ColumnSet, Fit};
+pub use memory::Memory;
+pub use target::{Target, TargetError};
+
+/// Where a stage computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// On the CPU, weights in RAM.
+    Host,
+    /// On a GPU.
+    Device(DeviceId),
+}
+
+/// Which part of the chain a unit is, for maps and for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// The input embedding.
+    Embedding,
+    /// A whole block.
+    Block(u32),
+    /// The final norm.
+    FinalNorm,
+    /// The output head; with llama.cpp it includes the final norm.
+    Head,
+}
+
+/// How a target may lay out a chain; each is a problem of its own, tried in the order of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// Everything on one GPU.
+    OneDevice,
+    /// Everything on GPUs, and micro-batches overlap (llama.cpp: inputs are held four times).
+    Pipelined,
+    /// Everything on GPUs, one after the other.
+    Sequential,
+    /// The first units on the CPU (llama.cpp), or in RAM and streamed to the first GPU (transformers).
+    Offloaded,
+    /// No GPU at all.
+    HostOnly,
+}
+
+/// Whether a stage is the first on a GPU: it then takes the inputs of the whole chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Position {
+    /// The first GPU of the chain.
+    First,
+    /// Any later one.
+    Later,
+}
+
+/// A stage as the solver proposes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Where it computes.
+    pub place: Place,
+    /// Its units.
+    pub units: Range<usize>,
+    /// Which of these stay in RAM and are streamed; empty unless the target streams.
+    pub streamed: Range<usize>,
+    /// Whether it is the first on a GPU.
+    pub position: Position,
+}
+
+/// What a stage needs and takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stage {
+    /// Memory of the place it computes on.
+    pub device: Memory,
+    /// Memory of the host that a stage on a GPU takes besides: weights that it streams.
+    pub host: Memory,
+    /// Time of one token in it, the hop into it included.
+    pub time: Seconds,
+}
+
+/// A target's accounting: its units, its layouts, and the price of any stage.
+pub trait Accounting {
+    /// The rig that is planned for.
+    fn rig(&self) -> &Rig;
+
+    /// The chain, in order of execution.
+    fn units(&self) -> &[Unit];
+
+    /// The layouts that this target and this rig allow, in ranks: one of a later rank is considered
+    /// only where no earlier one fits, so that no unit is offloaded that a GPU could hold.
+    fn ranks(&self) -> Vec<Vec<Layout>>;
+
+    /// What a stage needs and takes.
+    fn stage(&self, layout: Layout, span: &Span) -> Stage;
+
+    /// What the host holds besides the stages: inputs, and tables that never leave it.
+    fn host_base(&self, layout: Layout) -> Memory;
+
+    /// How the target offloads to the host.
+    fn offload(&self) -> Offload;
+
+    /// Half-width of the interval around a stage's time, as a share of it.
+    fn uncertainty(&self, span: &Span) -> f64;
+}
+
+/// How a target uses host memory for units that no GPU holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// The CPU computes a prefix of the chain.
+    Computes,
+    /// The first GPU computes them, and their weights are copied to it for every token.
+    Streams,
+    /// Not at all: the target refuses to load such a map.
+    Refused,
+}
+
+/// What a device can hold of a plan.
+pub fn capacity(rig: &Rig, place: Place) -> Bytes {
+    match place {
+        Place::Host => rig.host().map_or(Bytes::ZERO, |host| host.capacity()),
+        Place::Device(device) => rig.capacity(device),
+    }
+}
+
+/// The layouts that apply, by rank, without empty ranks.
+fn allowed<const RANKS: usize>(ranks: [Vec<(Layout, bool)>; RANKS]) -> Vec<Vec<Layout>> {
+    let applying = |rank: Vec<(Layout, bool)>| {
+        rank.into_iter()
+            .filter_map(|(layout, applies)| applies.then_some(layout))
+            .collect::<Vec<_>>()
+    };
+    ranks
+        .into_iter()
+        .map(applying)
+        .filter(|rank| !rank.is_empty())
+        .collect()
+}

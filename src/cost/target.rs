@@ -1,0 +1,154 @@
+//! The frameworks that plans are made for, as far as costs know them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::Accounting;
+use crate::cost::llama_cpp::LlamaCpp;
+use crate::cost::transformers::Transformers;
+use crate::hardware::Rig;
+use crate::model::recipe::Recipe;
+use crate::model::{Checkpoint, Model, Origin, Precision, PrecisionError};
+use crate::workload::{KvFormat, Workload};
+
+/// A framework that a plan can be made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Target {
+    /// llama.cpp: blocks in contiguous runs, a CPU that computes.
+    #[default]
+    #[serde(rename = "llama.cpp")]
+    LlamaCpp,
+    /// transformers with accelerate's hooks: modules anywhere, weights streamed from RAM.
+    #[serde(rename = "transformers")]
+    Transformers,
+}
+
+/// What a target cannot do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No such target.
+    #[error("`{0}` is no target: `llama.cpp` and `transformers` are planned for")]
+    Unknown(String),
+    /// A precision that the target cannot load.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
+    /// A cache format that the target has not.
+    #[error("{target} keeps keys and values in 16 bits, not in {format}: use `--kv f16`")]
+    KvFormat {
+        /// The target.
+        target: Target,
+        /// What was asked.
+        format: KvFormat,
+    },
+    /// A GGUF file for transformers.
+    #[error("transformers needs the Hugging Face model, and `{0}` is a GGUF file")]
+    NeedsCheckpoint(String),
+    /// More devices than the target takes.
+    #[error("{target} takes {most} devices, and the rig has {found}")]
+    TooManyDevices {
+        /// The target.
+        target: Target,
+        /// Devices of the rig.
+        found: usize,
+        /// Most that the target takes.
+        most: usize,
+    },
+}
+
+impl Target {
+    /// Every target.
+    pub const ALL: [Self; 2] = [Self::LlamaCpp, Self::Transformers];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LlamaCpp => "llama.cpp",
+            Self::Transformers => "transformers",
+        }
+    }
+
+    /// The precision that people use who name none: what the file has, else 4 bits for llama.cpp and
+    /// the checkpoint's own for transformers.
+    pub fn usual_precision(self, model: &Model) -> Precision {
+        match (self, &model.origin) {
+            (Self::LlamaCpp, Origin::Gguf(_)) => Precision::Stored,
+            (Self::LlamaCpp, _) => Precision::Gguf(Recipe::Q4KM),
+            (Self::Transformers, _) => model
+                .stored
+                .unwrap_or(Precision::Checkpoint(Checkpoint::Bf16)),
+        }
+    }
+
+    /// The precision as this target names it.
+    ///
+    /// # Errors
+    /// Where it cannot load that precision.
+    pub fn own_precision(self, precision: Precision) -> Result<Precision, PrecisionError> {
+        match self {
+            Self::LlamaCpp => precision.for_llama_cpp(),
+            Self::Transformers => precision.for_transformers().map(Precision::Checkpoint),
+        }
+    }
+
+    /// The price list of a model on a rig.
+    ///
+    /// # Errors
+    /// Where the target cannot do what is asked, on any rig.
+    pub fn accounting<'a>(
+        self,
+        model: &Model,
+        precision: Precision,
+        rig: &'a Rig,
+        workload: &Workload,
+    ) -> Result<Box<dyn Accounting + 'a>, TargetError> {
+        match self {
+            Self::LlamaCpp => {
+                let (found, most) = (rig.devices().len(), crate::cost::llama_cpp::MOST_DEVICES);
+                if found > most {
+                    return Err(TargetError::TooManyDevices {
+                        target: self,
+                        found,
+                        most,
+                    });
+                }
+                Ok(Box::new(LlamaCpp::new(model, precision, rig, workload)?))
+            }
+            Self::Transformers => {
+                if let Origin::Gguf(file) = &model.origin {
+                    return Err(TargetError::NeedsCheckpoint(file.clone()));
+                }
+                match workload.kv_format {
+                    KvFormat::F16 | KvFormat::Bf16 => {}
+                    format => {
+                        return Err(TargetError::KvFormat {
+                            target: self,
+                            format,
+                        });
+                    }
+                }
+                Ok(Box::new(Transformers::new(
+                    model, precision, rig, workload,
+                )?))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(name: &str) -> Result<Self, TargetError> {
+        Self::ALL
+            .into_iter()
+            .find(|target| target.name().eq_ignore_ascii_case(name))
+            .ok_or_else(|| TargetError::Unknown(name.to_owned()))
+    }
+}

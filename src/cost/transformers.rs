@@ -1,0 +1,271 @@
+//! Accounting of transformers with accelerate's hooks: modules on GPUs one after the other, and
+//! "cpu" modules that are copied to the first GPU for every token.
+//!
+//! Facts from transformers 5.24 and accelerate 1.15, read and run: a module on "cpu" never computes
+//! there while any GPU is in the map; its keys and values live on the first GPU, which also holds
+//! the largest single module that is being copied. Weights and cache are exact; activations are an
+//! estimate for a prompt as long as the context.
+
+use crate::cost::time::Kernels;
+use crate::cost::{
+    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
+};
+use crate::hardware::{Rig, Transfer};
+use crate::model::{Checkpoint, Kind, Model, Part, Precision, PrecisionError, Tensor};
+use crate::units::{Bytes, Seconds};
+use crate::workload::Workload;
+
+/// CUDA context, cuBLAS workspace and what torch's allocator cannot use: 256 to 600 MiB reported.
+const CUDA_CONTEXT: Bytes = Bytes::mib(600);
+
+/// The price list of one model, precision, rig and workload.
+#[derive(Clone, Debug)]
+pub struct Transformers<'a> {
+    rig: &'a Rig,
+    units: Vec<Unit>,
+    kernels: Kernels,
+    offload: Offload,
+    sums: Vec<Sums>,
+    /// The head where it is the embedding's matrix: read on the first GPU, after a hop back.
+    tied_head: Option<Bytes>,
+    kv_read: Bytes,
+    activations: Bytes,
+    logits: Bytes,
+    /// The largest single tensor of the units up to each.
+    largest: Vec<Bytes>,
+}
+
+/// Totals of the units before one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    weights: Bytes,
+    read: Bytes,
+    kv_cache: Bytes,
+    n_blocks: u64,
+}
+
+impl<'a> Transformers<'a> {
+    /// Prices `model` at `precision`.
+    ///
+    /// # Errors
+    /// Where transformers cannot load that precision.
+    pub fn new(
+        model: &Model,
+        precision: Precision,
+        rig: &'a Rig,
+        workload: &Workload,
+    ) -> Result<Self, PrecisionError> {
+        let checkpoint = precision.for_transformers()?;
+        let sizes = model.tensor_bytes(Precision::Checkpoint(checkpoint))?;
+        let units = units(model);
+        let kv_cache = memory::transformers_kv_cache(&model.dimensions, workload);
+        let mut sums = vec![Sums::default()];
+        let mut largest = vec![Bytes::ZERO];
+        for unit in &units {
+            let (mut next, mut largest_yet) = (sums[sums.len() - 1], largest[largest.len() - 1]);
+            for (tensor, size) in model.tensors.iter().zip(&sizes) {
+                if part(*unit, tensor.part) {
+                    next.weights += *size;
+                    largest_yet = largest_yet.max(*size);
+                    if tensor.kind != Kind::Embedding {
+                        next.read += *size;
+                    }
+                }
+            }
+            if matches!(unit, Unit::Block(_)) {
+                next.kv_cache += kv_cache;
+                next.n_blocks += 1;
+            }
+            sums.push(next);
+            largest.push(largest_yet);
+        }
+        let embedding = model.tensors.iter().zip(&sizes);
+        let embedding = embedding.filter(|(tensor, _)| tensor.kind == Kind::Embedding);
+        let kv_read = kv_cache.0 / u64::from(workload.sequences);
+        Ok(Self {
+            rig,
+            units,
+            kernels: match checkpoint.is_bitsandbytes() {
+                true => Kernels::Unpacked,
+                false => Kernels::Dense,
+            },
+            offload: offload(checkpoint),
+            sums,
+            tied_head: model.tied.then(|| embedding.map(|(_, size)| *size).sum()),
+            kv_read: Bytes(kv_read),
+            activations: activations(model, workload, checkpoint) + kv_cache,
+            logits: Bytes(6 * model.dimensions.vocab) * u64::from(workload.sequences),
+            largest,
+        })
+    }
+
+    fn between(&self, from: usize, to: usize) -> Sums {
+        let (from, to) = (&self.sums[from], &self.sums[to]);
+        // The sums never fall, so no subtraction is short.
+        Sums {
+            weights: to.weights.saturating_sub(from.weights),
+            read: to.read.saturating_sub(from.read),
+            kv_cache: to.kv_cache.saturating_sub(from.kv_cache),
+            n_blocks: to.n_blocks - from.n_blocks,
+        }
+    }
+
+    /// Whether a stage computes the head: the last one, or the first where the head is tied.
+    fn computes_head(&self, span: &Span) -> bool {
+        match self.tied_head {
+            Some(_) => span.position == Position::First,
+            None => span.units.end == self.units.len(),
+        }
+    }
+}
+
+impl Accounting for Transformers<'_> {
+    fn rig(&self) -> &Rig {
+        self.rig
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn ranks(&self) -> Vec<Vec<Layout>> {
+        let n_devices = self.rig.devices().len();
+        let may_offload = self.rig.host().is_some() && self.offload == Offload::Streams;
+        let ranks = [
+            vec![
+                (Layout::OneDevice, n_devices > 0),
+                (Layout::Sequential, n_devices > 1),
+            ],
+            vec![
+                (Layout::Offloaded, may_offload && n_devices > 0),
+                (Layout::HostOnly, may_offload),
+            ],
+        ];
+        super::allowed(ranks)
+    }
+
+    fn stage(&self, _layout: Layout, span: &Span) -> Stage {
+        let all = self.between(span.units.start, span.units.end);
+        let streamed = self.between(span.streamed.start, span.streamed.end);
+        let resident = all.weights.saturating_sub(streamed.weights);
+        let head = self.computes_head(span);
+        let tied_read = self.tied_head.filter(|_| head).unwrap_or_default();
+        let kv_read = self.kv_read * all.n_blocks;
+        let stream_buffer = match span.streamed.is_empty() {
+            true => Bytes::ZERO,
+            false => self.largest[span.streamed.end],
+        };
+        let compute =
+            self.activations + stream_buffer + if head { self.logits } else { Bytes::ZERO };
+        match span.place {
+            Place::Host => {
+                let rate = self.rig.host().map(time::host_rate);
+                let read = all.read + tied_read + kv_read;
+                let reading = rate.map_or(Seconds::default(), |rate| read / rate);
+                Stage {
+                    device: Memory {
+                        weights: all.weights,
+                        kv_cache: all.kv_cache,
+                        compute,
+                        overhead: Bytes::ZERO,
+                    },
+                    host: Memory::default(),
+                    time: reading + time::HOST_BLOCK * all.n_blocks as f64,
+                }
+            }
+            Place::Device(device) => {
+                let device = self.rig.device(device);
+                let law = time::transformers(device.class, self.kernels);
+                let read = all.read + tied_read;
+                let decode = law.decode(device.bandwidth, read, kv_read, all.n_blocks);
+                let copying = streamed.weights / device.link.bandwidth(Transfer::Pageable);
+                let mut hops = f64::from(u8::from(span.units.start > 0));
+                if self.tied_head.is_some() && span.units.end == self.units.len() && hops > 0.0 {
+                    // Back to the first device, where the tied head is.
+                    hops += 1.0;
+                }
+                Stage {
+                    device: Memory {
+                        weights: resident,
+                        kv_cache: all.kv_cache,
+                        compute,
+                        overhead: CUDA_CONTEXT,
+                    },
+                    host: Memory {
+                        weights: streamed.weights,
+                        ..Memory::default()
+                    },
+                    time: decode + copying + time::HOP * hops,
+                }
+            }
+        }
+    }
+
+    fn host_base(&self, _layout: Layout) -> Memory {
+        Memory::default()
+    }
+
+    fn offload(&self) -> Offload {
+        self.offload
+    }
+
+    fn uncertainty(&self, span: &Span) -> f64 {
+        match span.place {
+            Place::Host => time::HOST_UNCERTAINTY,
+            Place::Device(device) => {
+                time::transformers(self.rig.device(device).class, self.kernels).uncertainty
+            }
+        }
+    }
+}
+
+/// bitsandbytes refuses a map in which anything is on "cpu"; the rest streams.
+fn offload(checkpoint: Checkpoint) -> Offload {
+    match checkpoint.is_bitsandbytes() {
+        true => Offload::Refused,
+        false => Offload::Streams,
+    }
+}
+
+/// The chain: a tied head is no unit of its own, it goes where the embedding goes.
+fn units(model: &Model) -> Vec<Unit> {
+    let blocks = (0..model.dimensions.n_layers).map(Unit::Block);
+    let mut units = vec![Unit::Embedding];
+    units.extend(blocks);
+    units.push(Unit::FinalNorm);
+    if !model.tied {
+        units.push(Unit::Head);
+    }
+    units
+}
+
+/// Whether a tensor of `part` belongs to `unit`.
+fn part(unit: Unit, part: Part) -> bool {
+    match (unit, part) {
+        (Unit::Embedding, Part::Embedding)
+        | (Unit::FinalNorm, Part::FinalNorm)
+        | (Unit::Head, Part::Head) => true,
+        (Unit::Block(unit), Part::Attention(block) | Part::FeedForward(block)) => block.0 == unit,
+        _ => false,
+    }
+}
+
+/// Activations of a prompt as long as the context, the largest moment of a block: the inner
+/// vectors of the feed-forward (three with a gate, two without) beside input, residual, norm and
+/// output; 16 bits each. bitsandbytes besides unpacks one matrix to 16 bits.
+fn activations(model: &Model, workload: &Workload, checkpoint: Checkpoint) -> Bytes {
+    let dimensions = &model.dimensions;
+    let branches = if model.is_gated() { 3 } else { 2 };
+    let tokens = workload.context.0 * u64::from(workload.sequences);
+    let width = branches * dimensions.ffn + 4 * dimensions.hidden;
+    let element = if checkpoint == Checkpoint::Fp32 { 4 } else { 2 };
+    let linears = model
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.kind == Kind::Linear);
+    let unpacked = match checkpoint.is_bitsandbytes() {
+        true => linears.map(Tensor::elements).max().unwrap_or(0) * 2,
+        false => 0,
+    };
+    Bytes(tokens.saturating_mul(width).saturating_mul(element)) + Bytes(unpacked)
+}

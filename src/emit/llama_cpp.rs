@@ -1,0 +1,114 @@
+//! llama.cpp: the launch line.
+//!
+//! `-ngl` is the sum of `-ts`, whose whole numbers are the slots of each device in the order of
+//! `--device`; llama.cpp then divides the same integers on both sides of its comparison, so the cut is
+//! exact (`src/llama-model.cpp`, 0c1e57098; run for real in `tests/engines`). Everything with a
+//! default that moves between versions is stated. `-ot` is never needed: stages are contiguous.
+
+use crate::emit::{Emission, EmitError};
+use crate::plan::{CPU, Plan};
+
+/// Tokens that llama.cpp takes from a prompt at once; its default, or the micro-batch if larger.
+const BATCH: u64 = 2048;
+
+/// Slots of each used GPU in order: its blocks, and one for the head on the last.
+fn slots(plan: &Plan) -> Vec<(&str, u32)> {
+    let mut slots: Vec<(&str, u32)> = Vec::new();
+    for run in plan.device_map.runs.iter().filter(|run| run.device != CPU) {
+        slots.push((&run.device, run.layers.end() - run.layers.start() + 1));
+    }
+    let head = plan.device_map.modules.head.as_str();
+    match slots.iter_mut().find(|(device, _)| *device == head) {
+        Some((_, count)) => *count += 1,
+        None if head != CPU => slots.push((head, 1)),
+        None => {}
+    }
+    slots
+}
+
+/// The flags that place and size everything.
+fn flags(plan: &Plan) -> Vec<String> {
+    let workload = &plan.workload;
+    let slots = slots(plan);
+    let mut flags: Vec<String> = ["--fit", "off"].map(str::to_owned).into();
+    let mut add = |name: &str, value: String| flags.extend([name.to_owned(), value]);
+    if slots.is_empty() {
+        add("--device", "none".to_owned());
+    } else {
+        let names = slots
+            .iter()
+            .filter_map(|(device, _)| plan.gpu_index(device));
+        let names: Vec<_> = names.map(|index| format!("CUDA{index}")).collect();
+        let counts: Vec<_> = slots.iter().map(|(_, count)| count.to_string()).collect();
+        add("--split-mode", "layer".to_owned());
+        add("--device", names.join(","));
+        add(
+            "-ngl",
+            slots
+                .iter()
+                .map(|(_, count)| count)
+                .sum::<u32>()
+                .to_string(),
+        );
+        add("-ts", counts.join(","));
+    }
+    add(
+        "-c",
+        (workload.context * u64::from(workload.sequences)).to_string(),
+    );
+    add("-np", workload.sequences.to_string());
+    add("-b", BATCH.max(workload.ubatch).to_string());
+    add("-ub", workload.ubatch.to_string());
+    add("-fa", "on".to_owned());
+    add("-ctk", workload.kv.to_string());
+    add("-ctv", workload.kv.to_string());
+    flags
+}
+
+/// The file to load: the plan's own, or the name that a conversion would give it.
+fn file(plan: &Plan) -> String {
+    match plan.model.name.to_ascii_lowercase().ends_with(".gguf") {
+        true => plan.model.name.clone(),
+        false => {
+            let trimmed = plan.model.name.trim_end_matches(['/', '\\']);
+            let name = trimmed
+                .trim_end_matches("config.json")
+                .trim_end_matches(['/', '\\']);
+            let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+            format!("{name}-{}.gguf", plan.precision.to_uppercase())
+        }
+    }
+}
+
+/// The launch line, as a command and as a script.
+pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
+    let arguments: Vec<_> = [quoted(&file(plan))]
+        .into_iter()
+        .chain(flags(plan))
+        .collect();
+    // The numbers of devices are those of the driver's order, not of CUDA's own (fastest first).
+    let order = if plan.rig.devices().len() > 1 {
+        "CUDA_DEVICE_ORDER=PCI_BUS_ID "
+    } else {
+        ""
+    };
+    let launch = format!("{order}llama-server -m {}", arguments.join(" "));
+    let script = format!(
+        "#!/bin/sh\n# {} at {}, placed by shardplan.\nset -eu\n{launch} \"$@\"\n",
+        plan.model.name.replace(['\n', '\r'], " "),
+        plan.precision,
+    );
+    Ok(Emission {
+        launch,
+        files: vec![("llama-server.sh", script)],
+    })
+}
+
+/// A word as the shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+=:@%".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}

@@ -1,0 +1,83 @@
+//! What each framework reads: launch flags and files, made from a plan alone.
+//!
+//! A framework is one file here and its row in [`TARGETS`]. Emitters are pure; who calls them writes.
+
+pub mod llama_cpp;
+pub mod transformers;
+
+use crate::cost::Target;
+use crate::plan::Plan;
+
+/// What is handed to a framework.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emission {
+    /// The command or the code to copy.
+    pub launch: String,
+    /// Files by name, each whole.
+    pub files: Vec<(&'static str, String)>,
+}
+
+/// A framework and what writes for it.
+pub struct Emitter {
+    /// The framework.
+    pub target: Target,
+    /// Makes the emission.
+    pub emit: fn(&Plan) -> Result<Emission, EmitError>,
+}
+
+/// Every framework.
+pub const TARGETS: [Emitter; 2] = [
+    Emitter {
+        target: Target::LlamaCpp,
+        emit: llama_cpp::emit,
+    },
+    Emitter {
+        target: Target::Transformers,
+        emit: transformers::emit,
+    },
+];
+
+/// Why a plan cannot be emitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmitError {
+    /// Another framework's rules made the plan.
+    #[error(
+        "the plan is for {made_for}, whose rules made it\nhint: `shardplan plan … --target {wanted}` makes one for {wanted}"
+    )]
+    OtherTarget {
+        /// The plan's target.
+        made_for: Target,
+        /// The one asked for.
+        wanted: Target,
+    },
+    /// A document that leaves out what the framework needs.
+    #[error("the plan names no modules, and transformers needs them: plan again")]
+    NoModules,
+}
+
+/// Writes a plan for the framework that it was made for.
+///
+/// # Errors
+/// Where the plan is another framework's.
+pub fn emit(plan: &Plan, target: Target) -> Result<Emission, EmitError> {
+    if plan.target != target {
+        return Err(EmitError::OtherTarget {
+            made_for: plan.target,
+            wanted: target,
+        });
+    }
+    // Every target has a row, which a test checks.
+    let emitter = TARGETS.iter().find(|emitter| emitter.target == target);
+    emitter.map_or(Err(EmitError::NoModules), |emitter| (emitter.emit)(plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_has_an_emitter() {
+        let named: Vec<_> = TARGETS.iter().map(|emitter| emitter.target).collect();
+        assert_eq!(named, Target::ALL);
+    }
+}

@@ -1,0 +1,50 @@
+//! The rig that would be: one more card, more RAM.
+
+use super::{Device, Host, Rig, RigError, Source};
+use crate::units::Bytes;
+
+impl Rig {
+    /// The rig with one more card of the kind of `device`.
+    ///
+    /// # Errors
+    /// Where the rig would have too many.
+    pub fn with_another(&self, device: &Device) -> Result<Self, RigError> {
+        let mut devices = self.devices().to_vec();
+        let free = (0..).map(|index| format!("cuda{index}"));
+        let name = free
+            .into_iter()
+            .find(|name| devices.iter().all(|other| other.name != *name));
+        devices.push(Device {
+            name: name.unwrap_or_default(),
+            pci: None,
+            ..device.clone()
+        });
+        Self::new(devices, self.host().cloned())
+    }
+
+    /// The rig with so much RAM.
+    ///
+    /// # Errors
+    /// Where that is not plausible.
+    pub fn with_ram(&self, memory: Bytes) -> Result<Self, RigError> {
+        let reserve = Host::assumed_reserve(memory);
+        let host = match self.host() {
+            Some(host) => Host {
+                memory,
+                reserve,
+                ..host.clone()
+            },
+            None => Host {
+                name: "host".to_owned(),
+                memory,
+                bandwidth: Host::ASSUMED_BANDWIDTH,
+                reserve,
+                disk: None,
+                cpu: None,
+                cores: None,
+                source: Source::Assumed,
+            },
+        };
+        Self::new(self.devices().to_vec(), Some(host))
+    }
+}

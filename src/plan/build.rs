@@ -1,0 +1,234 @@
+//! From a solution to a plan: names instead of indices, sums by device, an estimate with its
+//! interval.
+
+use crate::cost::{Accounting, Layout, Memory, Place, Span, Target, Unit, capacity};
+use crate::hardware::Rig;
+use crate::model::{Model, Precision};
+use crate::plan::{
+    BaselineSummary, CPU, DeviceMap, DeviceUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
+    ProofSummary, Run, Status, WorkloadSummary,
+};
+use crate::solve::baseline::Baseline;
+use crate::solve::{self, Solution};
+use crate::units::{Bytes, Seconds};
+use crate::workload::Workload;
+
+/// What was asked.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The framework.
+    pub target: Target,
+    /// How weights are stored, as the framework names it.
+    pub precision: Precision,
+    /// What has to be held.
+    pub workload: &'a Workload,
+    /// The prices that the solution was found with.
+    pub accounting: &'a dyn Accounting,
+}
+
+impl Plan {
+    /// Writes out what a solution means.
+    pub fn new(question: &Question<'_>, solution: &Solution, baselines: &[Baseline]) -> Self {
+        let rig = question.accounting.rig();
+        let places = places(question.accounting, solution);
+        Self {
+            model: summary(question),
+            target: question.target,
+            precision: precision(question),
+            workload: WorkloadSummary {
+                context: question.workload.context.0,
+                sequences: question.workload.sequences,
+                kv: question.workload.kv_format,
+                ubatch: question.workload.ubatch.0,
+            },
+            layout: solution.layout,
+            device_map: device_map(question, &places, rig),
+            devices: devices(question.accounting, solution),
+            estimate: estimate(question, solution),
+            proof: proof(&solution.proof),
+            baselines: baselines.iter().map(baseline).collect(),
+            rig: rig.clone(),
+        }
+    }
+}
+
+/// Where each unit is kept, streamed ones on the host.
+fn places(accounting: &dyn Accounting, solution: &Solution) -> Vec<Place> {
+    let mut places = vec![Place::Host; accounting.units().len()];
+    for span in &solution.stages {
+        for unit in span.units.clone() {
+            places[unit] = if span.streamed.contains(&unit) {
+                Place::Host
+            } else {
+                span.place
+            };
+        }
+    }
+    places
+}
+
+fn name(rig: &Rig, place: Place) -> String {
+    match place {
+        Place::Host => CPU.to_owned(),
+        Place::Device(device) => rig.device(device).name.clone(),
+    }
+}
+
+fn summary(question: &Question<'_>) -> ModelSummary {
+    let Question { model, target, .. } = question;
+    ModelSummary {
+        name: model.name.clone(),
+        architecture: model.architecture.clone(),
+        parameters: model.parameters(),
+        blocks: model.dimensions.n_layers,
+        modules: match target {
+            Target::LlamaCpp => None,
+            Target::Transformers => model.modules.clone(),
+        },
+        tied: model.tied,
+    }
+}
+
+/// The precision, and what a file that stores its own is made of.
+fn precision(question: &Question<'_>) -> String {
+    match (question.precision, question.model.stored) {
+        (Precision::Stored, Some(stored)) => stored.to_string(),
+        (precision, _) => precision.to_string(),
+    }
+}
+
+fn device_map(question: &Question<'_>, places: &[Place], rig: &Rig) -> DeviceMap {
+    let mut runs: Vec<Run> = Vec::new();
+    let units = question.accounting.units();
+    let mut modules = ModuleMap {
+        embedding: CPU.to_owned(),
+        final_norm: String::new(),
+        head: String::new(),
+    };
+    for (unit, place) in units.iter().zip(places) {
+        let device = name(rig, *place);
+        match unit {
+            Unit::Embedding => modules.embedding = device,
+            Unit::FinalNorm => modules.final_norm = device,
+            Unit::Head => modules.head = device,
+            Unit::Block(layer) => match runs.last_mut() {
+                Some(run) if run.device == device => run.layers = *run.layers.start()..=*layer,
+                _ => runs.push(Run {
+                    layers: *layer..=*layer,
+                    device,
+                }),
+            },
+        }
+    }
+    // llama.cpp keeps the norm with the head; a tied head goes where the embedding is.
+    if modules.head.is_empty() {
+        modules.head.clone_from(&modules.embedding);
+    }
+    if modules.final_norm.is_empty() {
+        modules.final_norm.clone_from(&modules.head);
+    }
+    DeviceMap { runs, modules }
+}
+
+fn devices(accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
+    let rig = accounting.rig();
+    let mut on_host = accounting.host_base(solution.layout);
+    let mut on_device = vec![Memory::default(); rig.devices().len()];
+    for span in &solution.stages {
+        let stage = accounting.stage(solution.layout, span);
+        on_host += stage.host;
+        match span.place {
+            Place::Host => on_host += stage.device,
+            Place::Device(device) => on_device[device.0] += stage.device,
+        }
+    }
+    let mut uses: Vec<_> = rig
+        .devices()
+        .iter()
+        .zip(on_device)
+        .map(|(device, memory)| DeviceUse {
+            name: device.name.clone(),
+            model: device.model.clone(),
+            capacity: device.capacity(),
+            memory,
+        })
+        .collect();
+    if rig.host().is_some() || on_host.total() > Bytes::ZERO {
+        uses.push(DeviceUse {
+            name: CPU.to_owned(),
+            model: rig
+                .host()
+                .and_then(|host| host.cpu.clone())
+                .unwrap_or_else(|| "RAM".to_owned()),
+            capacity: capacity(rig, Place::Host),
+            memory: on_host,
+        });
+    }
+    uses
+}
+
+fn estimate(question: &Question<'_>, solution: &Solution) -> Estimate {
+    let rate = 1.0 / solution.proof.objective.0;
+    let half_width = uncertainty(question.accounting, &solution.stages);
+    Estimate {
+        decode_tokens_per_second: Interval {
+            low: rounded(rate * (1.0 - half_width)),
+            mid: rounded(rate),
+            high: rounded(rate * (1.0 + half_width)),
+        },
+        at_depth: question.workload.context.0,
+    }
+}
+
+/// An estimate is as good as its worst part.
+fn uncertainty(accounting: &dyn Accounting, stages: &[Span]) -> f64 {
+    stages
+        .iter()
+        .map(|span| accounting.uncertainty(span))
+        .fold(0.0, f64::max)
+}
+
+fn proof(proof: &solve::Proof) -> ProofSummary {
+    ProofSummary {
+        status: match proof.status {
+            solve::Status::Optimal => Status::Optimal,
+            solve::Status::Feasible => Status::Feasible,
+        },
+        objective: in_microseconds(proof.objective),
+        bound: in_microseconds(proof.bound),
+        gap: (proof.gap() * 1e4).round() / 1e4,
+        solver: proof.method.clone(),
+    }
+}
+
+fn baseline(baseline: &Baseline) -> BaselineSummary {
+    BaselineSummary {
+        name: baseline.rule.name().to_owned(),
+        feasible: baseline.fits,
+        decode_tokens_per_second: baseline.time.map(|time| rounded(1.0 / time.0)),
+    }
+}
+
+/// Tokens a second to a hundredth; slower than that to four digits.
+fn rounded(rate: f64) -> f64 {
+    let unit = if rate >= 1.0 { 1e2 } else { 1e4 };
+    (rate * unit).round() / unit
+}
+
+/// To what a document keeps of a time.
+fn in_microseconds(time: Seconds) -> Seconds {
+    String::from(time).parse().unwrap_or(time)
+}
+
+/// Whether a layout overlaps work on several GPUs, for people.
+pub fn describe(layout: Layout) -> &'static str {
+    match layout {
+        Layout::OneDevice => "on one GPU",
+        Layout::Pipelined => "pipelined over GPUs",
+        Layout::Sequential => "one GPU after the other",
+        Layout::Offloaded => "partly in RAM",
+        Layout::HostOnly => "on the CPU",
+    }
+}

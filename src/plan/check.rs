@@ -1,0 +1,275 @@
+//! Is this plan true? Two checks that know no solver.
+//!
+//! [`Plan::check`] holds a plan against itself: an edited file must still be a plan. [`verify`] holds
+//! it against the model: it adds up every tensor where the map puts it, in whole bytes, and refuses a
+//! plan whose devices hold another sum, or more than they can.
+
+use std::collections::BTreeMap;
+
+use crate::cost::llama_cpp::{self, Backend};
+use crate::cost::{Layout, Target, memory};
+use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
+use crate::plan::{CPU, Plan};
+use crate::units::Bytes;
+use crate::workload::Workload;
+
+/// What is wrong with a plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// A layer is nowhere, twice, or out of order.
+    #[error("the runs cover layer {found} where layer {expected} is due, of {blocks}")]
+    Runs {
+        /// The layer that the runs must go on with.
+        expected: u32,
+        /// The layer that they go on with.
+        found: u32,
+        /// Blocks of the model.
+        blocks: u32,
+    },
+    /// A device that the rig has not.
+    #[error("`{0}` is no device of the rig")]
+    UnknownDevice(String),
+    /// The runs put a device in two places.
+    #[error("`{0}` has two runs of layers, and this target takes one")]
+    TwoRuns(String),
+    /// Layers on the CPU that are not the first ones.
+    #[error("llama.cpp can only keep the first layers on the CPU, and layer {0} is behind a GPU's")]
+    CpuBehindGpu(u32),
+    /// More than fits.
+    #[error("`{device}` holds {needs} of {capacity}")]
+    TooMuch {
+        /// The device.
+        device: String,
+        /// What the plan puts there.
+        needs: Bytes,
+        /// What it can hold.
+        capacity: Bytes,
+    },
+    /// Sums that the tensors do not give.
+    #[error("`{device}` holds {found} of {what}, and its tensors sum up to {expected}")]
+    Sum {
+        /// The device.
+        device: String,
+        /// Weights or cache.
+        what: &'static str,
+        /// What the plan says.
+        found: Bytes,
+        /// What the tensors give.
+        expected: Bytes,
+    },
+    /// The head is where this target cannot have it.
+    #[error("the head is on `{head}`, and this target puts it on `{expected}`")]
+    Head {
+        /// Where the plan has it.
+        head: String,
+        /// Where it would be.
+        expected: String,
+    },
+}
+
+impl Plan {
+    /// Holds the plan against itself.
+    ///
+    /// # Errors
+    /// Where runs do not cover the layers, devices are unknown or too full, or the target cannot
+    /// express the map.
+    pub fn check(&self) -> Result<(), CheckError> {
+        let mut expected = 0;
+        for run in &self.device_map.runs {
+            if *run.layers.start() != expected || *run.layers.end() >= self.model.blocks {
+                return Err(CheckError::Runs {
+                    expected,
+                    found: *run.layers.start(),
+                    blocks: self.model.blocks,
+                });
+            }
+            expected = run.layers.end() + 1;
+        }
+        if expected != self.model.blocks {
+            let found = self.model.blocks;
+            return Err(CheckError::Runs {
+                expected,
+                found,
+                blocks: self.model.blocks,
+            });
+        }
+        self.check_devices()?;
+        match self.target {
+            Target::LlamaCpp => self.check_llama_cpp(),
+            Target::Transformers => Ok(()),
+        }
+    }
+
+    fn check_devices(&self) -> Result<(), CheckError> {
+        let modules = &self.device_map.modules;
+        let runs = self.device_map.runs.iter().map(|run| &run.device);
+        for name in runs.chain([&modules.embedding, &modules.final_norm, &modules.head]) {
+            if name != CPU && self.gpu_index(name).is_none() {
+                return Err(CheckError::UnknownDevice(name.clone()));
+            }
+        }
+        let runs = &self.device_map.runs;
+        for (index, run) in runs.iter().enumerate() {
+            if runs[..index]
+                .iter()
+                .any(|before| before.device == run.device)
+            {
+                return Err(CheckError::TwoRuns(run.device.clone()));
+            }
+        }
+        // The host's RAM is no limit where the rig states none.
+        let limited = |name: &str| name != CPU || self.rig.host().is_some();
+        for device in self.devices.iter().filter(|device| limited(&device.name)) {
+            let needs = device.memory.total();
+            if needs > device.capacity {
+                return Err(CheckError::TooMuch {
+                    device: device.name.clone(),
+                    needs,
+                    capacity: device.capacity,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_llama_cpp(&self) -> Result<(), CheckError> {
+        let runs = &self.device_map.runs;
+        if let Some(run) = runs.iter().skip(1).find(|run| run.device == CPU) {
+            return Err(CheckError::CpuBehindGpu(*run.layers.start()));
+        }
+        let modules = &self.device_map.modules;
+        let last = runs.last().map_or(CPU, |run| run.device.as_str());
+        // Behind the last block comes the head, on its device or on a GPU of its own.
+        let may_follow =
+            |head: &str| head == last || (head != CPU && runs.iter().all(|run| run.device != head));
+        if modules.final_norm != modules.head || !may_follow(&modules.head) {
+            let (head, expected) = (modules.head.clone(), last.to_owned());
+            return Err(CheckError::Head { head, expected });
+        }
+        Ok(())
+    }
+}
+
+/// Adds up weights and cache of every device from the model's tensors, and holds the plan against it.
+///
+/// # Errors
+/// The first device whose sums differ or exceed what it can hold.
+pub fn verify(
+    plan: &Plan,
+    model: &Model,
+    precision: Precision,
+    workload: &Workload,
+) -> Result<Result<(), CheckError>, PrecisionError> {
+    let sums = match plan.target {
+        Target::LlamaCpp => llama_cpp_sums(plan, model, precision, workload)?,
+        Target::Transformers => transformers_sums(plan, model, precision, workload)?,
+    };
+    let differs = plan.devices.iter().find_map(|device| {
+        let (weights, kv_cache) = sums.get(device.name.as_str()).copied().unwrap_or_default();
+        let sum = |what, found, expected| {
+            let device = device.name.clone();
+            (found != expected).then_some(CheckError::Sum {
+                device,
+                what,
+                found,
+                expected,
+            })
+        };
+        sum("weights", device.memory.weights, weights)
+            .or_else(|| sum("cache", device.memory.kv_cache, kv_cache))
+    });
+    Ok(differs.map_or_else(|| plan.check(), Err))
+}
+
+/// Weights and cache by device.
+type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
+
+fn llama_cpp_sums<'a>(
+    plan: &'a Plan,
+    model: &Model,
+    precision: Precision,
+    workload: &Workload,
+) -> Result<Sums<'a>, PrecisionError> {
+    let formats = precision.for_llama_cpp()?.formats(model)?;
+    let mut sums = Sums::new();
+    let modules = &plan.device_map.modules;
+    let has_head = model
+        .tensors
+        .iter()
+        .zip(&formats)
+        .any(|(tensor, format)| tensor.part == Part::Head && format.is_some());
+    for (tensor, format) in model.tensors.iter().zip(formats) {
+        let Some(format) = format else { continue };
+        let mut add = |device: &'a str| {
+            let size = llama_cpp::allocated(tensor, format, backend(device));
+            sums.entry(device).or_default().0 += size;
+        };
+        match tensor.part {
+            Part::Embedding if tensor.kind == Kind::Embedding => {
+                add(CPU);
+                if !has_head && modules.head != CPU {
+                    add(&modules.head);
+                }
+            }
+            Part::Embedding => add(plan.device_of(0).unwrap_or(CPU)),
+            Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
+                add(plan.device_of(block).unwrap_or(CPU));
+            }
+            Part::FinalNorm | Part::Head => add(&modules.head),
+            Part::Everywhere => {
+                let gpus = plan.device_map.runs.iter().map(|run| run.device.as_str());
+                gpus.filter(|device| *device != CPU).for_each(add);
+            }
+        }
+    }
+    for run in &plan.device_map.runs {
+        let n_blocks = u64::from(run.layers.end() - run.layers.start()) + 1;
+        let block = llama_cpp::kv_cache(&model.dimensions, workload, backend(&run.device));
+        sums.entry(&run.device).or_default().1 += block * n_blocks;
+    }
+    Ok(sums)
+}
+
+fn backend(device: &str) -> Backend {
+    if device == CPU {
+        Backend::Cpu
+    } else {
+        Backend::Cuda
+    }
+}
+
+fn transformers_sums<'a>(
+    plan: &'a Plan,
+    model: &Model,
+    precision: Precision,
+    workload: &Workload,
+) -> Result<Sums<'a>, PrecisionError> {
+    let checkpoint = Precision::Checkpoint(precision.for_transformers()?);
+    let sizes = model.tensor_bytes(checkpoint)?;
+    let modules = &plan.device_map.modules;
+    let mut sums = Sums::new();
+    for (tensor, size) in model.tensors.iter().zip(sizes) {
+        let device = match tensor.part {
+            Part::Embedding => &modules.embedding,
+            Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
+                plan.device_of(block).unwrap_or(CPU)
+            }
+            Part::FinalNorm => &modules.final_norm,
+            Part::Head => &modules.head,
+            Part::Everywhere => continue,
+        };
+        sums.entry(device).or_default().0 += size;
+    }
+    // Layers on "cpu" compute on the first GPU, and keep their keys and values there.
+    let first_gpu = plan.used_gpus().first().copied();
+    let computes = |device: &'a str| match (device, first_gpu) {
+        (CPU, Some(gpu)) if plan.layout != Layout::HostOnly => gpu,
+        (device, _) => device,
+    };
+    let block = memory::transformers_kv_cache(&model.dimensions, workload);
+    for run in &plan.device_map.runs {
+        let n_blocks = u64::from(run.layers.end() - run.layers.start()) + 1;
+        sums.entry(computes(&run.device)).or_default().1 += block * n_blocks;
+    }
+    Ok(sums)
+}

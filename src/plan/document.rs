@@ -1,0 +1,246 @@
+//! Plans to YAML and back. Sizes are exact and wear their unit; rounding is done when a plan is
+//! built, so that reading and writing change nothing.
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::FlowMap;
+
+use crate::cost::{Layout, Memory, Target};
+use crate::hardware::Rig;
+use crate::plan::{
+    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ModelSummary, Plan, ProofSummary,
+    VERSION, WorkloadSummary,
+};
+use crate::units::Bytes;
+
+/// Why a file is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Not YAML, or not the fields of a plan; says where.
+    #[error("{0}")]
+    Syntax(String),
+    /// Of a later version.
+    #[error("{origin}: version {found} is not known: this program reads `version: {VERSION}`")]
+    Version {
+        /// The file.
+        origin: String,
+        /// What it says.
+        found: u32,
+    },
+    /// More than any plan has.
+    #[error("{origin}: a plan has at most {}", Bytes(LARGEST as u64))]
+    TooLarge {
+        /// The file.
+        origin: String,
+    },
+    /// Sizes or maps that contradict each other.
+    #[error("{origin}: {fault}")]
+    Check {
+        /// The file.
+        origin: String,
+        /// What is wrong.
+        fault: CheckError,
+    },
+}
+
+/// Most bytes of a document.
+const LARGEST: usize = 16 << 20;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    model: ModelSummary,
+    target: Target,
+    precision: String,
+    workload: FlowMap<WorkloadSummary>,
+    layout: Layout,
+    device_map: DeviceMap,
+    devices: Vec<FlowMap<Use>>,
+    estimate: Estimate,
+    proof: ProofSummary,
+    baselines: Vec<FlowMap<BaselineSummary>>,
+    rig: Rig,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Use {
+    name: String,
+    model: String,
+    capacity: Bytes,
+    weights: Bytes,
+    kv_cache: Bytes,
+    compute: Bytes,
+    overhead: Bytes,
+    free: Bytes,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+impl Plan {
+    /// Writes the plan as YAML.
+    pub fn to_yaml(&self) -> String {
+        let document = Document {
+            version: VERSION,
+            model: self.model.clone(),
+            target: self.target,
+            precision: self.precision.clone(),
+            workload: FlowMap(self.workload),
+            layout: self.layout,
+            device_map: self.device_map.clone(),
+            devices: self
+                .devices
+                .iter()
+                .map(|device| FlowMap(Use::from(device)))
+                .collect(),
+            estimate: self.estimate,
+            proof: self.proof.clone(),
+            baselines: self.baselines.iter().cloned().map(FlowMap).collect(),
+            rig: self.rig.clone(),
+        };
+        serde_yaml::to_string(&document).expect("strings, finite numbers and lists are always YAML")
+    }
+
+    /// Reads the plan `text`, which comes from the file `origin`, and checks it.
+    ///
+    /// # Errors
+    /// Where it is no YAML, no plan, or contradicts itself.
+    pub fn from_yaml(text: &str, origin: &str) -> Result<Self, DocumentError> {
+        if text.len() > LARGEST {
+            return Err(DocumentError::TooLarge {
+                origin: origin.to_owned(),
+            });
+        }
+        // The version first: a later one may have fields that this program would call unknown.
+        if let Ok(Versioned { version }) = serde_yaml::from_str(text)
+            && version != VERSION
+        {
+            return Err(DocumentError::Version {
+                origin: origin.to_owned(),
+                found: version,
+            });
+        }
+        let document: Document = serde_yaml::from_str(text)
+            .map_err(|error| DocumentError::Syntax(format!("{origin}: {error}")))?;
+        let plan = Self {
+            model: document.model,
+            target: document.target,
+            precision: document.precision,
+            workload: document.workload.0,
+            layout: document.layout,
+            device_map: document.device_map,
+            devices: document
+                .devices
+                .into_iter()
+                .map(|device| device.0.into())
+                .collect(),
+            estimate: document.estimate,
+            proof: document.proof,
+            baselines: document
+                .baselines
+                .into_iter()
+                .map(|baseline| baseline.0)
+                .collect(),
+            rig: document.rig,
+        };
+        plan.check().map_err(|fault| DocumentError::Check {
+            origin: origin.to_owned(),
+            fault,
+        })?;
+        Ok(plan)
+    }
+}
+
+impl From<&DeviceUse> for Use {
+    fn from(device: &DeviceUse) -> Self {
+        let Memory {
+            weights,
+            kv_cache,
+            compute,
+            overhead,
+        } = device.memory;
+        Self {
+            name: device.name.clone(),
+            model: device.model.clone(),
+            capacity: device.capacity,
+            weights,
+            kv_cache,
+            compute,
+            overhead,
+            free: device.free(),
+        }
+    }
+}
+
+impl From<Use> for DeviceUse {
+    /// What is free follows from the rest, and is not read.
+    fn from(device: Use) -> Self {
+        let Use {
+            name,
+            model,
+            capacity,
+            weights,
+            kv_cache,
+            compute,
+            overhead,
+            free: _,
+        } = device;
+        Self {
+            name,
+            model,
+            capacity,
+            memory: Memory {
+                weights,
+                kv_cache,
+                compute,
+                overhead,
+            },
+        }
+    }
+}
+
+/// Layers as `0-39`, or `7` where there is one.
+pub mod layers {
+    use std::ops::RangeInclusive;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// The range as text.
+    pub fn text(layers: &RangeInclusive<u32>) -> String {
+        match (layers.start(), layers.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        }
+    }
+
+    /// Writes the range.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(
+        layers: &RangeInclusive<u32>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&text(layers))
+    }
+
+    /// Reads the range.
+    ///
+    /// # Errors
+    /// Where the text is no range, or runs backwards.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<RangeInclusive<u32>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+        match (first.trim().parse(), last.trim().parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(first..=last),
+            _ => Err(de::Error::custom(format!(
+                "`{text}` is no run of layers: write `0-39`"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The plan as a document: which layer on which device, what it needs and takes, and what is proven.
+//!
+//! A plan is written as YAML that a person reads and a program parses; the same question gives the
+//! same bytes. It carries all that an emitter needs, so that `emit` reads nothing else.
+
+pub mod build;
+pub mod check;
+pub mod document;
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cost::{Layout, Memory, Target};
+use crate::hardware::Rig;
+use crate::model::family::Modules;
+use crate::units::{Bytes, Seconds, Tokens};
+use crate::workload::KvFormat;
+
+pub use check::CheckError;
+pub use document::DocumentError;
+
+/// The version of the document that this program writes.
+pub const VERSION: u32 = 1;
+
+/// Where units may be besides GPUs, in maps.
+pub const CPU: &str = "cpu";
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The model.
+    pub model: ModelSummary,
+    /// The framework that it is for.
+    pub target: Target,
+    /// How the weights are stored.
+    pub precision: String,
+    /// What it has to hold.
+    pub workload: WorkloadSummary,
+    /// How the chain is laid out.
+    pub layout: Layout,
+    /// Which layer goes where.
+    pub device_map: DeviceMap,
+    /// What each device holds, GPUs in the order of the rig, then the host.
+    pub devices: Vec<DeviceUse>,
+    /// How fast it will be.
+    pub estimate: Estimate,
+    /// What is proven.
+    pub proof: ProofSummary,
+    /// What simple rules would do.
+    pub baselines: Vec<BaselineSummary>,
+    /// The rig that it was made for.
+    pub rig: Rig,
+}
+
+/// The model, as far as an emitter needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSummary {
+    /// Its name, or the path it was read from.
+    pub name: String,
+    /// Its architecture, as a GGUF file names it.
+    pub architecture: String,
+    /// Elements that a checkpoint trains.
+    pub parameters: u64,
+    /// Repeating blocks.
+    pub blocks: u32,
+    /// The names of its modules, where the target needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<Modules>,
+    /// Whether the head is the embedding's matrix.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tied: bool,
+}
+
+/// The workload as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadSummary {
+    /// Tokens of one sequence.
+    pub context: u64,
+    /// Sequences at once.
+    pub sequences: u32,
+    /// How keys and values are stored.
+    pub kv: KvFormat,
+    /// Tokens of a prompt computed at once.
+    pub ubatch: u64,
+}
+
+/// Runs of layers, and the modules around them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceMap {
+    /// Runs in the order of execution; together they cover every layer once.
+    pub runs: Vec<Run>,
+    /// Where the rest is.
+    pub modules: ModuleMap,
+}
+
+/// Layers that follow each other on one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// `0-39`, both included.
+    #[serde(with = "document::layers")]
+    pub layers: RangeInclusive<u32>,
+    /// The device.
+    pub device: String,
+}
+
+/// Where the parts around the blocks are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleMap {
+    /// The input embedding.
+    pub embedding: String,
+    /// The norm behind the last block.
+    pub final_norm: String,
+    /// The output head.
+    pub head: String,
+}
+
+/// What a device holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceUse {
+    /// The device's name.
+    pub name: String,
+    /// What it is: `RTX 3090`.
+    pub model: String,
+    /// What it can hold, reserve taken off.
+    pub capacity: Bytes,
+    /// What the plan puts there.
+    pub memory: Memory,
+}
+
+impl DeviceUse {
+    /// What is left.
+    pub fn free(&self) -> Bytes {
+        self.capacity.saturating_sub(self.memory.total())
+    }
+}
+
+/// A prediction with the interval that it is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interval {
+    /// Slower is unlikely.
+    pub low: f64,
+    /// The prediction.
+    pub mid: f64,
+    /// Faster is unlikely.
+    pub high: f64,
+}
+
+/// How fast a plan will be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// Tokens a second of one sequence.
+    pub decode_tokens_per_second: Interval,
+    /// Tokens in the cache for which this holds: the whole context.
+    pub at_depth: u64,
+}
+
+/// What is proven, as it is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofSummary {
+    /// What is known.
+    pub status: Status,
+    /// Time of one token.
+    pub objective: Seconds,
+    /// No plan of this kind is faster.
+    pub bound: Seconds,
+    /// The distance as a share.
+    pub gap: f64,
+    /// The methods.
+    pub solver: String,
+}
+
+/// What is known of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// No plan is faster.
+    Optimal,
+    /// It holds; a faster one may exist.
+    Feasible,
+}
+
+impl Status {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Optimal => "optimal",
+            Self::Feasible => "feasible",
+        }
+    }
+}
+
+/// What a simple rule would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineSummary {
+    /// The rule.
+    pub name: String,
+    /// Whether its plan fits every device.
+    pub feasible: bool,
+    /// Its speed, were memory no limit; none where it has no plan at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_tokens_per_second: Option<f64>,
+}
+
+impl Plan {
+    /// The name of the device of a layer.
+    pub fn device_of(&self, layer: u32) -> Option<&str> {
+        let run = self
+            .device_map
+            .runs
+            .iter()
+            .find(|run| run.layers.contains(&layer));
+        run.map(|run| run.device.as_str())
+    }
+
+    /// Context as tokens.
+    pub fn context(&self) -> Tokens {
+        Tokens(self.workload.context)
+    }
+
+    /// The index of a device among the GPUs of the rig.
+    pub fn gpu_index(&self, name: &str) -> Option<usize> {
+        self.rig
+            .devices()
+            .iter()
+            .position(|device| device.name == name)
+    }
+
+    /// GPUs that the plan uses, in the order of execution.
+    pub fn used_gpus(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        let modules = &self.device_map.modules;
+        let first = (self.target == Target::Transformers).then_some(modules.embedding.as_str());
+        let runs = self.device_map.runs.iter().map(|run| run.device.as_str());
+        let all = first
+            .into_iter()
+            .chain(runs)
+            .chain([modules.final_norm.as_str(), &modules.head]);
+        for name in all {
+            if name != CPU && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}

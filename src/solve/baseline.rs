@@ -1,0 +1,287 @@
+//! What simple rules would do, at the same prices: the plans that ours must never be worse than.
+
+use std::ops::Range;
+
+use crate::cost::{Accounting, Layout, Offload, Place, Position, Span, Stage, capacity};
+use crate::hardware::DeviceId;
+use crate::units::{Bytes, Seconds};
+
+/// A simple rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The same number of units for every GPU.
+    Even,
+    /// Units in proportion to memory.
+    Proportional,
+    /// Fill one GPU after the other in the order of the rig, the rest to the host.
+    Greedy,
+    /// As accelerate's balanced map: weights alone, an equal cap for all but the last GPU.
+    AccelerateLike,
+    /// As llama.cpp's `--fit`: by free memory, else from the last GPU with 1 GiB to spare each.
+    LlamaCppFitLike,
+}
+
+/// What a rule gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    /// The rule.
+    pub rule: Rule,
+    /// Whether its plan fits every device.
+    pub fits: bool,
+    /// The time of a token, where the plan could run if memory allowed.
+    pub time: Option<Seconds>,
+}
+
+impl Rule {
+    /// All rules, the plainest first.
+    pub const ALL: [Self; 5] = [
+        Self::Even,
+        Self::Proportional,
+        Self::Greedy,
+        Self::AccelerateLike,
+        Self::LlamaCppFitLike,
+    ];
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Even => "even",
+            Self::Proportional => "proportional",
+            Self::Greedy => "greedy",
+            Self::AccelerateLike => "accelerate-like",
+            Self::LlamaCppFitLike => "llama.cpp-fit-like",
+        }
+    }
+}
+
+/// The plan of every rule, priced.
+pub fn all(accounting: &dyn Accounting) -> Vec<Baseline> {
+    let rules = Rules {
+        accounting,
+        n_units: accounting.units().len(),
+    };
+    Rule::ALL.map(|rule| rules.baseline(rule)).into()
+}
+
+/// How a rule divides the chain: so many units for the host, then a run for each GPU in order.
+struct Split {
+    on_host: usize,
+    runs: Vec<(DeviceId, Range<usize>)>,
+}
+
+struct Rules<'a> {
+    accounting: &'a dyn Accounting,
+    n_units: usize,
+}
+
+impl Rules<'_> {
+    fn baseline(&self, rule: Rule) -> Baseline {
+        let split = match rule {
+            Rule::Even => self.by_share(|_| 1),
+            Rule::Proportional => self.by_share(|device| self.room(device).0),
+            Rule::Greedy => self.filling(|rules, start| rules.fill(start, Bytes::ZERO)),
+            Rule::AccelerateLike => self.filling(|rules, start| rules.fill_balanced(start)),
+            Rule::LlamaCppFitLike => {
+                let margin = Bytes::gib(1);
+                let by_memory = self.by_share(|device| self.room(device).0);
+                let roomy = |split: &Split| self.price(split, margin).is_some_and(|(fits, _)| fits);
+                by_memory
+                    .filter(roomy)
+                    .or_else(|| self.filling(|rules, start| rules.fill_from_last(start, margin)))
+            }
+        };
+        let priced = split.and_then(|split| self.price(&split, Bytes::ZERO));
+        Baseline {
+            rule,
+            fits: priced.is_some_and(|(fits, _)| fits),
+            time: priced.map(|(_, time)| time),
+        }
+    }
+
+    fn room(&self, device: DeviceId) -> Bytes {
+        capacity(self.accounting.rig(), Place::Device(device))
+    }
+
+    /// Runs whose lengths follow the shares of all GPUs.
+    fn by_share(&self, share: impl Fn(DeviceId) -> u64) -> Option<Split> {
+        let ids: Vec<_> = self.accounting.rig().device_ids().collect();
+        let total: u128 = ids.iter().map(|id| u128::from(share(*id))).sum();
+        let mut runs = Vec::new();
+        let (mut before, mut start) = (0_u128, 0);
+        for id in ids {
+            before += u128::from(share(id));
+            let end = (self.n_units as u128 * before).checked_div(total)? as usize;
+            runs.push((id, start..end));
+            start = end;
+        }
+        (!runs.is_empty()).then_some(Split { on_host: 0, runs })
+    }
+
+    /// The fewest units on the host with which filling takes all others.
+    fn filling(
+        &self,
+        fill: impl Fn(&Self, usize) -> Option<Vec<(DeviceId, Range<usize>)>>,
+    ) -> Option<Split> {
+        let may_offload =
+            self.accounting.rig().host().is_some() && self.accounting.offload() != Offload::Refused;
+        let most = if may_offload { self.n_units } else { 0 };
+        (0..=most).find_map(|on_host| {
+            Some(Split {
+                on_host,
+                runs: fill(self, on_host)?,
+            })
+        })
+    }
+
+    /// Each GPU in order takes what fits, with a margin to spare.
+    fn fill(&self, start: usize, margin: Bytes) -> Option<Vec<(DeviceId, Range<usize>)>> {
+        let mut runs = Vec::new();
+        let mut at = start;
+        for id in self.accounting.rig().device_ids() {
+            let room = self.room(id).checked_sub(margin).unwrap_or_default();
+            let fits = |end: &usize| self.needs(start, id, at..*end, at == start) <= room;
+            let end = (at + 1..=self.n_units)
+                .take_while(fits)
+                .last()
+                .unwrap_or(at);
+            runs.push((id, at..end));
+            at = end;
+        }
+        (at == self.n_units).then_some(runs)
+    }
+
+    /// From the last GPU to the first, each takes what fits, with a margin to spare.
+    fn fill_from_last(&self, start: usize, margin: Bytes) -> Option<Vec<(DeviceId, Range<usize>)>> {
+        let mut runs = Vec::new();
+        let mut at = self.n_units;
+        for id in self.accounting.rig().device_ids().rev() {
+            let room = self.room(id).checked_sub(margin).unwrap_or_default();
+            let fits = |from: &usize| self.needs(start, id, *from..at, *from == start) <= room;
+            let from = (start..at).rev().take_while(fits).last().unwrap_or(at);
+            runs.push((id, from..at));
+            at = from;
+        }
+        runs.reverse();
+        (at == start).then_some(runs)
+    }
+
+    /// As accelerate's `get_balanced_memory` and `infer_auto_device_map`: weights alone; all but the
+    /// last GPU are capped at an equal share and a quarter more than the largest unit.
+    fn fill_balanced(&self, start: usize) -> Option<Vec<(DeviceId, Range<usize>)>> {
+        let ids: Vec<_> = self.accounting.rig().device_ids().collect();
+        let first = *ids.first()?;
+        let weights: Vec<_> = (0..self.n_units)
+            .map(|unit| {
+                self.stage(start, first, unit..unit + 1, false)
+                    .device
+                    .weights
+            })
+            .collect();
+        let (total, largest) = (
+            weights.iter().copied().sum::<Bytes>(),
+            weights.iter().max()?,
+        );
+        let share = Bytes(total.0 / ids.len() as u64) + largest.scale(1.25);
+        let mut runs = Vec::new();
+        let mut at = start;
+        for (index, id) in ids.iter().enumerate() {
+            let is_last = index + 1 == ids.len();
+            let cap = if is_last {
+                self.room(*id)
+            } else {
+                self.room(*id).min(share)
+            };
+            let mut used = Bytes::ZERO;
+            let from = at;
+            while at < self.n_units && used + weights[at] <= cap {
+                used += weights[at];
+                at += 1;
+            }
+            runs.push((*id, from..at));
+        }
+        (at == self.n_units).then_some(runs)
+    }
+
+    fn needs(&self, on_host: usize, device: DeviceId, units: Range<usize>, first: bool) -> Bytes {
+        self.stage(on_host, device, units, first).device.total()
+    }
+
+    fn stage(&self, on_host: usize, device: DeviceId, units: Range<usize>, first: bool) -> Stage {
+        let layout = if on_host > 0 {
+            Layout::Offloaded
+        } else {
+            Layout::Sequential
+        };
+        self.accounting.stage(
+            layout,
+            &self.span(on_host, Place::Device(device), units, first),
+        )
+    }
+
+    /// The span of a run. A target that streams computes what the host holds on its first GPU.
+    fn span(&self, on_host: usize, place: Place, units: Range<usize>, first: bool) -> Span {
+        let streams = first && self.accounting.offload() == Offload::Streams;
+        let streamed = if streams { 0..on_host } else { 0..0 };
+        let start = if streams { 0 } else { units.start };
+        let position = if first {
+            Position::First
+        } else {
+            Position::Later
+        };
+        Span {
+            place,
+            units: start..units.end,
+            streamed,
+            position,
+        }
+    }
+
+    /// Whether a split fits with a margin on every GPU, and the time of a token.
+    fn price(&self, split: &Split, margin: Bytes) -> Option<(bool, Seconds)> {
+        let used: Vec<_> = split
+            .runs
+            .iter()
+            .filter(|(_, units)| !units.is_empty())
+            .collect();
+        let layout = match (split.on_host, used.len()) {
+            (0, 0) => return None,
+            (0, 1) => Layout::OneDevice,
+            (0, _) => Layout::Sequential,
+            (_, 0) => Layout::HostOnly,
+            (..) => Layout::Offloaded,
+        };
+        let mut spans = Vec::new();
+        if split.on_host > 0 && (used.is_empty() || self.accounting.offload() == Offload::Computes)
+        {
+            spans.push(Span {
+                place: Place::Host,
+                units: 0..split.on_host,
+                streamed: 0..0,
+                position: Position::First,
+            });
+        }
+        for (index, (device, units)) in used.iter().enumerate() {
+            spans.push(self.span(
+                split.on_host,
+                Place::Device(*device),
+                units.clone(),
+                index == 0,
+            ));
+        }
+        let (mut fits, mut time) = (true, Seconds::default());
+        let mut on_host = self.accounting.host_base(layout).total();
+        for span in &spans {
+            let stage = self.accounting.stage(layout, span);
+            time = time + stage.time;
+            on_host += stage.host.total();
+            let room = capacity(self.accounting.rig(), span.place);
+            match span.place {
+                Place::Host => on_host += stage.device.total(),
+                Place::Device(_) => fits &= stage.device.total() + margin <= room,
+            }
+        }
+        let host = self.accounting.rig().host();
+        fits &= host.is_none_or(|host| on_host <= host.capacity());
+        Some((fits, time))
+    }
+}

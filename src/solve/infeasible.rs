@@ -1,0 +1,83 @@
+//! Why not: the plan that comes closest, and what each device lacks in it.
+
+use crate::cost::column::Cost;
+use crate::cost::{Accounting, ColumnSet, Fit, Layout, Place, capacity};
+use crate::solve::{dynamic, line, stages};
+use crate::units::Bytes;
+
+/// No plan fits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no plan fits: {}", sentence(.reasons))]
+pub struct Infeasible {
+    /// What the plan that comes closest lacks, by device. Empty where the target may not use any
+    /// part of the rig.
+    pub reasons: Vec<Reason>,
+}
+
+/// A device that is too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason {
+    /// The device, or the host.
+    pub place: Place,
+    /// What it can hold.
+    pub capacity: Bytes,
+    /// What it lacks.
+    pub missing: Bytes,
+}
+
+fn sentence(reasons: &[Reason]) -> String {
+    let missing: Bytes = reasons.iter().map(|reason| reason.missing).sum();
+    match reasons.len() {
+        0 => "the target can use no part of this rig".to_owned(),
+        1 => format!("{missing} are missing"),
+        n => format!("{missing} are missing on {n} devices"),
+    }
+}
+
+/// Finds the plan whose devices are exceeded by the least in total.
+pub(super) fn explain(accounting: &dyn Accounting) -> Infeasible {
+    let layouts = accounting.ranks().into_iter().flatten();
+    let closest = layouts
+        .filter_map(|layout| closest(accounting, layout))
+        .min_by_key(|c| c.0);
+    Infeasible {
+        reasons: closest.map(|(_, reasons)| reasons).unwrap_or_default(),
+    }
+}
+
+fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<(Cost, Vec<Reason>)> {
+    let set = ColumnSet::new(accounting, layout, Fit::Excess);
+    let (path, cost) = match dynamic::shortest(&set) {
+        dynamic::Answer::Path { path, cost } => (path, cost),
+        dynamic::Answer::None => return None,
+        dynamic::Answer::TooManyOrders => line::best_of_orders(&set)?,
+    };
+    let mut on_host = accounting.host_base(layout).total();
+    let mut reasons = Vec::new();
+    for span in stages(&set, &path) {
+        let stage = accounting.stage(layout, &span);
+        on_host = on_host + stage.host.total();
+        match span.place {
+            Place::Host => on_host = on_host + stage.device.total(),
+            Place::Device(_) => {
+                reasons.extend(reason(accounting, span.place, stage.device.total()))
+            }
+        }
+    }
+    if accounting.rig().host().is_some() {
+        reasons.extend(reason(accounting, Place::Host, on_host));
+    }
+    Some((cost, reasons))
+}
+
+fn reason(accounting: &dyn Accounting, place: Place, needs: Bytes) -> Option<Reason> {
+    let capacity = capacity(accounting.rig(), place);
+    let missing = needs
+        .checked_sub(capacity)
+        .filter(|missing| *missing > Bytes::ZERO)?;
+    Some(Reason {
+        place,
+        capacity,
+        missing,
+    })
+}

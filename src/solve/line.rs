@@ -1,0 +1,215 @@
+//! One given device order: the same program along a line, its potentials, and a bound for when
+//! there are too many orders to try.
+
+use crate::cost::ColumnSet;
+use crate::cost::Position;
+use crate::cost::column::{Column, Cost, GroupId, Owner};
+
+/// The network of one order. A node is (place in the order, whether a GPU is used yet, units done).
+pub struct Line<'a> {
+    set: &'a ColumnSet,
+    /// Who computes at each place of the order.
+    pub order: Vec<Owner>,
+}
+
+/// One arc: a column at a place of the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arc {
+    /// The index of its column, or none for passing a device over.
+    pub column: Option<usize>,
+    /// Where it starts.
+    pub from: usize,
+    /// Where it ends.
+    pub to: usize,
+}
+
+const FAR: Cost = Cost(u64::MAX);
+
+impl<'a> Line<'a> {
+    /// The network along `order`.
+    pub fn new(set: &'a ColumnSet, order: Vec<Owner>) -> Self {
+        Self { set, order }
+    }
+
+    fn node(&self, place: usize, used: bool, done: usize) -> usize {
+        (place * 2 + usize::from(used)) * (self.set.n_units + 1) + done
+    }
+
+    /// How many nodes there are.
+    pub fn n_nodes(&self) -> usize {
+        self.node(self.order.len() + 1, false, 0)
+    }
+
+    /// Where every path starts.
+    pub fn source(&self) -> usize {
+        self.node(0, false, 0)
+    }
+
+    /// Where a path may end: every unit done, a GPU used or not.
+    pub fn sinks(&self) -> [usize; 2] {
+        [false, true].map(|used| self.node(self.order.len(), used, self.set.n_units))
+    }
+
+    /// Every arc, in topological order.
+    pub fn arcs(&self) -> Vec<Arc> {
+        let mut arcs = Vec::new();
+        for (place, owner) in self.order.iter().enumerate() {
+            for used in [false, true] {
+                for done in 0..=self.set.n_units {
+                    let (from, to) = (
+                        self.node(place, used, done),
+                        self.node(place + 1, used, done),
+                    );
+                    arcs.push(Arc {
+                        column: None,
+                        from,
+                        to,
+                    });
+                }
+            }
+            for (index, column) in self.set.columns.iter().enumerate() {
+                if column.owner != *owner {
+                    continue;
+                }
+                let (before, after) = match (owner, column.position) {
+                    (Owner::Host, _) => (false, false),
+                    (Owner::Group(_), Position::First) => (false, true),
+                    (Owner::Group(_), Position::Later) => (true, true),
+                };
+                arcs.push(Arc {
+                    column: Some(index),
+                    from: self.node(place, before, column.units.start),
+                    to: self.node(place + 1, after, column.units.end),
+                });
+            }
+        }
+        arcs
+    }
+
+    /// The cost of an arc.
+    pub fn cost(&self, arc: &Arc) -> Cost {
+        arc.column
+            .map_or(Cost(0), |index| self.set.columns[index].cost)
+    }
+
+    /// The least cost from the source to each node.
+    pub fn from_source(&self, arcs: &[Arc]) -> Vec<Cost> {
+        let mut least = vec![FAR; self.n_nodes()];
+        least[self.source()] = Cost(0);
+        for arc in arcs {
+            let cost = plus(least[arc.from], self.cost(arc));
+            least[arc.to] = least[arc.to].min(cost);
+        }
+        least
+    }
+
+    /// The least cost from each node to a sink.
+    pub fn to_sink(&self, arcs: &[Arc]) -> Vec<Cost> {
+        let mut least = vec![FAR; self.n_nodes()];
+        for sink in self.sinks() {
+            least[sink] = Cost(0);
+        }
+        for arc in arcs.iter().rev() {
+            let cost = plus(least[arc.to], self.cost(arc));
+            least[arc.from] = least[arc.from].min(cost);
+        }
+        least
+    }
+
+    /// The best path along the order.
+    fn shortest(&self) -> Option<(Vec<usize>, Cost)> {
+        let arcs = self.arcs();
+        let to_sink = self.to_sink(&arcs);
+        let mut node = self.source();
+        let cost = to_sink[node];
+        if cost == FAR {
+            return None;
+        }
+        let mut path = Vec::new();
+        // Arcs are in topological order, so one pass follows the whole path.
+        for arc in &arcs {
+            if arc.from == node && plus(to_sink[arc.to], self.cost(arc)) == to_sink[node] {
+                path.extend(arc.column);
+                node = arc.to;
+            }
+        }
+        Some((path, cost))
+    }
+}
+
+/// What `a` and `b` cost together; no way stays no way.
+pub fn plus(a: Cost, b: Cost) -> Cost {
+    Cost(a.0.saturating_add(b.0))
+}
+
+/// The best plan over a few device orders that a person would try.
+pub fn best_of_orders(set: &ColumnSet) -> Option<(Vec<usize>, Cost)> {
+    let rates = rates(set);
+    let mut by_speed: Vec<_> = (0..set.groups.len()).collect();
+    by_speed.sort_by(|a, b| rates[*a].per_unit.total_cmp(&rates[*b].per_unit));
+    let mut by_size: Vec<_> = (0..set.groups.len()).collect();
+    by_size.sort_by_key(|group| std::cmp::Reverse(rates[*group].most_units));
+    let listed: Vec<_> = (0..set.groups.len()).collect();
+    [by_speed, by_size, listed]
+        .into_iter()
+        .filter_map(|groups| {
+            let devices = groups.iter().flat_map(|group| {
+                let count = set.groups[*group].len().min(set.n_units);
+                std::iter::repeat_n(Owner::Group(GroupId(*group)), count)
+            });
+            // A path has no more stages than units.
+            let order = std::iter::once(Owner::Host).chain(devices.take(set.n_units));
+            Line::new(set, order.collect()).shortest()
+        })
+        .min_by_key(|(_, cost)| *cost)
+}
+
+/// No plan is faster: each group takes at most so many units, each at its best rate, and the fastest
+/// groups are filled first. Fractions of units are allowed, so it is a bound and no plan.
+pub fn area_bound(set: &ColumnSet) -> Cost {
+    let mut rates = rates(set);
+    rates.sort_by(|a, b| a.per_unit.total_cmp(&b.per_unit));
+    let (mut left, mut cost) = (set.n_units as f64, 0.0);
+    for rate in rates {
+        let units = left.min(rate.most_units as f64);
+        if units > 0.0 {
+            cost += units * rate.per_unit;
+            left -= units;
+        }
+    }
+    Cost(cost.floor() as u64)
+}
+
+/// The best that a group (or the host) can do.
+struct Rate {
+    per_unit: f64,
+    most_units: usize,
+}
+
+/// The rates of all groups, and last that of the host.
+fn rates(set: &ColumnSet) -> Vec<Rate> {
+    let owners = (0..set.groups.len()).map(|group| Owner::Group(GroupId(group)));
+    owners
+        .chain([Owner::Host])
+        .map(|owner| {
+            let columns = || {
+                set.columns
+                    .iter()
+                    .filter(move |column| column.owner == owner)
+            };
+            let per_unit = |column: &Column| column.cost.0 as f64 / column.units.len() as f64;
+            let count = match owner {
+                Owner::Host => 1,
+                Owner::Group(group) => set.groups[group.0].len(),
+            };
+            let longest = columns()
+                .map(|column| column.units.len())
+                .max()
+                .unwrap_or(0);
+            Rate {
+                per_unit: columns().map(per_unit).fold(f64::INFINITY, f64::min),
+                most_units: longest.saturating_mul(count),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,199 @@
+//! The linear program, and the only file that names the solver crate.
+//!
+//! Variables: one `z` in [0, 1] for each arc of the line of one device order. Constraints: what
+//! flows into a node flows out of it, and one unit flows from the source to a sink. The matrix is
+//! the incidence matrix of an acyclic network, so the optimum is integral without branching.
+//! Objective: the summed time of the columns taken, in milliseconds.
+//!
+//! Potentials of the dynamic program drop columns first that are in no plan within 0.1 % of the best.
+
+use std::fmt;
+
+use good_lp::solvers::SolverModel as _;
+use good_lp::{Expression, Solution as _, variable, variables};
+
+use crate::cost::ColumnSet;
+use crate::cost::column::{Cost, Owner};
+use crate::solve::line::{Arc, Line, plus};
+
+/// A solver of linear programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// microlp, in pure Rust.
+    #[default]
+    Microlp,
+    /// HiGHS, in C++.
+    #[cfg(feature = "highs")]
+    Highs,
+}
+
+impl Backend {
+    /// The backends of this build.
+    #[cfg(not(feature = "highs"))]
+    pub const ALL: [Self; 1] = [Self::Microlp];
+    /// The backends of this build.
+    #[cfg(feature = "highs")]
+    pub const ALL: [Self; 2] = [Self::Microlp, Self::Highs];
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Microlp => "microlp",
+            #[cfg(feature = "highs")]
+            Self::Highs => "HiGHS",
+        })
+    }
+}
+
+/// Why the linear program proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The solver's own word.
+    #[error("{0}")]
+    Solver(String),
+    /// Its answer is no path, or another value than the dynamic program's.
+    #[error("its answer is not the dynamic program's")]
+    Disagrees,
+}
+
+/// More columns than these take longer than they prove.
+const MOST_COLUMNS: usize = 3_000;
+/// Devices beyond the path's own that the program may choose instead.
+const MOST_PLACES: usize = 16;
+
+/// Solves the linear program on the device order of `path` and holds it against `cost`.
+///
+/// Gives the number of columns it chose from.
+///
+/// # Errors
+/// Where the solver fails or finds another value.
+pub fn solve(
+    set: &ColumnSet,
+    path: &[usize],
+    cost: Cost,
+    backend: Backend,
+) -> Result<usize, Failure> {
+    let line = Line::new(set, order(set, path));
+    let arcs = worth_keeping(&line, set, path, cost);
+    let n_columns = arcs.iter().filter(|arc| arc.column.is_some()).count();
+    let taken = flow(&line, &arcs, backend)?;
+    let found = taken
+        .iter()
+        .fold(Cost(0), |sum, arc| plus(sum, line.cost(arc)));
+    if found == cost {
+        Ok(n_columns)
+    } else {
+        Err(Failure::Disagrees)
+    }
+}
+
+/// The path's own order, then the devices that it left out.
+fn order(set: &ColumnSet, path: &[usize]) -> Vec<Owner> {
+    let mut order: Vec<_> = path.iter().map(|index| set.columns[*index].owner).collect();
+    if order.first() != Some(&Owner::Host) {
+        order.insert(0, Owner::Host);
+    }
+    for (index, devices) in set.groups.iter().enumerate() {
+        let owner = Owner::Group(crate::cost::column::GroupId(index));
+        let used = order.iter().filter(|other| **other == owner).count();
+        let room = MOST_PLACES.saturating_sub(order.len());
+        order.extend(std::iter::repeat_n(owner, (devices.len() - used).min(room)));
+    }
+    order
+}
+
+/// The arcs that are in some plan within 0.1 % of the best; where those are too many, the arcs of
+/// best plans that fill no device more than the path does.
+fn worth_keeping(line: &Line<'_>, set: &ColumnSet, path: &[usize], cost: Cost) -> Vec<Arc> {
+    let arcs = line.arcs();
+    let (before, behind) = (line.from_source(&arcs), line.to_sink(&arcs));
+    let through = |arc: &Arc| plus(plus(before[arc.from], line.cost(arc)), behind[arc.to]);
+    let within = |bound: Cost| -> Vec<Arc> {
+        arcs.iter()
+            .filter(|arc| through(arc) <= bound)
+            .copied()
+            .collect()
+    };
+    let n_columns = |arcs: &[Arc]| arcs.iter().filter(|arc| arc.column.is_some()).count();
+    let near = within(Cost(cost.0 + cost.0 / 1000));
+    if n_columns(&near) <= MOST_COLUMNS {
+        return near;
+    }
+    let fullest = path
+        .iter()
+        .map(|index| set.columns[*index].fullness)
+        .max()
+        .unwrap_or(0);
+    let fuller = |arc: &Arc| {
+        arc.column
+            .is_some_and(|index| set.columns[index].fullness > fullest)
+    };
+    within(cost)
+        .into_iter()
+        .filter(|arc| !fuller(arc))
+        .collect()
+}
+
+/// The arcs that carry the unit of flow.
+fn flow(line: &Line<'_>, arcs: &[Arc], backend: Backend) -> Result<Vec<Arc>, Failure> {
+    let mut names = variables!();
+    let flows: Vec<_> = arcs
+        .iter()
+        .map(|_| names.add(variable().min(0).max(1)))
+        .collect();
+    let objective: Expression = arcs
+        .iter()
+        .zip(&flows)
+        .map(|(arc, z)| line.cost(arc).0 as f64 * 1e-9 * *z)
+        .sum();
+    let mut balance = vec![Expression::default(); line.n_nodes()];
+    let mut touched = vec![false; line.n_nodes()];
+    for (arc, z) in arcs.iter().zip(&flows) {
+        balance[arc.from] -= *z;
+        balance[arc.to] += *z;
+        touched[arc.from] = true;
+        touched[arc.to] = true;
+    }
+    let [unused, used] = line.sinks();
+    let ends = std::mem::take(&mut balance[unused]) + std::mem::take(&mut balance[used]);
+    let inner = balance
+        .into_iter()
+        .enumerate()
+        .filter(|(node, _)| touched[*node] && ![line.source(), unused, used].contains(node));
+    // What flows in flows out, at every node between; one unit arrives.
+    let constraints = inner.map(|(_, balance)| balance.eq(0)).chain([ends.eq(1)]);
+    let unsolved = names.minimise(objective);
+    let values = match backend {
+        Backend::Microlp => {
+            let solved = unsolved
+                .using(good_lp::microlp)
+                .with_all(constraints)
+                .solve();
+            let solution = solved.map_err(|error| Failure::Solver(error.to_string()))?;
+            flows.iter().map(|z| solution.value(*z)).collect::<Vec<_>>()
+        }
+        #[cfg(feature = "highs")]
+        Backend::Highs => {
+            let model = unsolved
+                .using(good_lp::highs)
+                .set_threads(1)
+                .with_all(constraints);
+            let solved = model.solve();
+            let solution = solved.map_err(|error| Failure::Solver(error.to_string()))?;
+            flows.iter().map(|z| solution.value(*z)).collect::<Vec<_>>()
+        }
+    };
+    if values
+        .iter()
+        .any(|value| (value - value.round()).abs() > 1e-6)
+    {
+        return Err(Failure::Disagrees);
+    }
+    Ok(arcs
+        .iter()
+        .zip(values)
+        .filter(|(_, value)| *value > 0.5)
+        .map(|(arc, _)| *arc)
+        .collect())
+}
