@@ -52,7 +52,7 @@ fn gguf_parts() -> Vec<(Vec<u8>, &'static str)> {
             "the key of metadata entry 1 of 3 takes",
         ),
         (number(8), "the type of `name` takes"),
-        (bytes::text("Llama"), "the value of `name` takes"),
+        (bytes::text("Llama 2"), "the value of `name` takes"),
         (
             bytes::text("layers"),
             "the key of metadata entry 2 of 3 takes",
@@ -79,9 +79,9 @@ fn gguf_parts() -> Vec<(Vec<u8>, &'static str)> {
         ),
         (number(8), "the type of tensor `b` takes"),
         (long(32), "the offset of tensor `b` takes"),
-        (vec![0; 15], "tensor `a` ends at byte 288"),
-        (vec![0; 32], "tensor `a` ends at byte 288"),
-        (vec![0; 68], "tensor `b` ends at byte 356"),
+        (vec![0; 30], "tensor `a` ends at byte 256"),
+        (vec![0; 32], "tensor `a` ends at byte 256"),
+        (vec![0; 68], "tensor `b` ends at byte 324"),
     ]
 }
 

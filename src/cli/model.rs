@@ -43,7 +43,7 @@ impl Inspection {
             .iter()
             .map(|tensor| &self.model.tensors[*tensor]);
         tensors
-            .filter(|tensor| !tensor.only_in_gguf)
+            .filter(|tensor| tensor.is_trained())
             .map(model::Tensor::elements)
             .sum()
     }

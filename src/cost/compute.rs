@@ -11,7 +11,7 @@
 //! `q` all query heads, `k` all key-value heads, `w` the feed-forward's inner width, `n` one number
 //! for each output.
 
-use crate::cost::{Layout, Position, memory};
+use crate::cost::{Layout, memory};
 use crate::model::{Kind, Model, Part};
 use crate::units::Bytes;
 use crate::workload::{KvFormat, Workload};
@@ -38,8 +38,10 @@ pub struct Graph {
     mask: f64,
     /// Positions, indices and rotation matrices.
     small: f64,
-    /// Copies of a cache that is not in 16 bits, of one layer, that attention unpacks.
+    /// A copy of one layer's cache in 16 bits, which the graph makes of a 32-bit cache.
     unpacked: f64,
+    /// The same, which CUDA's flash attention makes of every cache that is not in 16-bit floats.
+    unpacked_by_cuda: f64,
     /// Keys and values of one layer as they are stored.
     layer_cache: f64,
     rotates: bool,
@@ -59,8 +61,6 @@ enum Block {
 /// What a device does in a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Role {
-    /// Whether it takes the inputs of the whole chain.
-    pub position: Position,
     /// Blocks on it.
     pub n_blocks: u64,
     /// Whether the head is on it.
@@ -106,7 +106,13 @@ impl Graph {
         let kv_width = dimensions.n_kv_heads * dimensions.head_dim;
         let format = workload.kv_format;
         let rotates = format.is_quantised() && dimensions.head_dim.is_multiple_of(64);
-        let per_tensor = if format == KvFormat::F16 { 0.0 } else { 2.0 };
+        let unpacked = |applies: bool| {
+            if applies {
+                4.0 * (cells * kv_width) as f64
+            } else {
+                0.0
+            }
+        };
         let row = format.row_bytes(kv_width);
         Self {
             block: block(model),
@@ -124,7 +130,8 @@ impl Graph {
                 } else {
                     0.0
                 },
-            unpacked: 2.0 * per_tensor * (cells * kv_width) as f64,
+            unpacked: unpacked(format == KvFormat::F32),
+            unpacked_by_cuda: unpacked(format != KvFormat::F16),
             layer_cache: 2.0 * (row * cells).0 as f64,
             rotates,
         }
@@ -144,6 +151,19 @@ impl Graph {
             0.0
         };
         Bytes(layers.max(head).max(streaming).ceil() as u64)
+    }
+
+    /// What CUDA's flash attention adds to that buffer: room for a cache that it unpacks.
+    ///
+    /// Source: `ggml_cuda_flash_attn_ext_get_alloc_size` (0c1e57098), read and not measured.
+    pub fn cuda_scratch(&self, role: &Role) -> Bytes {
+        let on_cuda = Self {
+            unpacked: self.unpacked_by_cuda,
+            ..*self
+        };
+        on_cuda
+            .device_buffer(role)
+            .saturating_sub(self.device_buffer(role))
     }
 
     /// The buffer of the host: inputs, or the graph of the blocks that the CPU computes.
@@ -236,7 +256,7 @@ impl Graph {
             + 3.0 * self.e
             + match self.block {
                 Block::Gated => {
-                    let hole = if up < self.w { up } else { 0.0 };
+                    let hole = if up < self.w { self.w } else { 0.0 };
                     (2.0 * self.w + up + hole).max(self.w + down)
                 }
                 Block::Parallel | Block::Plain => {

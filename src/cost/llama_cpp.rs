@@ -155,7 +155,6 @@ impl<'a> LlamaCpp<'a> {
         // Prompts are computed on the first GPU also for the CPU's blocks, whose weights stream.
         let streams = layout == Layout::Offloaded && span.position == Position::First;
         let role = Role {
-            position: span.position,
             n_blocks: sums.n_blocks,
             has_head: span.units.end == self.units.len(),
             layout,
@@ -180,7 +179,7 @@ impl<'a> LlamaCpp<'a> {
             weights: sums.on_device + everywhere,
             kv_cache: sums.kv_device,
             compute,
-            overhead: CUDA_CONTEXT + compute.scale(margin),
+            overhead: CUDA_CONTEXT + compute.scale(margin) + self.graph.cuda_scratch(&role),
         }
     }
 }

@@ -242,7 +242,7 @@ fn units(model: &Model) -> Vec<Unit> {
 /// Whether a tensor of `part` belongs to `unit`.
 fn part(unit: Unit, part: Part) -> bool {
     match (unit, part) {
-        (Unit::Embedding, Part::Embedding)
+        (Unit::Embedding, Part::Embedding | Part::Everywhere)
         | (Unit::FinalNorm, Part::FinalNorm)
         | (Unit::Head, Part::Head) => true,
         (Unit::Block(unit), Part::Attention(block) | Part::FeedForward(block)) => block.0 == unit,

@@ -24,10 +24,11 @@ fn device_map(plan: &Plan, modules: &Modules) -> Map<String, Value> {
     for embedding in &modules.embedding {
         map.insert(embedding.clone(), number(&around.embedding));
     }
+    // Rotation tables are planned with the embedding.
     for buffer in &modules.buffers {
         map.insert(
             format!("{}.{buffer}", modules.root),
-            first_gpu(plan, &number),
+            number(&around.embedding),
         );
     }
     for run in &plan.device_map.runs {
@@ -41,14 +42,6 @@ fn device_map(plan: &Plan, modules: &Modules) -> Map<String, Value> {
     map.insert(modules.final_norm.clone(), number(&around.final_norm));
     map.insert("lm_head".to_owned(), number(&around.head));
     map
-}
-
-/// Rotation tables are used before any block: they go where the first block computes.
-fn first_gpu(plan: &Plan, number: impl Fn(&str) -> Value) -> Value {
-    match plan.used_gpus().first() {
-        Some(gpu) => number(gpu),
-        None => number(CPU),
-    }
 }
 
 /// The map as JSON, and a loader.

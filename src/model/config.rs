@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::model::family::{self, CachedHeads, Family};
-use crate::model::{Dimensions, Kind, Model, Origin, Part, Precision, Tensor};
+use crate::model::{Dimensions, Kind, Model, Origin, Part, Precision, Tensor, World};
 use crate::units::Tokens;
 
 /// Why a configuration is no model that we can plan.
@@ -100,7 +100,7 @@ fn rope_table(dimensions: &Dimensions) -> Tensor {
         gguf_name: "rope_freqs.weight".to_owned(),
         dims: vec![dimensions.head_dim / 2],
         stored: None,
-        only_in_gguf: true,
+        world: World::Gguf,
     }
 }
 

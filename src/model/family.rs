@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BlockId, Dimensions, Kind, Part, Tensor};
+use crate::model::{BlockId, Dimensions, Kind, Part, Tensor, World};
 
 /// One family of models.
 #[derive(Debug, Deserialize)]
@@ -53,7 +53,7 @@ pub struct Modules {
     pub blocks: String,
     /// The class of a block, which accelerate must not split.
     pub block_class: String,
-    /// Modules without parameters inside the root that a map has to name.
+    /// Modules inside the root that hold rotation tables and no parameters; a map has to name them.
     #[serde(default)]
     pub buffers: Vec<String>,
     /// The modules of the input embedding; the table leaves them to the tensors.
@@ -167,7 +167,7 @@ impl Family {
         add(&self.final_norm, Part::FinalNorm, &format!("{root}."), "");
         if !tied || self.head_apart_in_gguf {
             tensors.push(Tensor {
-                only_in_gguf: tied,
+                world: if tied { World::Gguf } else { World::Both },
                 part: Part::Head,
                 kind: Kind::Head,
                 hf_name: "lm_head.weight".to_owned(),
@@ -176,6 +176,16 @@ impl Family {
                 stored: None,
             });
         }
+        tensors.extend(self.modules.buffers.iter().map(|buffer| Tensor {
+            part: Part::Everywhere,
+            kind: Kind::Table,
+            hf_name: format!("{root}.{buffer}"),
+            gguf_name: String::new(),
+            // Frequencies as computed and as they were before scaling, one for two elements.
+            dims: vec![2, dimensions.head_dim / 2],
+            stored: None,
+            world: World::Transformers,
+        }));
         tensors
     }
 
@@ -203,7 +213,7 @@ impl Row {
                 .map(|dimension| dimension.of(dimensions))
                 .collect(),
             stored: None,
-            only_in_gguf: false,
+            world: World::Both,
         }
     }
 
@@ -215,7 +225,7 @@ impl Row {
             gguf_name: format!("{gguf}{}.bias", self.gguf),
             dims: vec![self.shape.first().map_or(1, |rows| rows.of(dimensions))],
             stored: None,
-            only_in_gguf: false,
+            world: World::Both,
         }
     }
 }

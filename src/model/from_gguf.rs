@@ -3,7 +3,9 @@
 use crate::model::read::TensorInfo;
 use crate::model::read::gguf::Gguf;
 use crate::model::recipe::Recipe;
-use crate::model::{BlockId, Dimensions, Kind, Model, Origin, Part, Precision, Tensor, family};
+use crate::model::{
+    BlockId, Dimensions, Kind, Model, Origin, Part, Precision, Tensor, World, family,
+};
 use crate::units::Tokens;
 
 /// Why a GGUF file is no model that we can plan.
@@ -119,7 +121,7 @@ fn tensor(info: &TensorInfo) -> Result<Tensor, GgufError> {
         gguf_name: info.name.clone(),
         dims: info.dims.clone(),
         stored: Some(info.format),
-        only_in_gguf: false,
+        world: World::Both,
     })
 }
 

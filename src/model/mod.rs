@@ -100,9 +100,20 @@ pub struct Tensor {
     pub dims: Vec<u64>,
     /// How a file that we read stores it.
     pub stored: Option<Format>,
-    /// Whether a checkpoint lacks it and only a GGUF file has it: rotation tables, and the head of
-    /// a model that transformers ties but its GGUF file keeps apart (Falcon).
-    pub only_in_gguf: bool,
+    /// Which of the two worlds has it.
+    pub world: World,
+}
+
+/// Where a tensor exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// In checkpoints and in GGUF files.
+    Both,
+    /// Only in a GGUF file: rotation tables of Llama 3.1, and the head of a model that transformers
+    /// ties but its GGUF file keeps apart (Falcon).
+    Gguf,
+    /// Only in the memory of transformers: buffers that are computed and not stored.
+    Transformers,
 }
 
 /// The units that can be placed.
@@ -118,7 +129,8 @@ pub enum Part {
     FinalNorm,
     /// The matrix from vector to vocabulary.
     Head,
-    /// Tables that every device with blocks needs a copy of (`rope_freqs` of a GGUF file).
+    /// Tables beside the chain: llama.cpp copies `rope_freqs` to every device with blocks,
+    /// transformers keeps its rotation buffers with the embedding.
     Everywhere,
 }
 
@@ -162,6 +174,11 @@ impl Tensor {
         self.dims.last().copied().unwrap_or(1)
     }
 
+    /// Whether a checkpoint stores it, and so counts its elements as parameters.
+    pub fn is_trained(&self) -> bool {
+        self.world == World::Both
+    }
+
     /// Bytes in `format`, its scales included.
     pub fn bytes(&self, format: Format) -> Bytes {
         format.bytes(self.rows(), self.columns())
@@ -171,7 +188,7 @@ impl Tensor {
 impl Model {
     /// Parameters: every element that a checkpoint trains, a tied head once.
     pub fn parameters(&self) -> u64 {
-        let trained = self.tensors.iter().filter(|tensor| !tensor.only_in_gguf);
+        let trained = self.tensors.iter().filter(|tensor| tensor.is_trained());
         trained.map(Tensor::elements).sum()
     }
 

@@ -268,7 +268,7 @@ fn with_headers(mut model: Model, path: &Path) -> Result<Model, ModelError> {
     for tensor in model
         .tensors
         .iter_mut()
-        .filter(|tensor| !tensor.only_in_gguf)
+        .filter(|tensor| tensor.is_trained())
     {
         // A checkpoint of the base model leaves out the name of the module around it.
         let bare = tensor.hf_name.split_once('.').map_or("", |(_, bare)| bare);

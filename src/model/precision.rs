@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::model::format::Format;
 use crate::model::recipe::{self, Facts, GgufTensor, Recipe};
-use crate::model::{Kind, Model, Tensor};
+use crate::model::{Kind, Model, Origin, Tensor, World};
 
 /// How a model's weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,10 +102,11 @@ impl Checkpoint {
         matches!(self, Self::Int8 | Self::Nf4 | Self::Nf4DoubleQuant)
     }
 
-    /// The format of one tensor: all but plain linear weights stay at 16 bits.
+    /// The format of one tensor: all but plain linear weights stay at 16 bits, tables at 32.
     fn format(self, tensor: &Tensor) -> Format {
         let plain_linear = tensor.kind == Kind::Linear;
         match self {
+            _ if tensor.kind == Kind::Table => Format::F32,
             Self::Fp32 => Format::F32,
             Self::Bf16 => Format::BF16,
             Self::Fp8 if plain_linear => Format::FP8,
@@ -131,19 +132,29 @@ impl Precision {
                 .map(|tensor| tensor.stored)
                 .collect::<Vec<_>>()
         };
+        let is_gguf = matches!(model.origin, Origin::Gguf(_));
+        let is_quantised = || own().iter().flatten().any(|format| format.is_quantised());
         match self {
-            Self::Stored if own().iter().all(Option::is_some) => Ok(own()),
+            Self::Stored if is_gguf => Ok(own()),
             Self::Stored => Err(PrecisionError::NotStored),
+            _ if Some(self) == model.stored && is_gguf => Ok(own()),
+            _ if is_gguf && is_quantised() => Err(PrecisionError::AlreadyQuantised {
+                stored: model.stored.unwrap_or(Self::Stored),
+                wanted: self,
+            }),
             Self::Checkpoint(checkpoint) => {
-                let format =
-                    |tensor: &Tensor| (!tensor.only_in_gguf).then(|| checkpoint.format(tensor));
+                let format = |tensor: &Tensor| {
+                    (tensor.world != World::Gguf).then(|| checkpoint.format(tensor))
+                };
                 Ok(model.tensors.iter().map(format).collect())
             }
-            Self::Gguf(recipe) => Ok(gguf_formats(recipe, model).into_iter().map(Some).collect()),
+            Self::Gguf(recipe) => Ok(gguf_formats(recipe, model)),
             Self::Pure(format) => {
-                let pure = |(plain, tensor): (Format, &Tensor)| match plain {
-                    Format::F16 if tensor.columns().is_multiple_of(format.block()) => Some(format),
-                    _ => Some(plain),
+                let pure = |(plain, tensor): (Option<Format>, &Tensor)| match plain {
+                    Some(Format::F16) if tensor.columns().is_multiple_of(format.block()) => {
+                        Some(format)
+                    }
+                    plain => plain,
                 };
                 let plain = gguf_formats(Recipe::F16, model);
                 Ok(plain.into_iter().zip(&model.tensors).map(pure).collect())
@@ -191,10 +202,12 @@ impl Precision {
 }
 
 /// What llama-quantize would give each tensor of `model`.
-fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Format> {
+fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Option<Format>> {
+    let in_gguf = |tensor: &&Tensor| tensor.world != World::Transformers;
     let tensors: Vec<_> = model
         .tensors
         .iter()
+        .filter(in_gguf)
         .map(|tensor| GgufTensor {
             name: &tensor.gguf_name,
             dims: &tensor.dims,
@@ -213,7 +226,15 @@ fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Format> {
         n_experts: 0,
         importance_matrix: recipe.needs_importance_matrix(),
     };
-    recipe::formats(recipe, &facts, &tensors)
+    let mut formats = recipe::formats(recipe, &facts, &tensors).into_iter();
+    let format = |tensor: &Tensor| {
+        if in_gguf(&tensor) {
+            formats.next()
+        } else {
+            None
+        }
+    };
+    model.tensors.iter().map(format).collect()
 }
 
 impl fmt::Display for Checkpoint {

@@ -250,13 +250,12 @@ fn transformers_sums<'a>(
     let mut sums = Sums::new();
     for (tensor, size) in model.tensors.iter().zip(sizes) {
         let device = match tensor.part {
-            Part::Embedding => &modules.embedding,
+            Part::Embedding | Part::Everywhere => &modules.embedding,
             Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
                 plan.device_of(block).unwrap_or(CPU)
             }
             Part::FinalNorm => &modules.final_norm,
             Part::Head => &modules.head,
-            Part::Everywhere => continue,
         };
         sums.entry(device).or_default().0 += size;
     }

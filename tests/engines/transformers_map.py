@@ -83,6 +83,8 @@ def refusals(config_path, map_path):
 
 
 accelerate.hooks.set_module_tensor_to_device = move
+transformers.logging.set_verbosity_error()
+warnings.simplefilter("ignore")
 passed, failed = 0, 0
 for config_path, map_path in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
     try:
