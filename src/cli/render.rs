@@ -79,9 +79,9 @@ fn speed(plan: &Plan) -> String {
     let rate = &plan.estimate.decode_tokens_per_second;
     format!(
         "{DIM}speed{DIM:#}   {BOLD}{} tokens/s{BOLD:#} ({} to {}) with {} tokens in the cache, {}",
-        rate.mid,
-        rate.low,
-        rate.high,
+        short(rate.mid),
+        short(rate.low),
+        short(rate.high),
         plan.estimate.at_depth,
         build::describe(plan.layout),
     )
@@ -91,7 +91,7 @@ fn proof(plan: &Plan) -> String {
     let proof = &plan.proof;
     let status = match proof.status {
         Status::Optimal => {
-            format!("{GOOD}optimal{GOOD:#}: no plan in any order of the devices is faster")
+            format!("{GOOD}optimal{GOOD:#}: no other cut in any order of the devices is faster")
         }
         Status::Feasible => {
             format!(
@@ -113,7 +113,7 @@ fn proof(plan: &Plan) -> String {
         .filter(|baseline| !baseline.feasible)
         .count();
     let rules = match best {
-        Some((rate, name)) => format!("the best simple rule ({name}) gives {rate}"),
+        Some((rate, name)) => format!("the best simple rule ({name}) gives {}", short(rate)),
         None => "no simple rule gives a plan that fits".to_owned(),
     };
     let failing = match failing {
@@ -167,6 +167,17 @@ pub(super) fn fix(fix: &Fix) -> String {
     }
 }
 
+/// A rate to three digits that count, without trailing zeros.
+fn short(rate: f64) -> String {
+    let decimals = match rate {
+        rate if rate >= 100.0 => 0,
+        rate if rate >= 10.0 => 1,
+        rate if rate >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{rate:.decimals$}")
+}
+
 /// Files and launch line of a framework.
 pub(super) fn emission(emission: &Emission) -> String {
     let mut text = String::new();
@@ -199,7 +210,12 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
                 (
                     "yes".to_owned(),
                     runs.join(", "),
-                    format!("{} ({} to {})", rate.mid, rate.low, rate.high),
+                    format!(
+                        "{} ({} to {})",
+                        short(rate.mid),
+                        short(rate.low),
+                        short(rate.high)
+                    ),
                     plan.proof.status.name().to_owned(),
                 )
             }

@@ -111,7 +111,8 @@ impl ColumnSet {
     }
 }
 
-/// Devices that any plan may exchange, the first of each in the order of the rig.
+/// Devices that any plan may exchange, the largest and fastest first, so that the order in which a
+/// rig lists its devices breaks no tie.
 fn groups(rig: &Rig) -> Vec<Vec<DeviceId>> {
     let alike = |a: &Device, b: &Device| {
         (a.capacity(), a.class, a.link) == (b.capacity(), b.class, b.link)
@@ -128,6 +129,14 @@ fn groups(rig: &Rig) -> Vec<Vec<DeviceId>> {
             None => groups.push(vec![id]),
         }
     }
+    groups.sort_by(|a, b| {
+        let (a, b) = (rig.device(a[0]), rig.device(b[0]));
+        let by_size = b.capacity().cmp(&a.capacity());
+        let by_speed = b.bandwidth.0.total_cmp(&a.bandwidth.0);
+        by_size
+            .then(by_speed)
+            .then_with(|| (a.class, a.link).cmp(&(b.class, b.link)))
+    });
     groups
 }
 

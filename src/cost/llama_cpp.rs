@@ -200,12 +200,10 @@ impl Accounting for LlamaCpp<'_> {
             vec![
                 (Layout::OneDevice, n_devices > 0),
                 (Layout::Pipelined, n_devices > 1),
+                (Layout::Sequential, n_devices > 1),
             ],
-            vec![(Layout::Sequential, n_devices > 1)],
-            vec![
-                (Layout::Offloaded, has_host && n_devices > 0),
-                (Layout::HostOnly, has_host),
-            ],
+            vec![(Layout::Offloaded, has_host && n_devices > 0)],
+            vec![(Layout::HostOnly, has_host)],
         ];
         super::allowed(ranks)
     }

@@ -103,7 +103,8 @@ pub trait Accounting {
     fn units(&self) -> &[Unit];
 
     /// The layouts that this target and this rig allow, in ranks: one of a later rank is considered
-    /// only where no earlier one fits, so that no unit is offloaded that a GPU could hold.
+    /// only where no earlier one fits, so that no unit is offloaded that a GPU could hold, and a
+    /// prompt is left to the CPU alone only where no GPU can take part.
     fn ranks(&self) -> Vec<Vec<Layout>>;
 
     /// What a stage needs and takes.

@@ -136,10 +136,8 @@ impl Accounting for Transformers<'_> {
                 (Layout::OneDevice, n_devices > 0),
                 (Layout::Sequential, n_devices > 1),
             ],
-            vec![
-                (Layout::Offloaded, may_offload && n_devices > 0),
-                (Layout::HostOnly, may_offload),
-            ],
+            vec![(Layout::Offloaded, may_offload && n_devices > 0)],
+            vec![(Layout::HostOnly, may_offload)],
         ];
         super::allowed(ranks)
     }

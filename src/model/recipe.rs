@@ -1,9 +1,8 @@
 //! What llama-quantize makes of a model: its file types as rules from tensor to format.
 //!
-//! A recipe such as `q4_k_m` is no format but a mix: which format a tensor gets depends on its
-//! role, its block, its row length and a few facts of the model. The rules are those of
-//! `src/llama-quant.cpp` at llama.cpp 0c1e57098. Left out: options that override them (`--pure`,
-//! `--tensor-type`, …), `Q1_0` and `Q2_0`, and NVFP4, which llama-quantize refuses to write.
+//! A recipe such as `q4_k_m` is a mix: a tensor's format depends on its role, block, row length and
+//! a few facts of the model. The rules are those of `src/llama-quant.cpp` at llama.cpp 0c1e57098.
+//! Left out: options that override them, `Q1_0`, `Q2_0`, and NVFP4, which it refuses to write.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,9 +16,8 @@ use crate::model::format::{Format, Format as F};
 #[rustfmt::skip]
 pub enum Recipe {
     F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, MXFP4Moe,
-    Q2K, Q2KS, Q3KS, Q3KM, Q3KL, Q4KS, Q4KM, Q5KS, Q5KM, Q6K,
-    IQ1S, IQ1M, IQ2XXS, IQ2XS, IQ2S, IQ2M, IQ3XXS, IQ3XS, IQ3S, IQ3M, IQ4NL, IQ4XS,
-    TQ1_0, TQ2_0,
+    Q2K, Q2KS, Q3KS, Q3KM, Q3KL, Q4KS, Q4KM, Q5KS, Q5KM, Q6K, IQ1S, IQ1M, IQ2XXS, IQ2XS, IQ2S, IQ2M,
+    IQ3XXS, IQ3XS, IQ3S, IQ3M, IQ4NL, IQ4XS, TQ1_0, TQ2_0,
 }
 
 /// Recipe, name, number in `general.file_type`, and the format of a tensor that no rule names
@@ -76,12 +74,17 @@ pub struct Facts<'a> {
     pub importance_matrix: bool,
 }
 
-/// A name that is no recipe, and the names that begin most like it.
+/// A name that is no recipe; the message has the names that begin most like it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no recipe of llama-quantize: the nearest are `{}`", .nearest.join("`, `"))]
-pub struct UnknownRecipe {
-    name: String,
-    nearest: Vec<&'static str>,
+#[error("`{0}` is no recipe of llama-quantize: try `{like}`", like = nearest(.0).join("`, `"))]
+pub struct UnknownRecipe(String);
+
+fn nearest(name: &str) -> Vec<&'static str> {
+    let same = |(a, b): &(u8, u8)| a.eq_ignore_ascii_case(b);
+    let likeness = |known: &str| known.bytes().zip(name.bytes()).take_while(same).count();
+    let most = TABLE.iter().map(|row| likeness(row.1)).max();
+    let like = |known: &&str| Some(likeness(known)) == most;
+    Recipe::all().map(Recipe::name).filter(like).collect()
 }
 
 impl Recipe {
@@ -111,13 +114,9 @@ impl Recipe {
     }
 
     /// Those of one and two bits, which have rules of their own.
+    #[rustfmt::skip]
     fn is_extreme(self) -> bool {
-        self.is_lowest() || matches!(self, R::IQ2S | R::IQ2M)
-    }
-
-    /// The lower of those.
-    fn is_lowest(self) -> bool {
-        matches!(self, R::IQ1S | R::IQ1M | R::IQ2XXS | R::IQ2XS)
+        matches!(self, R::IQ1S | R::IQ1M | R::IQ2XXS | R::IQ2XS | R::IQ2S | R::IQ2M)
     }
 }
 
@@ -131,22 +130,11 @@ impl FromStr for Recipe {
     type Err = UnknownRecipe;
 
     fn from_str(name: &str) -> Result<Self, UnknownRecipe> {
-        let lower = name.trim().to_ascii_lowercase();
-        let known = Self::all().map(|recipe| (recipe.name(), recipe));
-        let found = known.chain(ALIASES).find(|(known, _)| *known == lower);
-        found.map(|(_, recipe)| recipe).ok_or_else(|| {
-            let common = |(a, b): &(u8, u8)| a == b;
-            let likeness =
-                |known: &str| known.bytes().zip(lower.bytes()).take_while(common).count();
-            let most = Self::all().map(|recipe| likeness(&recipe.name())).max();
-            let nearest = Self::all()
-                .map(Self::name)
-                .filter(|known| Some(likeness(known)) == most);
-            UnknownRecipe {
-                name: name.to_owned(),
-                nearest: nearest.collect(),
-            }
-        })
+        let names = Self::all().map(|recipe| (recipe.name(), recipe));
+        let named = |(known, _): &(&str, Self)| known.eq_ignore_ascii_case(name);
+        let found = names.chain(ALIASES).find(named);
+        let (_, recipe) = found.ok_or_else(|| UnknownRecipe(name.to_owned()))?;
+        Ok(recipe)
     }
 }
 
@@ -154,75 +142,51 @@ impl FromStr for Recipe {
 ///
 /// Rules that count tensors count them in llama-quantize's order: by block, then by name.
 pub fn formats(recipe: Recipe, facts: &Facts<'_>, tensors: &[GgufTensor<'_>]) -> Vec<Format> {
-    let categories: Vec<_> = tensors.iter().map(|tensor| category(tensor.name)).collect();
-    let count = |wanted| {
-        categories
-            .iter()
-            .filter(|category| **category == wanted)
-            .count() as u64
+    let tied = !tensors.iter().any(|tensor| tensor.name == "output.weight");
+    let category = |tensor: &GgufTensor<'_>| match category(tensor.name) {
+        C::Embedding if tied => C::Head,
+        category => category,
     };
-    let (tied, n_values) = (count(C::Head) == 0, count(C::Value));
+    let categories: Vec<_> = tensors.iter().map(category).collect();
+    let n_values = categories.iter().filter(|role| **role == C::Value).count() as u64;
     let mut order: Vec<_> = (0..tensors.len()).collect();
     order.sort_by_key(|index| (block(tensors[*index].name), tensors[*index].name));
 
     let mut seen = [0; C::Other as usize + 1];
     let mut formats: Vec<_> = tensors.iter().map(|tensor| tensor.unquantised).collect();
-    for index in order {
-        let tensor = &tensors[index];
-        let category = match categories[index] {
-            C::Embedding if tied => C::Head,
-            category => category,
+    let quantisable = |index: &usize| tensors[*index].is_quantisable(facts);
+    for index in order.into_iter().filter(quantisable) {
+        let (tensor, category) = (&tensors[index], categories[index]);
+        let position = &mut seen[category as usize];
+        let place = (category, *position, n_values);
+        formats[index] = match recipe.base() {
+            base if base.is_quantised() => tensor.fitting(tensor.mixed(recipe, facts, place)),
+            base => base,
         };
-        if is_quantisable(facts, tensor) {
-            let position = seen[category as usize];
-            seen[category as usize] += 1;
-            let site = Site {
-                facts,
-                tensor,
-                category,
-                position,
-                n_values,
-            };
-            formats[index] = match recipe.base() {
-                base if base.is_quantised() => tensor.fitting(site.format(recipe)),
-                base => base,
-            };
-        }
+        *position += 1;
     }
     formats
 }
 
-/// The roles that the rules tell apart (`tensor_get_category`).
+/// The roles that the rules tell apart (`tensor_get_category`). `Value` is whatever holds values,
+/// fused query-key-value and MLA's key-value matrices too; `Output` is that of attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Category {
-    Head,
-    Embedding,
-    /// Whatever holds values: fused query-key-value and MLA's key-value matrices too.
-    Value,
-    Key,
-    Query,
-    AttentionOutput,
-    Up,
-    Gate,
-    Down,
-    Other,
-}
-
-/// Parts of names and what they mean; the first that matches counts.
 #[rustfmt::skip]
-const CATEGORIES: [(&str, Category); 9] = [
-    ("attn_qkv.weight", C::Value), ("attn_kv_b.weight", C::Value), ("attn_v.weight", C::Value),
-    ("attn_k.weight", C::Key), ("attn_q.weight", C::Query),
-    ("attn_output.weight", C::AttentionOutput),
-    ("ffn_up", C::Up), ("ffn_gate", C::Gate), ("ffn_down", C::Down),
-];
+enum Category { Head, Embedding, Value, Key, Query, Output, Up, Gate, Down, Other }
 
 fn category(name: &str) -> Category {
-    let by_part = || CATEGORIES.iter().find(|(part, _)| name.contains(part));
+    let has = |part| name.contains(part);
     match name {
         "output.weight" => C::Head,
         "token_embd.weight" | "per_layer_token_embd.weight" => C::Embedding,
-        _ => by_part().map_or(C::Other, |(_, category)| *category),
+        _ if has("attn_qkv.weight") || has("attn_kv_b.weight") || has("attn_v.weight") => C::Value,
+        _ if has("attn_k.weight") => C::Key,
+        _ if has("attn_q.weight") => C::Query,
+        _ if has("attn_output.weight") => C::Output,
+        _ if has("ffn_up") => C::Up,
+        _ if has("ffn_gate") => C::Gate,
+        _ if has("ffn_down") => C::Down,
+        _ => C::Other,
     }
 }
 
@@ -253,162 +217,107 @@ const KEPT_IN_GLM5: [&str; 14] = [
     "ssm_g_b.weight", "ssm_beta.weight", "attn_kv_a_mqa.weight", "attn_k_b.weight",
     "attn_v_b.weight",
 ];
-const AT_8_BITS_IN_GLM5: [&str; 3] = ["attn_q_a", "attn_q_b", "nextn.eh_proj"];
+const GLM5_AT_8_BITS: [&str; 3] = ["attn_q_a", "attn_q_b", "nextn.eh_proj"];
 
-/// Whether llama-quantize touches it: weights of two dimensions or more, with exceptions.
-fn is_quantisable(facts: &Facts<'_>, tensor: &GgufTensor<'_>) -> bool {
-    tensor.dims.iter().rev().skip(1).any(|dim| *dim > 1)
-        && tensor.name.ends_with("weight")
-        && !matches!(tensor.name, "position_embd.weight" | "token_types.weight")
-        && !tensor.is_any_of(&KEPT)
-        && !(facts.architecture == "glm5-next" && tensor.is_any_of(&KEPT_IN_GLM5))
-}
+impl GgufTensor<'_> {
+    /// Whether llama-quantize touches it: weights of two dimensions or more, with exceptions.
+    fn is_quantisable(&self, facts: &Facts<'_>) -> bool {
+        self.dims.iter().rev().skip(1).any(|dim| *dim > 1)
+            && self.name.ends_with("weight")
+            && !matches!(self.name, "position_embd.weight" | "token_types.weight")
+            && !self.is_any_of(&KEPT)
+            && !(facts.architecture == "glm5-next" && self.is_any_of(&KEPT_IN_GLM5))
+    }
 
-/// A tensor that is to be quantised, and where it stands in the model.
-struct Site<'a> {
-    facts: &'a Facts<'a>,
-    tensor: &'a GgufTensor<'a>,
-    category: Category,
-    /// Quantised tensors of the same category in front of it.
-    position: u64,
-    /// Tensors that hold values, in the whole model.
-    n_values: u64,
-}
-
-impl Site<'_> {
-    /// The rules proper (`llama_tensor_get_type_impl`); the first that matches counts.
-    fn format(&self, recipe: Recipe) -> Format {
-        let Self {
-            facts,
-            tensor,
-            category,
-            position,
-            n_values,
-        } = *self;
-        let Facts {
-            architecture,
-            n_layers: n,
-            n_experts,
-            importance_matrix: matrix,
-            ..
-        } = *facts;
-        let (base, extreme, lowest) = (recipe.base(), recipe.is_extreme(), recipe.is_lowest());
+    /// The rules proper (`llama_tensor_get_type_impl`); the first that matches counts. The place is
+    /// its category, how many of that stand in front of it, and how many hold values in all.
+    fn mixed(&self, recipe: Recipe, facts: &Facts<'_>, place: (Category, u64, u64)) -> Format {
+        let (category, position, n_values) = place;
+        let (architecture, n, n_experts) = (facts.architecture, facts.n_layers, facts.n_experts);
+        let (base, extreme, matrix) = (recipe.base(), recipe.is_extreme(), facts.importance_matrix);
+        let lowest = extreme && !matches!(recipe, R::IQ2S | R::IQ2M);
         let (falcon, eight) = (architecture == "falcon", n_experts == 8);
-        let shared = facts
-            .n_heads
-            .checked_div(facts.n_kv_heads)
-            .is_some_and(|group| group >= 4);
+        let shared = facts.n_kv_heads > 0 && facts.n_heads / facts.n_kv_heads >= 4;
         // Experts stand in no order, so their block is read from the name; IQ1 and IQ2 count.
-        let named = block(tensor.name).filter(|_| n_experts > 1 && !extreme);
+        let named = block(self.name).filter(|_| n_experts > 1 && !extreme);
         let layer = named.unwrap_or(position);
+        // The first and the last eighth, and each third between (`use_more_bits`).
+        let more = |i: u64, n: u64| i < n / 8 || i >= n - n.div_ceil(8) || (i - n / 8) % 3 == 2;
         let (early, middle) = (layer < n / 8, (n / 8..n - n.div_ceil(8)).contains(&layer));
-        let more = gets_more_bits(layer, n);
-        let is_ffn = matches!(category, C::Up | C::Gate | C::Down);
-        let is_stack = tensor
-            .dims
-            .iter()
-            .rev()
-            .nth(2)
-            .is_some_and(|matrices| *matrices > 1);
+        // What llama.cpp takes for a 70B model when it loads the file (`LLM_TYPE_70B`).
+        let is_70b = match (architecture, n) {
+            ("llama" | "llama-embed", 80) => facts.n_heads != facts.n_kv_heads,
+            ("qwen2" | "deci" | "olmo", 80) | ("jais2", 68) => true,
+            _ => false,
+        };
+        let is_stack = matches!(self.dims, [.., matrices, _, _] if *matrices > 1);
 
         let format = match (category, recipe) {
-            _ if architecture == "glm5-next" && tensor.is_any_of(&AT_8_BITS_IN_GLM5) => F::Q8_0,
-
+            _ if architecture == "glm5-next" && self.is_any_of(&GLM5_AT_8_BITS) => F::Q8_0,
             (C::Head, R::MXFP4Moe | R::Q8_0) => F::Q8_0,
-            (C::Head, _) if falcon || !tensor.fits(base) => F::Q8_0,
+            (C::Head, _) if falcon || !self.fits(base) => F::Q8_0,
             (C::Head, _) if extreme || recipe == R::IQ3XXS => F::Q5K,
             (C::Head, _) => F::Q6K,
-
-            (_, R::MXFP4Moe) if architecture == "bailingmoe3" && !is_ffn => F::Q8_0,
-            (_, R::MXFP4Moe) if is_stack => F::MXFP4,
+            (C::Up | C::Gate | C::Down, R::MXFP4Moe) if is_stack => F::MXFP4,
+            (_, R::MXFP4Moe) if is_stack && architecture != "bailingmoe3" => F::MXFP4,
             (_, R::MXFP4Moe) => F::Q8_0,
-
-            (C::Embedding, _) if lowest => F::Q2K,
-            (C::Embedding, R::IQ2S | R::IQ2M | R::IQ3XXS) => F::IQ3S,
-            (C::Embedding, R::TQ1_0 | R::TQ2_0) => F::Q4K,
-
+            // IQ1 and IQ2.
             (C::Value, _) if extreme && (shared || n_experts >= 4) => F::Q4K,
-            (C::Value, _) if lowest => F::Q2K,
-            (C::Value, R::IQ2S | R::IQ2M) => F::IQ3S,
-            (C::Value, _) if eight => F::Q8_0,
-            (C::Value, R::IQ4NL | R::IQ4XS) if shared => F::Q5K,
-            (C::Value, R::Q4KM | R::Q5KM) if gets_more_bits(position, n_values) => F::Q6K,
-            (C::Value, R::Q4KS) if position < 4 => F::Q5K,
-            (C::Value, R::Q3KM) if position < 2 => F::Q5K,
-            (C::Value, R::Q3KL) => F::Q5K,
+            (C::Key, _) if extreme && eight => F::Q4K,
+            (C::Output, _) if extreme && eight => F::Q5K,
+            (C::Output, R::IQ1S | R::IQ1M) => F::IQ2XXS,
+            (C::Down, _) if extreme && !early => base,
+            (C::Embedding | C::Value | C::Down, _) if lowest => F::Q2K,
+            (C::Embedding | C::Value | C::Output | C::Down, R::IQ2S | R::IQ2M) => F::IQ3S,
+            // Falcon, and eight experts.
+            (C::Value | C::Key, _) if eight => F::Q8_0,
+            (C::Output | C::Down, R::Q3KL) if falcon => F::Q4K,
+            (C::Output, _) if falcon => base,
+            (C::Output, R::Q2K | R::Q3KS | R::Q3KM | R::Q4KS | R::Q4KM) if eight => F::Q5K,
+            (C::Output, R::IQ3XXS | R::IQ3XS | R::IQ3S | R::IQ3M) if eight => F::Q5K,
+            (C::Output, R::IQ4NL | R::IQ4XS) if eight => F::Q5K,
+            (C::Output, _) if eight => base,
+            // All others.
+            (C::Embedding, R::TQ1_0 | R::TQ2_0) => F::Q4K,
             (C::Value, R::Q2K | R::Q2KS | R::IQ3XXS | R::IQ3XS | R::IQ3S) if shared => F::Q4K,
-            (C::Value, R::Q2K) => F::Q3K,
-            (C::Value, R::IQ3XXS) if !matrix => F::IQ3S,
-            (C::Value, R::IQ3M | R::Q3KM) => F::Q4K,
-
-            (C::Key, _) if eight && extreme => F::Q4K,
-            (C::Key, _) if eight => F::Q8_0,
-            (C::Key | C::Query, R::IQ3XS) => F::IQ3XXS,
+            (C::Value, R::IQ4NL | R::IQ4XS) if shared => F::Q5K,
+            (C::Value, R::IQ3XXS) if matrix => base,
+            (C::Embedding | C::Value | C::Output, R::IQ3XXS) => F::IQ3S,
             (C::Key | C::Query, R::IQ3XXS) => F::IQ2S,
-
-            (C::AttentionOutput, _) if eight && extreme => F::Q5K,
-            (C::AttentionOutput, R::IQ1S | R::IQ1M) => F::IQ2XXS,
-            (C::AttentionOutput, R::IQ2S | R::IQ2M) => F::IQ3S,
-            (C::AttentionOutput, R::Q3KL) if falcon => F::Q4K,
-            (C::AttentionOutput, _) if falcon => base,
-            (C::AttentionOutput, R::Q2K | R::Q3KS | R::Q3KM | R::Q4KS | R::Q4KM) if eight => F::Q5K,
-            (C::AttentionOutput, R::IQ3XXS | R::IQ3XS | R::IQ3S | R::IQ3M) if eight => F::Q5K,
-            (C::AttentionOutput, R::IQ4NL | R::IQ4XS) if eight => F::Q5K,
-            (C::AttentionOutput, _) if eight => base,
-            (C::AttentionOutput, R::Q2K) => F::Q3K,
-            (C::AttentionOutput, R::IQ3XXS) => F::IQ3S,
-            (C::AttentionOutput, R::Q3KM | R::IQ3M) => F::Q4K,
-            (C::AttentionOutput, R::Q3KL) => F::Q5K,
-
+            (C::Key | C::Query, R::IQ3XS) => F::IQ3XXS,
             (C::Up | C::Gate, R::IQ3XS) if middle => F::IQ3XXS,
-
-            (C::Down, _) if lowest && early => F::Q2K,
-            (C::Down, R::IQ2S | R::IQ2M) if early => F::IQ3S,
+            (C::Value | C::Output | C::Down, R::Q2K) => F::Q3K,
+            (C::Value, R::Q3KM) if position < 2 => F::Q5K,
+            (C::Value, R::Q4KS) if position < 4 => F::Q5K,
+            (C::Value, R::Q4KM | R::Q5KM) if more(position, n_values) => F::Q6K,
+            (C::Value | C::Output, R::Q3KM | R::IQ3M) => F::Q4K,
+            (C::Value | C::Output | C::Down, R::Q3KL) => F::Q5K,
             (C::Down, R::IQ3XXS) if early && !matrix => F::Q4K,
             (C::Down, R::IQ3XXS) if !matrix => F::Q3K,
-            (C::Down, R::IQ3M) if early || (more && eight) => F::Q4K,
+            (C::Down, R::IQ3M) if early || (more(layer, n) && eight) => F::Q4K,
             (C::Down, R::IQ4NL | R::IQ4XS) if early && !matrix => F::Q5K,
-            (C::Down, R::Q2K) => F::Q3K,
             (C::Down, R::Q2KS) if early => F::Q4K,
             (C::Down, R::Q3KM) if layer < n / 16 => F::Q5K,
-            (C::Down, R::Q3KM) if more || !falcon => F::Q4K,
-            (C::Down, R::Q3KL) if falcon => F::Q4K,
-            (C::Down, R::Q3KL) => F::Q5K,
+            (C::Down, R::Q3KM) if more(layer, n) || !falcon => F::Q4K,
             (C::Down, R::Q4KS) if early && !falcon => F::Q5K,
-            (C::Down, R::Q4KM) if more && falcon && layer >= n / 16 => F::Q5K,
-            (C::Down, R::Q4KM | R::Q5KM) if more => F::Q6K,
+            (C::Down, R::Q4KM) if more(layer, n) && falcon && layer >= n / 16 => F::Q5K,
+            (C::Down, R::Q4KM | R::Q5KM) if more(layer, n) => F::Q6K,
             (C::Down, R::Q4_0) if early && matrix => F::Q4_1,
             (C::Down, R::Q5_0) if early && matrix => F::Q5_1,
-
             _ => base,
         };
         match format {
-            F::Q3K | F::Q4K if category == C::Value && !extreme && facts.is_70b() => F::Q5K,
+            F::Q3K | F::Q4K if category == C::Value && !extreme && is_70b => F::Q5K,
             _ => format,
         }
     }
-}
 
-impl Facts<'_> {
-    /// What llama.cpp takes for a 70B model when it loads the file (`LLM_TYPE_70B`).
-    fn is_70b(&self) -> bool {
-        match (self.architecture, self.n_layers) {
-            ("llama" | "llama-embed", 80) => self.n_heads != self.n_kv_heads,
-            ("qwen2" | "deci" | "olmo", 80) | ("jais2", 68) => true,
-            _ => false,
-        }
-    }
-}
-
-impl GgufTensor<'_> {
     fn is_any_of(&self, parts: &[&str]) -> bool {
         parts.iter().any(|part| self.name.contains(part))
     }
 
     fn fits(&self, format: Format) -> bool {
-        self.dims
-            .last()
-            .is_some_and(|row| row.is_multiple_of(format.block()))
+        matches!(self.dims, [.., row] if row.is_multiple_of(format.block()))
     }
 
     /// `wanted`, or what replaces it where rows are no whole blocks (`tensor_type_fallback`).
@@ -422,14 +331,69 @@ impl GgufTensor<'_> {
             F::Q6K => F::Q8_0,
             other => other,
         };
-        [wanted, smaller]
-            .into_iter()
-            .find(|format| self.fits(*format))
-            .unwrap_or(F::F16)
+        let mut both = [wanted, smaller].into_iter();
+        both.find(|format| self.fits(*format)).unwrap_or(F::F16)
     }
 }
 
-/// The first and the last eighth of `n`, and each third between (`use_more_bits`).
-fn gets_more_bits(index: u64, n: u64) -> bool {
-    index < n / 8 || index >= n - n.div_ceil(8) || (index - n / 8) % 3 == 2
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Count, format and bytes of the matrices of Llama-2-7B and 70B, Mixtral-8x7B and Falcon-40B.
+    /// Source: `truth/llamacpp/memory.json`, equal to `llama-quantize --dry-run` at 0c1e57098.
+    #[test]
+    #[rustfmt::skip]
+    fn published_models_weigh_what_llama_quantize_makes_of_them() {
+        let llama = |h, kv, f, x: u64| vec![
+            ("attn_q", [h, h]), ("attn_k", [kv, h]), ("attn_v", [kv, h]), ("attn_output", [h, h]),
+            ("ffn_gate", [x * f, h]), ("ffn_up", [x * f, h]), ("ffn_down", [x * h, f])];
+        let falcon = |h, qkv, f| vec![("attn_qkv", [qkv, h]), ("attn_output", [h, h]),
+            ("ffn_up", [f, h]), ("ffn_down", [h, f])];
+        for (architecture, [n_layers, n_heads, n_kv_heads, n_experts], head, block, weights) in [
+            ("llama", [32, 32, 32, 0], [32_000, 4096], llama(4096, 4096, 11_008, 1), [
+             "193 q4_k 3159687168, 33 q6_k 919511040",
+             "225 q4_0 3716481024, 1 q6_k 107520000", "226 q8_0 7159283712"]),
+            ("llama", [80, 64, 8, 0], [32_000, 8192], llama(8192, 1024, 28_672, 1), [
+             "441 q4_k 32988856320, 40 q5_k 230686720, 81 q6_k 8197324800",
+             "561 q4_0 38651166720, 1 q6_k 215040000", "562 q8_0 73286287360"]),
+            ("llama", [32, 32, 8, 8], [32_000, 4096], llama(4096, 1024, 14_336, 8), [
+             "64 q8_0 285212672, 113 q4_k 21515010048, 32 q5_k 369098752, 17 q6_k 6273146880",
+             "161 q4_0 26044858368, 64 q8_0 285212672, 1 q6_k 107520000", "226 q8_0 49620320256"]),
+            ("falcon", [60, 128, 8, 0], [65_024, 8192], falcon(8192, 9216, 32_768), [
+             "1 q8_0 565968896, 181 q4_k 17428119552, 27 q5_k 4982833152, 33 q6_k 2518548480",
+             "241 q4_0 23231987712, 1 q8_0 565968896", "242 q8_0 44448612352"]),
+        ] {
+            let facts = Facts {
+                architecture, n_layers, n_heads, n_kv_heads, n_experts, importance_matrix: false };
+            let ends = ["token_embd.weight", "output.weight"];
+            let mut named = ends.map(|name| (name.to_owned(), head)).to_vec();
+            for layer in 0..n_layers {
+                let name = |part| format!("blk.{layer}.{part}.weight");
+                named.extend(block.iter().map(|(part, dims)| (name(part), *dims)));
+            }
+            let tensor = |(name, dims)| GgufTensor { name, dims, unquantised: F::F16 };
+            let tensors: Vec<_> = named.iter().map(|(name, dims)| tensor((name, dims))).collect();
+            for (recipe, expected) in [R::Q4KM, R::Q4_0, R::Q8_0].into_iter().zip(weights) {
+                let mut sums = BTreeMap::<_, (u64, u64)>::new();
+                for (format, tensor) in formats(recipe, &facts, &tensors).iter().zip(&tensors) {
+                    let sum = sums.entry(*format).or_default();
+                    *sum = (sum.0 + 1, sum.1 + format.bytes(tensor.dims[0], tensor.dims[1]).0);
+                }
+                let texts = sums.iter().map(|(name, sum)| format!("{} {name} {}", sum.0, sum.1));
+                assert_eq!(texts.collect::<Vec<_>>().join(", "), expected, "{facts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn recipes_are_their_own_rows_and_unknown_names_meet_their_nearest() {
+        for (index, recipe) in Recipe::all().enumerate() {
+            assert_eq!(recipe as usize, index);
+            assert_eq!(recipe.name().to_uppercase().parse(), Ok(recipe));
+        }
+        assert_eq!("Q4_K".parse(), Ok(R::Q4KM));
+        assert_eq!(nearest("IQ4_K"), ["iq4_nl", "iq4_xs"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! From a solution to a plan: names instead of indices, sums by device, an estimate with its
 //! interval.
 
-use crate::cost::{Accounting, Layout, Memory, Place, Span, Target, Unit, capacity};
+use crate::cost::{Accounting, Layout, Memory, Place, Span, Target, Unit};
 use crate::hardware::Rig;
 use crate::model::{Model, Precision};
 use crate::plan::{
@@ -155,17 +155,17 @@ fn devices(accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
             memory,
         })
         .collect();
-    if rig.host().is_some() || on_host.total() > Bytes::ZERO {
-        uses.push(DeviceUse {
-            name: CPU.to_owned(),
-            model: rig
-                .host()
-                .and_then(|host| host.cpu.clone())
-                .unwrap_or_else(|| "RAM".to_owned()),
-            capacity: capacity(rig, Place::Host),
-            memory: on_host,
-        });
-    }
+    // RAM that the rig does not state is taken to hold what never leaves it.
+    let on_cpu = match rig.host() {
+        Some(host) => Some((host.capacity(), host.cpu.clone())),
+        None => Some((on_host.total(), None)).filter(|(needed, _)| *needed > Bytes::ZERO),
+    };
+    uses.extend(on_cpu.map(|(capacity, cpu)| DeviceUse {
+        name: CPU.to_owned(),
+        model: cpu.unwrap_or_else(|| "RAM".to_owned()),
+        capacity,
+        memory: on_host,
+    }));
     uses
 }
 
@@ -211,9 +211,12 @@ fn baseline(baseline: &Baseline) -> BaselineSummary {
     }
 }
 
-/// Tokens a second to a hundredth; slower than that to four digits.
+/// A rate to four digits that count.
 fn rounded(rate: f64) -> f64 {
-    let unit = if rate >= 1.0 { 1e2 } else { 1e4 };
+    if rate <= 0.0 || !rate.is_finite() {
+        return 0.0;
+    }
+    let unit = 10_f64.powi(3 - rate.log10().floor() as i32);
     (rate * unit).round() / unit
 }
 

@@ -117,9 +117,7 @@ impl Plan {
                 return Err(CheckError::TwoRuns(run.device.clone()));
             }
         }
-        // The host's RAM is no limit where the rig states none.
-        let limited = |name: &str| name != CPU || self.rig.host().is_some();
-        for device in self.devices.iter().filter(|device| limited(&device.name)) {
+        for device in &self.devices {
             let needs = device.memory.total();
             if needs > device.capacity {
                 return Err(CheckError::TooMuch {

@@ -67,6 +67,7 @@ fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<(Cost, Vec<Rea
     if accounting.rig().host().is_some() {
         reasons.extend(reason(accounting, Place::Host, on_host));
     }
+    reasons.sort_by_key(|reason| reason.place);
     Some((cost, reasons))
 }
 

@@ -7,10 +7,9 @@ use anstyle::{AnsiColor, Style};
 use super::{BOLD, DIM};
 use crate::plan::document::layers;
 use crate::plan::{CPU, DeviceUse, Plan};
-use crate::units::Bytes;
 
 /// Cells of a bar.
-const WIDTH: u64 = 32;
+const WIDTH: usize = 32;
 
 /// Purposes in the order of a bar: letter, name, colour.
 const PURPOSES: [(char, &str, AnsiColor); 4] = [
@@ -46,15 +45,15 @@ pub(super) fn memory(plan: &Plan) -> String {
     for device in &plan.devices {
         let model: String = device.model.chars().take(24).collect();
         let used = device.memory.total();
-        let room = match device.capacity {
-            Bytes::ZERO => format!("{used} of an unstated size"),
-            capacity => format!("{used} of {capacity}"),
+        let is_stated = device.name != CPU || plan.rig.host().is_some();
+        let room = match is_stated {
+            true => format!("{} {used} of {}", bar(device), device.capacity),
+            false => format!("{:WIDTH$} {used} of RAM, which the rig does not state", ""),
         };
         let _ = writeln!(
             text,
-            "{BOLD}{:name_width$}{BOLD:#} {model:model_width$} {} {room}",
+            "{BOLD}{:name_width$}{BOLD:#} {model:model_width$} {room}",
             device.name,
-            bar(device),
         );
     }
     let legend: Vec<_> = PURPOSES
@@ -82,23 +81,19 @@ fn bar(device: &DeviceUse) -> String {
         memory.compute,
         memory.overhead,
     ];
-    let whole = device.capacity.max(memory.total()).0.max(1);
+    let whole = u128::from(device.capacity.max(memory.total()).0.max(1));
     let mut text = String::new();
     let (mut sum, mut drawn) = (0, 0);
     for (size, (shade, _, colour)) in sizes.into_iter().zip(PURPOSES) {
         sum += size.0;
         // A purpose ends at the cell that its running sum reaches, rounded to the nearest.
-        let end = (u128::from(sum) * u128::from(WIDTH) * 2 / u128::from(whole)).div_ceil(2) as u64;
-        let cells = end.min(WIDTH).saturating_sub(drawn);
+        let end = ((u128::from(sum) * WIDTH as u128 * 2 / whole).div_ceil(2) as usize).min(WIDTH);
+        let cells = String::from(shade).repeat(end.saturating_sub(drawn));
         let style = Style::new().fg_color(Some(colour.into()));
-        let _ = write!(
-            text,
-            "{style}{}{style:#}",
-            String::from(shade).repeat(cells as usize)
-        );
-        drawn += cells;
+        let _ = write!(text, "{style}{cells}{style:#}");
+        drawn = drawn.max(end);
     }
-    text.push_str(&"·".repeat((WIDTH - drawn) as usize));
+    text.push_str(&"·".repeat(WIDTH - drawn));
     text
 }
 

@@ -1,6 +1,6 @@
 //! Tables of models and rigs.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 
 use super::super::model::Inspection;
 use super::{BOLD, DIM};
@@ -9,11 +9,12 @@ use crate::model::{Node, Origin};
 use crate::units::Bytes;
 
 /// A table in the house's style.
-pub(super) fn new<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
+pub(super) fn new<T: ToString>(header: impl IntoIterator<Item = T>) -> Table {
+    let below_header = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_header(header);
+        .load_style(presets::NOTHING.header_separator(below_header))
+        .set_header(header.into_iter().map(|name| name.to_string()));
     table
 }
 
@@ -65,10 +66,7 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
         .map(str::to_owned)
         .into();
     header.extend(inspection.precisions.iter().cloned());
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_header(header);
+    let mut table = new(header);
     for (name, count, node) in grouped(inspection) {
         let mut row = vec![
             name,
