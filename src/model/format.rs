@@ -53,6 +53,8 @@ pub enum Format {
     TQ2_0,
     MXFP4,
     NVFP4,
+    Q1_0,
+    Q2_0,
 }
 
 /// One row of the table.
@@ -83,7 +85,7 @@ const fn row(
 }
 
 /// In the order of the enum, so that a format is its own index.
-const TABLE: [Row; 37] = [
+const TABLE: [Row; 39] = [
     row(Format::F64, "f64", Some(28), 1, 8),
     row(Format::F32, "f32", Some(0), 1, 4),
     row(Format::F16, "f16", Some(1), 1, 2),
@@ -121,6 +123,8 @@ const TABLE: [Row; 37] = [
     row(Format::TQ2_0, "tq2_0", Some(35), 256, 66),
     row(Format::MXFP4, "mxfp4", Some(39), 32, 17),
     row(Format::NVFP4, "nvfp4", Some(40), 64, 36),
+    row(Format::Q1_0, "q1_0", Some(41), 128, 18),
+    row(Format::Q2_0, "q2_0", Some(42), 64, 18),
 ];
 
 /// A name that is no format.

@@ -4,11 +4,13 @@
 #   $(tests/engines/install.sh llama.cpp)    tests/engines/llama_cpp.py
 #   $(tests/engines/install.sh transformers) tests/engines/transformers_map.py CONFIG MAP
 #
-# Prints the Python to run the check with. llama.cpp is built from source, for CPU and RPC: about
-# five minutes on two cores. transformers brings PyTorch: about two minutes and 1.6 GB of disk.
+# Prints the Python to run the check with. llama.cpp is built from source, for CPU and RPC: three
+# to five minutes on two cores. transformers brings PyTorch: about a minute and 1.6 GB of disk.
 set -euo pipefail
 
 llama_cpp_python=0.3.36 # its source package carries llama.cpp 0c1e57098, the commit we account for
+cmake=4.4.5
+ninja=1.13.2
 gguf=0.19.0
 numpy=2.4.6
 torch=2.15.0
@@ -28,15 +30,15 @@ llama_cpp() {
     build=$(mktemp -d)
     trap "rm -rf '$build'" EXIT
     python3 -m venv "$1"
-    "$1/bin/pip" install -q cmake ninja "gguf==$gguf" "numpy==$numpy"
+    "$1/bin/pip" install -q "cmake==$cmake" "ninja==$ninja" "gguf==$gguf" "numpy==$numpy"
     "$1/bin/pip" download -q --no-deps --no-binary llama-cpp-python -d "$build" "llama-cpp-python==$llama_cpp_python"
     tar -xzf "$build"/llama_cpp_python-*.tar.gz -C "$build" --strip-components=2 --wildcards '*/vendor/llama.cpp'
-    # Where layers go does not depend on how fast they run: -O1 halves the build.
-    PATH=$1/bin:$PATH cmake -G Ninja -S "$build/llama.cpp" -B "$build/out" -DCMAKE_BUILD_TYPE=Release \
+    # -O1: where layers go does not depend on how fast they run.
+    PATH=$1/bin:$PATH cmake --log-level=WARNING -G Ninja -S "$build/llama.cpp" -B "$build/out" -DCMAKE_BUILD_TYPE=Release \
         -DCMAKE_C_FLAGS_RELEASE='-O1 -DNDEBUG' -DCMAKE_CXX_FLAGS_RELEASE='-O1 -DNDEBUG' \
         -DBUILD_SHARED_LIBS=OFF -DGGML_RPC=ON -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAMA_OPENSSL=OFF \
         -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF
-    PATH=$1/bin:$PATH cmake --build "$build/out" --target "${targets[@]}"
+    PATH=$1/bin:$PATH cmake --build "$build/out" --target "${targets[@]}" -- --quiet
     cp "${targets[@]/#/$build/out/bin/}" "$1/bin"
 }
 

@@ -1,0 +1,151 @@
+//! Every plan of a small problem, one after the other, and the best of them.
+//!
+//! It follows the definition of a plan alone: the chain is cut into stages, each on a device of its
+//! own, in any order, on any subset; behind a prefix on the CPU, or with a run of units streamed to
+//! the first device, where the target offloads so. It shares no column, bound or order with `solve`.
+
+use shardplan::cost::column::Cost;
+use shardplan::cost::{Accounting, Layout, Offload, Place, Position, Span, capacity};
+use shardplan::hardware::DeviceId;
+use shardplan::units::Bytes;
+
+/// What one plan costs: its time where it fits, and the bytes that its devices lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Price {
+    pub(crate) cost: Cost,
+    pub(crate) missing: Bytes,
+}
+
+/// The least time of the first rank in which any plan fits.
+pub(crate) fn best(accounting: &dyn Accounting) -> Option<Cost> {
+    accounting.ranks().into_iter().find_map(|rank| {
+        let prices = rank
+            .into_iter()
+            .flat_map(|layout| prices(accounting, layout));
+        let fitting = prices.filter(|price| price.missing == Bytes::ZERO);
+        fitting.map(|price| price.cost).min()
+    })
+}
+
+/// The least that any plan lacks; nothing where the target may use no part of the rig.
+pub(crate) fn least_missing(accounting: &dyn Accounting) -> Option<Bytes> {
+    let layouts = accounting.ranks().into_iter().flatten();
+    let prices = layouts.flat_map(|layout| prices(accounting, layout));
+    prices.map(|price| price.missing).min()
+}
+
+/// What a plan costs.
+pub(crate) fn price(accounting: &dyn Accounting, layout: Layout, stages: &[Span]) -> Price {
+    let mut price = Price {
+        cost: Cost(0),
+        missing: Bytes::ZERO,
+    };
+    let mut on_host = accounting.host_base(layout).total();
+    for span in stages {
+        let stage = accounting.stage(layout, span);
+        price.cost.0 += Cost::from(stage.time).0;
+        on_host += stage.host.total();
+        match span.place {
+            Place::Host => on_host += stage.device.total(),
+            Place::Device(_) => {
+                let room = capacity(accounting.rig(), span.place);
+                price.missing += stage.device.total().saturating_sub(room);
+            }
+        }
+    }
+    // RAM that nobody states is taken to hold what never leaves it.
+    if let Some(host) = accounting.rig().host() {
+        price.missing += on_host.saturating_sub(host.capacity());
+    }
+    price
+}
+
+/// The prices of all plans of a layout.
+fn prices(accounting: &dyn Accounting, layout: Layout) -> Vec<Price> {
+    let n_units = accounting.units().len();
+    let mut plans = Plans {
+        accounting,
+        layout,
+        n_units,
+        free: accounting.rig().device_ids().collect(),
+        stages: Vec::new(),
+        prices: Vec::new(),
+    };
+    match (layout, accounting.offload()) {
+        (Layout::HostOnly, _) => plans.behind_the_cpu(n_units),
+        (Layout::Offloaded, Offload::Computes) => {
+            (1..n_units).for_each(|end| plans.behind_the_cpu(end));
+        }
+        (Layout::Offloaded, Offload::Refused) => {}
+        (Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Offloaded, _) => {
+            plans.go_on(0);
+        }
+    }
+    plans.prices
+}
+
+struct Plans<'a> {
+    accounting: &'a dyn Accounting,
+    layout: Layout,
+    n_units: usize,
+    free: Vec<DeviceId>,
+    stages: Vec<Span>,
+    prices: Vec<Price>,
+}
+
+impl Plans<'_> {
+    fn behind_the_cpu(&mut self, end: usize) {
+        self.stages.push(Span {
+            place: Place::Host,
+            units: 0..end,
+            streamed: 0..0,
+            position: Position::First,
+        });
+        self.go_on(end);
+        self.stages.pop();
+    }
+
+    /// Every way to place the units from `done` on.
+    fn go_on(&mut self, done: usize) {
+        if done == self.n_units {
+            let price = price(self.accounting, self.layout, &self.stages);
+            self.prices.push(price);
+            return;
+        }
+        let is_first = self.stages.iter().all(|span| span.place == Place::Host);
+        let ends = match self.layout {
+            Layout::OneDevice => self.n_units..=self.n_units,
+            _ => done + 1..=self.n_units,
+        };
+        for index in 0..self.free.len() {
+            let device = self.free.remove(index);
+            for end in ends.clone() {
+                for streamed in self.streamable(is_first, end) {
+                    self.stages.push(Span {
+                        place: Place::Device(device),
+                        units: done..end,
+                        streamed,
+                        position: match is_first {
+                            true => Position::First,
+                            false => Position::Later,
+                        },
+                    });
+                    self.go_on(end);
+                    self.stages.pop();
+                }
+            }
+            self.free.insert(index, device);
+        }
+    }
+
+    /// The runs of a stage that could stay in RAM: from the first unit, or behind the embedding.
+    fn streamable(&self, is_first: bool, end: usize) -> Vec<std::ops::Range<usize>> {
+        let streams =
+            self.layout == Layout::Offloaded && self.accounting.offload() == Offload::Streams;
+        if !streams || !is_first {
+            return vec![0..0];
+        }
+        let runs = (0..end.min(2)).flat_map(|first| (first + 1..=end).map(move |to| first..to));
+        runs.collect()
+    }
+}

@@ -1,0 +1,211 @@
+//! A target made up for tests: small enough to count out, with everything that makes a real one
+//! hard. Units differ, the first and the last stage hold more, a pipelined layout holds more
+//! everywhere, and units are offloaded by computing, by streaming, or not at all.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use shardplan::cost::{
+    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit,
+};
+use shardplan::hardware::{Device, DeviceClass, Host, Pcie, Rig, Source};
+use shardplan::units::{Bytes, BytesPerSecond, Seconds};
+
+/// A kind of card: memory in MiB, bandwidth in GB/s.
+type Kind = (u64, u64);
+
+/// What a case is made of, in numbers that shrink well.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// MiB of each unit.
+    pub(crate) units: Vec<u64>,
+    /// The cards, of few kinds, so that some are alike.
+    pub(crate) cards: Vec<Kind>,
+    /// RAM, where there is any.
+    pub(crate) ram: Option<Kind>,
+    pub(crate) offload: Offload,
+    /// MiB that never leave RAM.
+    pub(crate) base: u64,
+    /// Microseconds of a change of device.
+    pub(crate) hop: u64,
+}
+
+/// The price list of a case.
+#[derive(Debug)]
+pub(crate) struct Toy {
+    rig: Rig,
+    case: Case,
+    chain: Vec<Unit>,
+}
+
+/// Cases of one to six units on up to four cards, alike or not, small and large.
+pub(crate) fn cases() -> impl Strategy<Value = Case> {
+    let units = prop_oneof![
+        (1..=6_usize, 1..=8_u64).prop_map(|(count, size)| vec![size; count]),
+        vec(1..=9_u64, 1..=6),
+    ];
+    let kinds = vec((1..=30_u64, 1..=4_u64), 1..=3);
+    let cards = (kinds, vec(any::<prop::sample::Index>(), 0..=4));
+    let cards = cards.prop_map(|(kinds, picks)| -> Vec<Kind> {
+        picks.iter().map(|pick| *pick.get(&kinds)).collect()
+    });
+    let ram = prop::option::weighted(0.7, (1..=40_u64, 1..=4_u64));
+    let offload = prop_oneof![
+        Just(Offload::Computes),
+        Just(Offload::Streams),
+        Just(Offload::Refused),
+    ];
+    (units, cards, ram, offload, 0..=3_u64, 0..=3_000_u64)
+        .prop_filter_map(
+            "a rig has something to compute on",
+            |(units, cards, ram, offload, base, hop)| {
+                let case = Case { units, cards, ram, offload, base, hop };
+                (!case.cards.is_empty() || case.ram.is_some()).then_some(case)
+            },
+        )
+}
+
+/// A card as a rig has it, called by its place in the list.
+pub(crate) fn card(index: usize, memory: Bytes, bandwidth: BytesPerSecond) -> Device {
+    Device {
+        name: format!("cuda{index}"),
+        model: format!("{memory} at {bandwidth}"),
+        class: DeviceClass::Unknown,
+        memory,
+        bandwidth,
+        link: Pcie {
+            generation: 1,
+            lanes: 1,
+        },
+        reserve: Bytes::ZERO,
+        compute_capability: None,
+        pci: None,
+        source: Source::Stated,
+    }
+}
+
+/// RAM as a rig has it.
+pub(crate) fn ram(memory: Bytes, bandwidth: BytesPerSecond) -> Host {
+    Host {
+        name: "host".to_owned(),
+        memory,
+        bandwidth,
+        reserve: Bytes::ZERO,
+        disk: None,
+        cpu: None,
+        cores: None,
+        source: Source::Stated,
+    }
+}
+
+impl Toy {
+    pub(crate) fn new(case: &Case) -> Self {
+        let rate = |gigabytes: u64| BytesPerSecond(gigabytes as f64 * 1e9);
+        let cards = case.cards.iter().enumerate();
+        let devices = cards
+            .map(|(index, (mib, gigabytes))| card(index, Bytes::mib(*mib), rate(*gigabytes)))
+            .collect();
+        let host = case
+            .ram
+            .map(|(mib, gigabytes)| ram(Bytes::mib(mib), rate(gigabytes)));
+        Self {
+            rig: Rig::new(devices, host).expect("cases have places, all of plausible figures"),
+            chain: (0..case.units.len())
+                .map(|unit| Unit::Block(unit as u32))
+                .collect(),
+            case: case.clone(),
+        }
+    }
+
+    fn weights(&self, units: std::ops::Range<usize>) -> Bytes {
+        self.case.units[units].iter().copied().map(Bytes::mib).sum()
+    }
+
+    /// What a stage holds besides weights: inputs where the chain begins, outputs where it ends,
+    /// copies of them where micro-batches overlap, the largest unit that passes through.
+    fn buffers(&self, layout: Layout, span: &Span) -> Bytes {
+        let mut buffers = match layout {
+            Layout::Pipelined => 2,
+            Layout::OneDevice | Layout::Sequential | Layout::Offloaded | Layout::HostOnly => 0,
+        };
+        if span.position == Position::First {
+            buffers += 1;
+        }
+        if span.units.end == self.chain.len() {
+            buffers += 2;
+        }
+        let passing = &self.case.units[..span.streamed.end];
+        Bytes::mib(buffers + passing.iter().copied().max().unwrap_or(0))
+    }
+}
+
+impl Accounting for Toy {
+    fn rig(&self) -> &Rig {
+        &self.rig
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.chain
+    }
+
+    fn ranks(&self) -> Vec<Vec<Layout>> {
+        let n_devices = self.rig.devices().len();
+        let may_offload = self.rig.host().is_some() && self.case.offload != Offload::Refused;
+        let on_devices = match n_devices {
+            0 => vec![],
+            1 => vec![Layout::OneDevice],
+            _ => vec![Layout::OneDevice, Layout::Pipelined, Layout::Sequential],
+        };
+        let offloaded = match (may_offload, n_devices) {
+            (false, _) => vec![],
+            (true, 0) => vec![Layout::HostOnly],
+            (true, _) => vec![Layout::Offloaded, Layout::HostOnly],
+        };
+        let ranks = [on_devices, offloaded].into_iter();
+        ranks.filter(|rank| !rank.is_empty()).collect()
+    }
+
+    fn stage(&self, layout: Layout, span: &Span) -> Stage {
+        let weights = self.weights(span.units.clone());
+        let streamed = self.weights(span.streamed.clone());
+        let memory = |weights, compute| Memory {
+            weights,
+            compute,
+            ..Memory::default()
+        };
+        match span.place {
+            Place::Host => Stage {
+                device: memory(weights, Bytes::ZERO),
+                host: Memory::default(),
+                time: self.rig.host().map_or(Seconds(0.0), |host| weights / host.bandwidth),
+            },
+            Place::Device(device) => {
+                let hop = if span.units.start > 0 { self.case.hop } else { 0 };
+                let reading = weights / self.rig.device(device).bandwidth;
+                let copying = streamed / BytesPerSecond(0.25e9);
+                Stage {
+                    device: memory(
+                        weights.saturating_sub(streamed),
+                        self.buffers(layout, span),
+                    ),
+                    host: memory(streamed, Bytes::ZERO),
+                    time: reading + copying + Seconds(hop as f64 * 1e-6),
+                }
+            }
+        }
+    }
+
+    fn host_base(&self, _layout: Layout) -> Memory {
+        Memory {
+            weights: Bytes::mib(self.case.base),
+            ..Memory::default()
+        }
+    }
+
+    fn offload(&self) -> Offload {
+        self.case.offload
+    }
+
+    fn uncertainty(&self, _span: &Span) -> f64 {
+        0.1
+    }
+}
