@@ -1,0 +1,147 @@
+//! The accountings of llama.cpp and transformers on real families, cut to a few blocks, on cards
+//! that hold a random share of them.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use shardplan::cost::{Accounting, Layout, Place, Position, Span, Target};
+use shardplan::hardware::{DeviceId, Rig};
+use shardplan::model::{Model, Origin, Precision, config};
+use shardplan::units::{Bytes, BytesPerSecond, Tokens};
+use shardplan::workload::Workload;
+
+use crate::toy::{card, ram};
+use crate::{agrees, seeded};
+
+/// Families of every kind: gated, parallel and plain blocks; heads apart and tied.
+fn configs() -> [Value; 5] {
+    [
+        json!({"model_type": "llama", "hidden_size": 1024, "intermediate_size": 2816,
+            "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
+            "vocab_size": 32000, "max_position_embeddings": 4096}),
+        json!({"model_type": "llama", "hidden_size": 512, "intermediate_size": 1408,
+            "num_hidden_layers": 3, "num_attention_heads": 8, "vocab_size": 128256,
+            "max_position_embeddings": 8192, "rope_scaling": {"rope_type": "llama3"}}),
+        json!({"model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864,
+            "num_hidden_layers": 4, "num_attention_heads": 14, "num_key_value_heads": 2,
+            "vocab_size": 50000, "tie_word_embeddings": true}),
+        json!({"model_type": "falcon", "hidden_size": 1024, "num_hidden_layers": 5,
+            "num_attention_heads": 16, "num_kv_heads": 2, "new_decoder_architecture": true,
+            "bias": false, "vocab_size": 65024}),
+        json!({"model_type": "bloom", "hidden_size": 1024, "n_layer": 4, "n_head": 16,
+            "vocab_size": 250880, "seq_length": 2048}),
+    ]
+}
+
+/// The number of a small model.
+pub(crate) fn models() -> std::ops::Range<usize> {
+    0..configs().len()
+}
+
+/// The small model of that number.
+pub(crate) fn model(number: usize) -> Model {
+    let origin = Origin::Config("small".to_owned());
+    config::model("small", origin, &configs()[number]).expect("the configurations are complete")
+}
+
+/// A target and a precision that it loads.
+pub(crate) fn targets() -> impl Strategy<Value = (Target, Precision)> {
+    let precision = |name: &str| name.parse().expect("the names are those of precisions");
+    prop::sample::select(vec![
+        (Target::LlamaCpp, precision("q4_k_m")),
+        (Target::LlamaCpp, precision("fp16")),
+        (Target::Transformers, precision("fp16")),
+        (Target::Transformers, precision("nf4")),
+    ])
+}
+
+/// What a rig has, as shares of what the model needs: small enough to make the solver work.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares {
+    /// Of each card: how much of the model it holds, in percent, and its bandwidth in GB/s.
+    pub(crate) cards: Vec<(u64, u64)>,
+    /// Of RAM.
+    pub(crate) ram: Option<u64>,
+}
+
+pub(crate) fn shares(most_cards: usize) -> impl Strategy<Value = Shares> {
+    // Few values, so that some cards are alike.
+    let card = (
+        prop::sample::select(vec![8_u64, 20, 33, 50, 70, 104]),
+        prop::sample::select(vec![300_u64, 900]),
+    );
+    let ram = prop::option::weighted(0.6, prop::sample::select(vec![5_u64, 40, 130]));
+    (vec(card, 1..=most_cards), ram).prop_map(|(cards, ram)| Shares { cards, ram })
+}
+
+/// One sequence of 2,048 tokens.
+pub(crate) fn workload() -> Workload {
+    Workload::of_context(Tokens(2048))
+}
+
+/// The rig of these shares: a card of 0 % holds the least that any stage takes, one of 100 % all.
+pub(crate) fn rig(
+    shares: &Shares,
+    model: &Model,
+    target: Target,
+    precision: Precision,
+) -> Rig {
+    let host = Some(ram(Bytes::gib(64), BytesPerSecond(40e9)));
+    let roomy = card(0, Bytes::gib(64), BytesPerSecond(900e9));
+    let roomy = Rig::new(vec![roomy], host).expect("64 GiB are plausible");
+    let accounting = target
+        .accounting(model, precision, &roomy, &workload())
+        .expect("the pairs are of what targets load");
+    let n_units = accounting.units().len();
+    let needs = |units, position| {
+        let span = Span {
+            place: Place::Device(DeviceId(0)),
+            units,
+            streamed: 0..0,
+            position,
+        };
+        let stage = accounting.stage(Layout::Sequential, &span);
+        stage.device.total()
+    };
+    let all = needs(0..n_units, Position::First);
+    let least = needs(1..2, Position::Later);
+    let weights = all.saturating_sub(least);
+    let cards = shares.cards.iter().enumerate();
+    let devices = cards
+        .map(|(index, (share, gigabytes))| {
+            let memory = least + Bytes(weights.0 / 100 * share);
+            card(index, memory, BytesPerSecond(*gigabytes as f64 * 1e9))
+        })
+        .collect();
+    let on_host = accounting.host_base(Layout::Offloaded).total();
+    let host = shares.ram.map(|share| {
+        let memory = on_host + Bytes(weights.0 / 100 * share);
+        ram(memory, BytesPerSecond(40e9))
+    });
+    Rig::new(devices, host).expect("the model's needs are plausible")
+}
+
+fn accounting<'a>(
+    model: &Model,
+    target: Target,
+    precision: Precision,
+    rig: &'a Rig,
+) -> Box<dyn Accounting + 'a> {
+    let accounting = target.accounting(model, precision, rig, &workload());
+    accounting.expect("the pairs are of what targets load")
+}
+
+proptest! {
+    #![proptest_config(seeded(250))]
+
+    #[test]
+    fn real_models_cut_small_get_the_optimum_of_every_plan(
+        number in models(),
+        (target, precision) in targets(),
+        shares in shares(3),
+    ) {
+        let model = model(number);
+        let rig = rig(&shares, &model, target, precision);
+        agrees(accounting(&model, target, precision, &rig).as_ref())?;
+    }
+}
