@@ -4,6 +4,8 @@
 //! `plan.yaml` and the files that `emit` writes; where none does, `error.txt`. `BLESS=1 cargo test`
 //! rewrites the answers: read the difference before you commit it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

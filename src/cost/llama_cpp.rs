@@ -24,8 +24,8 @@ const CUDA_ROW: u64 = 512;
 const CUDA_CONTEXT: Bytes = Bytes::mib(450);
 /// The estimate of a compute buffer is never short by more than this share of it.
 const COMPUTE_MARGIN: f64 = 0.05;
-/// llama.cpp takes at most so many devices.
-pub const MOST_DEVICES: usize = 16;
+/// `-ts` takes at most so many shares (`common/arg.cpp` refuses 16).
+pub const MOST_DEVICES: usize = 15;
 
 /// The price list of one model, precision, rig and workload.
 #[derive(Clone, Debug)]

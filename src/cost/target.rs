@@ -46,7 +46,9 @@ pub enum TargetError {
     #[error("transformers needs the Hugging Face model, and `{0}` is a GGUF file")]
     NeedsCheckpoint(String),
     /// More devices than the target takes.
-    #[error("{target} takes {most} devices, and the rig has {found}")]
+    #[error(
+        "{target} takes {most} devices, and the rig has {found}\nhint: name the best {most} in the rig"
+    )]
     TooManyDevices {
         /// The target.
         target: Target,

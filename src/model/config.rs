@@ -16,7 +16,7 @@ pub enum ConfigError {
     #[error("a configuration is a JSON object")]
     NotAnObject,
     /// No row of the family table.
-    #[error("the architecture `{0}` is not known")]
+    #[error("the architecture `{0}` is not known\nhint: {known} are read", known = known())]
     UnknownArchitecture(String),
     /// Neither `model_type` nor `architectures`.
     #[error("neither `model_type` nor `architectures` says what it is")]
@@ -45,6 +45,15 @@ pub enum ConfigError {
     /// A checkpoint that is already quantised.
     #[error("the checkpoint is quantised (`{0}`), which is not read yet")]
     Quantised(String),
+}
+
+/// The families that are read, for a hint.
+fn known() -> String {
+    let names: Vec<_> = family::all()
+        .iter()
+        .map(|family| format!("`{}`", family.name))
+        .collect();
+    names.join(", ")
 }
 
 const N_LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "num_layers"];
@@ -287,7 +296,10 @@ mod tests {
         assert_eq!(read(config).unwrap_err(), ConfigError::Missing(N_HEADS));
         let config = json!({"model_type": "mystery"});
         let error = read(config).unwrap_err().to_string();
-        assert_eq!(error, "the architecture `mystery` is not known");
+        assert!(
+            error.starts_with("the architecture `mystery` is not known\nhint: `llama`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum GgufError {
         value: u64,
     },
     /// No row of the family table.
-    #[error("the architecture `{0}` is not read yet")]
+    #[error("the architecture `{0}` is not read yet\nhint: {known} are", known = known())]
     UnknownArchitecture(String),
     /// Experts, which these families do not have.
     #[error("it has {0} experts, and mixtures of experts are not read yet")]
@@ -34,6 +34,16 @@ pub enum GgufError {
     /// A block without tensors.
     #[error("block {0} has no tensors: the file is incomplete")]
     EmptyBlock(u32),
+}
+
+/// The architectures that are read, for a hint.
+fn known() -> String {
+    let mut names: Vec<_> = family::all()
+        .iter()
+        .map(|family| format!("`{}`", family.gguf))
+        .collect();
+    names.dedup();
+    names.join(", ")
 }
 
 /// Reads the model of a header.

@@ -237,6 +237,14 @@ fn read_config(path: &Path) -> Result<Model, ModelError> {
         return Err(ModelError::TooLarge(path.into()));
     }
     let text = std::fs::read(path).map_err(io)?;
+    // ModelOpt writes what it quantised into a file of its own.
+    if path.with_file_name("hf_quant_config.json").is_file() {
+        let error = ConfigError::Quantised("hf_quant_config.json".to_owned());
+        return Err(ModelError::Config {
+            path: path.into(),
+            error,
+        });
+    }
     let config: Value = serde_json::from_slice(&text).map_err(|error| ModelError::Json {
         path: path.into(),
         error,

@@ -56,9 +56,9 @@ fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<(Cost, Vec<Rea
     let mut reasons = Vec::new();
     for span in stages(&set, &path) {
         let stage = accounting.stage(layout, &span);
-        on_host = on_host + stage.host.total();
+        on_host += stage.host.total();
         match span.place {
-            Place::Host => on_host = on_host + stage.device.total(),
+            Place::Host => on_host += stage.device.total(),
             Place::Device(_) => {
                 reasons.extend(reason(accounting, span.place, stage.device.total()))
             }

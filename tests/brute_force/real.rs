@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use shardplan::cost::{Accounting, Layout, Place, Position, Span, Target};
 use shardplan::hardware::{DeviceId, Rig};
 use shardplan::model::{Model, Origin, Precision, config};
+use shardplan::scenario::Scenario;
+use shardplan::solve::Backend;
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
 use shardplan::workload::Workload;
 
@@ -39,7 +41,7 @@ pub(crate) fn models() -> std::ops::Range<usize> {
 }
 
 /// The small model of that number.
-pub(crate) fn model(number: usize) -> Model {
+fn model(number: usize) -> Model {
     let origin = Origin::Config("small".to_owned());
     config::model("small", origin, &configs()[number]).expect("the configurations are complete")
 }
@@ -60,8 +62,8 @@ pub(crate) fn targets() -> impl Strategy<Value = (Target, Precision)> {
 pub(crate) struct Shares {
     /// Of each card: how much of the model it holds, in percent, and its bandwidth in GB/s.
     pub(crate) cards: Vec<(u64, u64)>,
-    /// Of RAM.
-    pub(crate) ram: Option<u64>,
+    /// Of RAM, in the same way.
+    pub(crate) ram: Option<(u64, u64)>,
 }
 
 pub(crate) fn shares(most_cards: usize) -> impl Strategy<Value = Shares> {
@@ -70,22 +72,21 @@ pub(crate) fn shares(most_cards: usize) -> impl Strategy<Value = Shares> {
         prop::sample::select(vec![8_u64, 20, 33, 50, 70, 104]),
         prop::sample::select(vec![300_u64, 900]),
     );
-    let ram = prop::option::weighted(0.6, prop::sample::select(vec![5_u64, 40, 130]));
+    let ram = (
+        prop::sample::select(vec![5_u64, 70, 130]),
+        prop::sample::select(vec![2_u64, 40]),
+    );
+    let ram = prop::option::weighted(0.6, ram);
     (vec(card, 1..=most_cards), ram).prop_map(|(cards, ram)| Shares { cards, ram })
 }
 
 /// One sequence of 2,048 tokens.
-pub(crate) fn workload() -> Workload {
+fn workload() -> Workload {
     Workload::of_context(Tokens(2048))
 }
 
 /// The rig of these shares: a card of 0 % holds the least that any stage takes, one of 100 % all.
-pub(crate) fn rig(
-    shares: &Shares,
-    model: &Model,
-    target: Target,
-    precision: Precision,
-) -> Rig {
+fn rig(shares: &Shares, model: &Model, target: Target, precision: Precision) -> Rig {
     let host = Some(ram(Bytes::gib(64), BytesPerSecond(40e9)));
     let roomy = card(0, Bytes::gib(64), BytesPerSecond(900e9));
     let roomy = Rig::new(vec![roomy], host).expect("64 GiB are plausible");
@@ -114,11 +115,28 @@ pub(crate) fn rig(
         })
         .collect();
     let on_host = accounting.host_base(Layout::Offloaded).total();
-    let host = shares.ram.map(|share| {
+    let host = shares.ram.map(|(share, gigabytes)| {
         let memory = on_host + Bytes(weights.0 / 100 * share);
-        ram(memory, BytesPerSecond(40e9))
+        ram(memory, BytesPerSecond(gigabytes as f64 * 1e9))
     });
     Rig::new(devices, host).expect("the model's needs are plausible")
+}
+
+/// The question that a person would ask about such a rig.
+pub(crate) fn scenario(
+    number: usize,
+    (target, precision): (Target, Precision),
+    shares: &Shares,
+) -> Scenario {
+    let model = model(number);
+    Scenario {
+        rig: rig(shares, &model, target, precision),
+        model,
+        target,
+        precision,
+        workload: workload(),
+        backend: Backend::default(),
+    }
 }
 
 fn accounting<'a>(
@@ -132,7 +150,7 @@ fn accounting<'a>(
 }
 
 proptest! {
-    #![proptest_config(seeded(250))]
+    #![proptest_config(seeded(1200))]
 
     #[test]
     fn real_models_cut_small_get_the_optimum_of_every_plan(

@@ -4,13 +4,11 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shardplan::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit,
-};
+use shardplan::cost::{Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit};
 use shardplan::hardware::{Device, DeviceClass, Host, Pcie, Rig, Source};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds};
 
-/// A kind of card: memory in MiB, bandwidth in GB/s.
+/// A kind of card: memory in MiB, bandwidth in tenths of a GB/s.
 type Kind = (u64, u64);
 
 /// What a case is made of, in numbers that shrink well.
@@ -42,26 +40,34 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let units = prop_oneof![
         (1..=6_usize, 1..=8_u64).prop_map(|(count, size)| vec![size; count]),
         vec(1..=9_u64, 1..=6),
+        vec(3..=9_u64, 4..=6),
     ];
-    let kinds = vec((1..=30_u64, 1..=4_u64), 1..=3);
+    let memory = prop_oneof![1..=30_u64, 6..=14_u64];
+    let kinds = vec((memory, 10..=40_u64), 1..=3);
     let cards = (kinds, vec(any::<prop::sample::Index>(), 0..=4));
     let cards = cards.prop_map(|(kinds, picks)| -> Vec<Kind> {
         picks.iter().map(|pick| *pick.get(&kinds)).collect()
     });
-    let ram = prop::option::weighted(0.7, (1..=40_u64, 1..=4_u64));
+    let ram = prop::option::weighted(0.7, (1..=40_u64, 1..=20_u64));
     let offload = prop_oneof![
         Just(Offload::Computes),
         Just(Offload::Streams),
         Just(Offload::Refused),
     ];
-    (units, cards, ram, offload, 0..=3_u64, 0..=3_000_u64)
-        .prop_filter_map(
-            "a rig has something to compute on",
-            |(units, cards, ram, offload, base, hop)| {
-                let case = Case { units, cards, ram, offload, base, hop };
-                (!case.cards.is_empty() || case.ram.is_some()).then_some(case)
-            },
-        )
+    (units, cards, ram, offload, 0..=3_u64, 0..=3_000_u64).prop_filter_map(
+        "a rig has something to compute on",
+        |(units, cards, ram, offload, base, hop)| {
+            let case = Case {
+                units,
+                cards,
+                ram,
+                offload,
+                base,
+                hop,
+            };
+            (!case.cards.is_empty() || case.ram.is_some()).then_some(case)
+        },
+    )
 }
 
 /// A card as a rig has it, called by its place in the list.
@@ -73,8 +79,8 @@ pub(crate) fn card(index: usize, memory: Bytes, bandwidth: BytesPerSecond) -> De
         memory,
         bandwidth,
         link: Pcie {
-            generation: 1,
-            lanes: 1,
+            generation: 4,
+            lanes: 16,
         },
         reserve: Bytes::ZERO,
         compute_capability: None,
@@ -99,14 +105,14 @@ pub(crate) fn ram(memory: Bytes, bandwidth: BytesPerSecond) -> Host {
 
 impl Toy {
     pub(crate) fn new(case: &Case) -> Self {
-        let rate = |gigabytes: u64| BytesPerSecond(gigabytes as f64 * 1e9);
+        let rate = |tenths: u64| BytesPerSecond(tenths as f64 * 1e8);
         let cards = case.cards.iter().enumerate();
         let devices = cards
-            .map(|(index, (mib, gigabytes))| card(index, Bytes::mib(*mib), rate(*gigabytes)))
+            .map(|(index, (mib, tenths))| card(index, Bytes::mib(*mib), rate(*tenths)))
             .collect();
         let host = case
             .ram
-            .map(|(mib, gigabytes)| ram(Bytes::mib(mib), rate(gigabytes)));
+            .map(|(mib, tenths)| ram(Bytes::mib(mib), rate(tenths)));
         Self {
             rig: Rig::new(devices, host).expect("cases have places, all of plausible figures"),
             chain: (0..case.units.len())
@@ -176,17 +182,21 @@ impl Accounting for Toy {
             Place::Host => Stage {
                 device: memory(weights, Bytes::ZERO),
                 host: Memory::default(),
-                time: self.rig.host().map_or(Seconds(0.0), |host| weights / host.bandwidth),
+                time: self
+                    .rig
+                    .host()
+                    .map_or(Seconds(0.0), |host| weights / host.bandwidth),
             },
             Place::Device(device) => {
-                let hop = if span.units.start > 0 { self.case.hop } else { 0 };
+                let hop = if span.units.start > 0 {
+                    self.case.hop
+                } else {
+                    0
+                };
                 let reading = weights / self.rig.device(device).bandwidth;
-                let copying = streamed / BytesPerSecond(0.25e9);
+                let copying = streamed / BytesPerSecond(1e9);
                 Stage {
-                    device: memory(
-                        weights.saturating_sub(streamed),
-                        self.buffers(layout, span),
-                    ),
+                    device: memory(weights.saturating_sub(streamed), self.buffers(layout, span)),
                     host: memory(streamed, Bytes::ZERO),
                     time: reading + copying + Seconds(hop as f64 * 1e-6),
                 }

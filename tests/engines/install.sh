@@ -26,7 +26,7 @@ compiler() {
 # A folder that is a virtual environment, and whose `bin` also takes the engine's programs.
 llama_cpp() {
     compiler
-    local build targets=(llama-completion llama-quantize ggml-rpc-server)
+    local targets=(llama-completion llama-quantize ggml-rpc-server) build
     build=$(mktemp -d)
     trap "rm -rf '$build'" EXIT
     python3 -m venv "$1"

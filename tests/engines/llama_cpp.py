@@ -40,14 +40,15 @@ class Rig(NamedTuple):
     options: str = ""
 
 
+FOUR = {"cuda0", "cuda1", "cuda2", "cuda3"}
 RIGS = [
     Rig("one GPU", [(1.1, 900)], {"cuda0"}),
     Rig("the faster of two GPUs", [(1.1, 300), (1.1, 900)], {"cuda1"}),
     Rig("two GPUs, unevenly", [(0.8, 900), (0.4, 300)], {"cuda0", "cuda1"}),
     Rig("two GPUs, the larger last", [(0.3, 900), (0.9, 900)], {"cuda0", "cuda1"}),
     Rig("a GPU too small for a layer", [(0.4, 900), (0, 900), (0.8, 300)], {"cuda0", "cuda2"}),
-    Rig("four equal GPUs", [(0.3, 900)] * 4, {"cuda0", "cuda1", "cuda2", "cuda3"}),
-    Rig("four GPUs, all different", [(0.3, 900), (0.25, 600), (0.4, 300), (0.2, 300)], {"cuda0", "cuda1", "cuda2", "cuda3"}),
+    Rig("four equal GPUs", [(0.3, 900)] * 4, FOUR),
+    Rig("four GPUs, all different", [(0.3, 900), (0.25, 600), (0.4, 300), (0.2, 300)], FOUR),
     Rig("the CPU and a GPU", [(0.4, 900)], {"cpu", "cuda0"}),
     Rig("the CPU and two GPUs", [(0.3, 300), (0.5, 900)], {"cpu", "cuda0", "cuda1"}),
     Rig("the CPU alone", [], {"cpu"}),
@@ -82,12 +83,14 @@ def write_model(path):
     matrices = {"attn_q": (n_embd, n_embd), "attn_k": (kv_width, n_embd), "attn_v": (kv_width, n_embd)}
     matrices |= {"attn_output": (n_embd, n_embd), "ffn_down": (n_embd, n_ff)}
     matrices |= {"ffn_gate": (n_ff, n_embd), "ffn_up": (n_ff, n_embd)}
-    matrices = {f"blk.{layer}.{name}": shape for layer in range(n_layers) for name, shape in matrices.items()}
-    norms = [f"blk.{layer}.{name}_norm" for layer in range(n_layers) for name in ("attn", "ffn")]
-    for name, shape in {"token_embd": (n_vocab, n_embd), **matrices, "output": (n_vocab, n_embd)}.items():
-        writer.add_tensor(f"{name}.weight", numpy.resize(random, shape))
-    for name in [*norms, "output_norm"]:
-        writer.add_tensor(f"{name}.weight", numpy.ones(n_embd, numpy.float32))
+    tensors = {"token_embd": (n_vocab, n_embd), "output_norm": n_embd, "output": (n_vocab, n_embd)}
+    for layer in range(n_layers):
+        block = matrices | {"attn_norm": n_embd, "ffn_norm": n_embd}
+        tensors |= {f"blk.{layer}.{name}": shape for name, shape in block.items()}
+    for name, shape in tensors.items():
+        norm = name.endswith("norm")
+        data = numpy.ones(shape, numpy.float32) if norm else numpy.resize(random, shape)
+        writer.add_tensor(f"{name}.weight", data)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -103,7 +106,8 @@ def rpc_servers():
         stack.pop_all().close()
         for port in ports:
             command = ["timeout", "3600", ENGINE / "ggml-rpc-server", "-H", "127.0.0.1", "-p", port]
-            server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.enter_context(server)
             stack.callback(server.terminate)
         for port in ports:
             await_server(port)
@@ -129,8 +133,9 @@ def shardplan(folder, *arguments):
 
 
 def plan(folder, rig, options):
-    arguments = ["plan", "model.gguf", "--rig", rig, "--target", "llama.cpp", "--context", "512", "--ubatch", "128"]
-    return json.loads(shardplan(folder, *arguments, "--json", "-o", "plan.yaml", *options))
+    workload = ["--context", "512", "--ubatch", "128", *options]
+    arguments = ["model.gguf", "--rig", rig, "--target", "llama.cpp", *workload]
+    return json.loads(shardplan(folder, "plan", *arguments, "--json", "-o", "plan.yaml"))
 
 
 def placement(plan):
@@ -152,11 +157,15 @@ def launch(folder, ports):
     """The log of the emitted command, run on RPC devices in place of the GPUs."""
     line = shardplan(folder, "emit", "plan.yaml", "--target", "llama.cpp", "-o", "emitted")
     _, flags = re.sub(r"\bCUDA(?=\d)", "RPC", line).split("llama-server ")
-    command = [ENGINE / "llama-completion", "--rpc", ",".join(f"127.0.0.1:{port}" for port in ports), *shlex.split(flags)]
+    servers = ",".join(f"127.0.0.1:{port}" for port in ports)
+    # `--device` knows only the servers of a `--rpc` before it.
+    command = [ENGINE / "llama-completion", "--rpc", servers, *shlex.split(flags)]
     # Mapped weights would be logged as a span of the file; `none` logs what is allocated.
-    command += ["-lm", "none", "-lv", "5", "--no-warmup", "-no-cnv", "--ignore-eos", "-p", "1 2 3", "-n", str(N_TOKENS)]
+    command += ["-lm", "none", "-lv", "5", "--no-warmup"]
+    command += ["-no-cnv", "--ignore-eos", "-p", "1 2 3", "-n", str(N_TOKENS)]
     # Random tokens need not be UTF-8.
-    return subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, errors="replace", timeout=300)
+    io = {"stdin": subprocess.DEVNULL, "capture_output": True, "errors": "replace"}
+    return subprocess.run(command, cwd=folder, timeout=300, **io)
 
 
 def logged_placement(log):

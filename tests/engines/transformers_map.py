@@ -24,10 +24,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.integrations.accelerate import expand_device_map
 
 
-# torch's `lazy` device needs no driver. What is on disk runs like what is in RAM.
-PRETENDED = {"cpu": "cpu", "disk": "cpu"}
-
-
 def move(module, name, device, value=None, **_):
     """Stands in for accelerate's move of one tensor, which cannot rebuild a fake one."""
     *path, name = name.split(".")
@@ -53,7 +49,8 @@ def faults(model, device_map):
     yield from (str(warning.message) for warning in caught)
 
     tensors = [*dict(model.named_parameters(remove_duplicate=False)), *dict(model.named_buffers())]
-    under = {name: [key for key in device_map if name == key or name.startswith(f"{key}.") or not key] for name in tensors}
+    holds = lambda key, name: not key or name == key or name.startswith(f"{key}.")
+    under = {name: [key for key in device_map if holds(key, name)] for name in tensors}
     yield from (f"`{name}` is under {len(keys)} keys" for name, keys in under.items() if len(keys) != 1)
     meant = {name: device_map[keys[0]] for name, keys in under.items() if keys}
     read = expand_device_map(device_map, tensors)
@@ -75,8 +72,9 @@ def refusals(config_path, map_path):
         model = build(config_path)
         if found := list(faults(model, device_map)):
             return found
-        runs_on = {key: PRETENDED.get(device, f"lazy:{device}") for key, device in device_map.items()}
-        dispatch_model(model, runs_on, skip_keys=model._skip_keys_device_placement, force_hooks=True)
+        # torch's `lazy` device needs no driver. What is on disk runs like what is in RAM.
+        pretended = {key: "cpu" if device in ("cpu", "disk") else f"lazy:{device}" for key, device in device_map.items()}
+        dispatch_model(model, pretended, skip_keys=model._skip_keys_device_placement, force_hooks=True)
         tokens = torch.zeros(1, 8, dtype=torch.long)
         model(tokens, **({"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}))
     return []
@@ -91,7 +89,7 @@ for config_path, map_path in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
         found = refusals(config_path, map_path)
     except Exception as error:
         found = [f"{type(error).__name__}: {error}"]
-    print(f"{'ok  ' if not found else 'FAIL'} {map_path} for {config_path}", *found[:5], sep="\n     ")
-    passed, failed = (passed + 1, failed) if not found else (passed, failed + 1)
+    print(f"{'FAIL' if found else 'ok  '} {map_path} for {config_path}", *found[:5], sep="\n     ")
+    passed, failed = passed + (not found), failed + bool(found)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0 or passed == 0)

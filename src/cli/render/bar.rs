@@ -7,9 +7,12 @@ use anstyle::{AnsiColor, Style};
 use super::{BOLD, DIM};
 use crate::plan::document::layers;
 use crate::plan::{CPU, DeviceUse, Plan};
+use crate::units::Bytes;
 
 /// Cells of a bar.
 const WIDTH: usize = 32;
+/// Letters of a device's model that are shown.
+const MODEL: usize = 24;
 
 /// Purposes in the order of a bar: letter, name, colour.
 const PURPOSES: [(char, &str, AnsiColor); 4] = [
@@ -30,25 +33,22 @@ const DEVICES: [AnsiColor; 7] = [
     AnsiColor::Red,
 ];
 
-/// One line for each device, and what the shades mean.
+/// One line for each device that holds something, and what the shades mean.
 pub(super) fn memory(plan: &Plan) -> String {
-    let names = plan
+    let (used, unused): (Vec<_>, Vec<_>) = plan
         .devices
         .iter()
-        .map(|device| device.name.chars().count());
-    let models = plan
-        .devices
-        .iter()
-        .map(|device| device.model.chars().count().min(24));
-    let (name_width, model_width) = (names.max().unwrap_or(0), models.max().unwrap_or(0));
+        .partition(|device| device.memory.total() > Bytes::ZERO);
+    let name_width = widest(used.iter().map(|device| device.name.as_str()));
+    let model_width = widest(used.iter().map(|device| device.model.as_str())).min(MODEL);
     let mut text = String::new();
-    for device in &plan.devices {
-        let model: String = device.model.chars().take(24).collect();
-        let used = device.memory.total();
+    for device in used {
+        let model: String = device.model.chars().take(MODEL).collect();
+        let total = device.memory.total();
         let is_stated = device.name != CPU || plan.rig.host().is_some();
         let room = match is_stated {
-            true => format!("{} {used} of {}", bar(device), device.capacity),
-            false => format!("{:WIDTH$} {used} of RAM, which the rig does not state", ""),
+            true => format!("{} {total} of {}", bar(device), device.capacity),
+            false => format!("{:WIDTH$} {total} of RAM, which the rig does not state", ""),
         };
         let _ = writeln!(
             text,
@@ -56,13 +56,10 @@ pub(super) fn memory(plan: &Plan) -> String {
             device.name,
         );
     }
-    let legend: Vec<_> = PURPOSES
-        .iter()
-        .map(|(shade, name, colour)| {
-            let style = Style::new().fg_color(Some((*colour).into()));
-            format!("{style}{shade}{style:#} {name}")
-        })
-        .collect();
+    let legend = PURPOSES.map(|(shade, name, colour)| {
+        let style = Style::new().fg_color(Some(colour.into()));
+        format!("{style}{shade}{style:#} {name}")
+    });
     let indent = name_width + model_width + 2;
     let _ = writeln!(
         text,
@@ -70,7 +67,28 @@ pub(super) fn memory(plan: &Plan) -> String {
         "",
         legend.join(" ")
     );
-    text
+    text + &left_out(&unused)
+}
+
+fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
+    texts.map(|text| text.chars().count()).max().unwrap_or(0)
+}
+
+/// Devices that the plan does without, a few by name.
+fn left_out(devices: &[&DeviceUse]) -> String {
+    let named = devices.iter().filter(|device| device.name != CPU);
+    let named: Vec<_> = named.map(|device| device.name.as_str()).collect();
+    match named.split_at_checked(6) {
+        _ if named.is_empty() => String::new(),
+        Some((first, rest)) if !rest.is_empty() => {
+            format!(
+                "{DIM}unused{DIM:#}  {} and {} more\n",
+                first.join(", "),
+                rest.len()
+            )
+        }
+        _ => format!("{DIM}unused{DIM:#}  {}\n", named.join(", ")),
+    }
 }
 
 fn bar(device: &DeviceUse) -> String {
