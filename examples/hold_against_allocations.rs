@@ -6,6 +6,8 @@
 //!
 //! `cargo run --release --example hold_against_allocations -- memory.json`
 
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
