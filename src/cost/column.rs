@@ -74,7 +74,7 @@ pub struct ColumnSet {
     pub n_units: usize,
     /// Devices that are alike, in the order of the rig.
     pub groups: Vec<Vec<DeviceId>>,
-    /// The columns, sorted by first unit, owner and end.
+    /// The columns, sorted by first unit, owner, position and end.
     pub columns: Vec<Column>,
 }
 
@@ -101,7 +101,14 @@ impl ColumnSet {
                 pricing.device_columns(n_units, GroupId(index), devices[0], &mut columns);
             }
         }
-        columns.sort_by_key(|column| (column.units.start, column.owner, column.units.end));
+        columns.sort_by_key(|column| {
+            (
+                column.units.start,
+                column.owner,
+                column.position,
+                column.units.end,
+            )
+        });
         Self {
             layout,
             n_units,

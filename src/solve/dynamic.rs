@@ -5,6 +5,8 @@
 //! the least time it takes those with the fewest stages, among these the one whose fullest device is
 //! emptiest, and among these the first in the order of the rig.
 
+use std::ops::Range;
+
 use crate::cost::ColumnSet;
 use crate::cost::Position;
 use crate::cost::column::{Column, Cost, Owner};
@@ -66,8 +68,8 @@ pub fn shortest(set: &ColumnSet) -> Answer {
 
 struct Network<'a> {
     set: &'a ColumnSet,
-    /// The columns that start at each unit.
-    starting: Vec<Vec<usize>>,
+    /// Runs of columns of one start, owner and position, which follow each other in the set.
+    runs: Vec<Vec<Run>>,
     /// How far apart the codes of two counts of a group are.
     strides: Vec<usize>,
     /// The most devices of each group that a path can use.
@@ -75,32 +77,50 @@ struct Network<'a> {
     n_codes: usize,
 }
 
+/// Columns that a state may take or not, all alike.
+struct Run {
+    owner: Owner,
+    position: Position,
+    columns: Range<usize>,
+}
+
 impl<'a> Network<'a> {
     fn new(set: &'a ColumnSet) -> Option<Self> {
-        let mut starting = vec![Vec::new(); set.n_units];
+        let mut runs: Vec<Vec<Run>> = (0..set.n_units).map(|_| Vec::new()).collect();
         let mut is_used = vec![false; set.groups.len()];
         for (index, column) in set.columns.iter().enumerate() {
-            starting[column.units.start].push(index);
-            if let Owner::Group(group) = column.owner {
+            let (owner, position) = (column.owner, column.position);
+            if let Owner::Group(group) = owner {
                 is_used[group.0] = true;
             }
-        }
-        let used = set.groups.iter().zip(is_used);
-        let counts: Vec<_> = used
-            .map(|(group, used)| {
-                if used {
-                    group.len().min(set.n_units)
-                } else {
-                    0
+            match runs[column.units.start].last_mut() {
+                Some(run) if (run.owner, run.position) == (owner, position) => {
+                    run.columns.end = index + 1;
                 }
-            })
-            .collect();
+                _ => {
+                    let columns = index..index + 1;
+                    runs[column.units.start].push(Run {
+                        owner,
+                        position,
+                        columns,
+                    });
+                }
+            }
+        }
+        let most = |(group, used): (&Vec<_>, bool)| {
+            if used {
+                group.len().min(set.n_units)
+            } else {
+                0
+            }
+        };
+        let counts: Vec<_> = set.groups.iter().zip(is_used).map(most).collect();
         let n_codes = counts.iter().fold(1, |codes: u128, count| {
             codes.saturating_mul(*count as u128 + 1)
         });
         let n_states = n_codes.saturating_mul(set.n_units as u128 + 1);
-        if n_states > MOST_STATES || n_codes.saturating_mul(set.columns.len() as u128) > MOST_STEPS
-        {
+        let n_steps = n_codes.saturating_mul(set.columns.len() as u128);
+        if n_states > MOST_STATES || n_steps > MOST_STEPS {
             return None;
         }
         let mut strides = Vec::with_capacity(counts.len());
@@ -111,66 +131,76 @@ impl<'a> Network<'a> {
         }
         Some(Self {
             set,
-            starting,
+            runs,
             strides,
             counts,
             n_codes: stride,
         })
     }
 
+    /// Where the states of a code begin.
+    fn states(&self, code: usize) -> usize {
+        code * (self.set.n_units + 1)
+    }
+
     /// The best way on from each state `(code of the counts, units done)`.
     fn rest(&self) -> Vec<Rest> {
-        let width = self.set.n_units + 1;
-        let mut rest = vec![NO_WAY; self.n_codes * width];
+        let mut rest = vec![NO_WAY; self.states(self.n_codes)];
         for code in 0..self.n_codes {
-            rest[code * width + self.set.n_units] = NOTHING;
+            rest[self.states(code) + self.set.n_units] = NOTHING;
         }
         for done in (0..self.set.n_units).rev() {
             for code in 0..self.n_codes {
-                let best = self
-                    .ways(code, done)
-                    .map(|(column, next)| onward(column, rest[next]));
-                rest[code * width + done] = best.min().unwrap_or(NO_WAY);
+                let mut best = NO_WAY;
+                for (columns, next) in self.ways(code, done) {
+                    let behind = &rest[next..];
+                    for column in columns {
+                        best = best.min(onward(column, behind[column.units.end]));
+                    }
+                }
+                rest[self.states(code) + done] = best;
             }
         }
         rest
     }
 
-    /// The columns that a state may take, with the state that each leads to.
-    fn ways(&self, code: usize, done: usize) -> impl Iterator<Item = (&Column, usize)> {
-        let width = self.set.n_units + 1;
-        self.starting[done].iter().filter_map(move |index| {
-            let column = &self.set.columns[*index];
-            let next = match column.owner {
+    /// The columns that a state may take, with the states of the code that they lead to.
+    fn ways(&self, code: usize, done: usize) -> impl Iterator<Item = (&[Column], usize)> {
+        self.runs[done].iter().filter_map(move |run| {
+            let next = match run.owner {
                 Owner::Host => (code == 0).then_some(0)?,
                 Owner::Group(group) => {
-                    let is_first = code == 0;
                     let (stride, most) = (self.strides[group.0], self.counts[group.0]);
                     let used = code / stride % (most + 1);
-                    let fits = used < most && is_first == (column.position == Position::First);
-                    fits.then_some(code + stride)?
+                    let in_place = (code == 0) == (run.position == Position::First);
+                    (used < most && in_place).then_some(code + stride)?
                 }
             };
-            Some((column, next * width + column.units.end))
+            Some((&self.set.columns[run.columns.clone()], self.states(next)))
         })
     }
 
     /// Walks from the start along the best ways; of equal ones it takes the first.
     fn follow(&self, rest: &[Rest]) -> Vec<usize> {
-        let width = self.set.n_units + 1;
         let (mut code, mut done) = (0, 0);
         let mut path = Vec::new();
         while done < self.set.n_units {
-            let best = self
+            let all = self
                 .ways(code, done)
-                .min_by_key(|(column, next)| (onward(column, rest[*next]), column.owner));
+                .flat_map(|(columns, next)| columns.iter().map(move |column| (column, next)));
+            let best = all.min_by_key(|(column, next)| {
+                (onward(column, rest[next + column.units.end]), column.owner)
+            });
             // Every state on the way from a start with an end has a way on.
             let Some((column, next)) = best else { break };
-            let index = self.starting[done]
-                .iter()
-                .position(|index| std::ptr::eq(&self.set.columns[*index], column));
-            path.extend(index.map(|index| self.starting[done][index]));
-            (code, done) = (next / width, next % width);
+            path.extend(
+                self.set
+                    .columns
+                    .iter()
+                    .position(|other| std::ptr::eq(other, column)),
+            );
+            code = next / (self.set.n_units + 1);
+            done = column.units.end;
         }
         path
     }

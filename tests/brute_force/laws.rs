@@ -6,7 +6,7 @@ use shardplan::cost::column::Cost;
 use shardplan::cost::{Accounting, Layout, Place};
 use shardplan::hardware::Rig;
 use shardplan::plan::Plan;
-use shardplan::scenario::Scenario;
+use shardplan::scenario::{Scenario, ScenarioError};
 use shardplan::solve::{self, Backend};
 
 use crate::real::{self, scenario};
@@ -183,7 +183,7 @@ proptest! {
                 }
             }
             Ok(_) => {}
-            Err(_) => {
+            Err(ScenarioError::Infeasible(_)) => {
                 let precision = scenario.target.own_precision(scenario.precision);
                 let precision = precision.expect("the pairs are of what targets load");
                 let Scenario { model, rig, target, workload, .. } = &scenario;
@@ -193,6 +193,7 @@ proptest! {
                     prop_assert!(!baseline.fits, "{baseline:?} fits, and no plan was found");
                 }
             }
+            Err(error) => prop_assert!(false, "{error}"),
         }
     }
 }

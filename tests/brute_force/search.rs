@@ -138,7 +138,8 @@ impl Plans<'_> {
         }
     }
 
-    /// The runs of a stage that could stay in RAM: from the first unit, or behind the embedding.
+    /// The runs of a stage that could stay in RAM: from the first unit, or behind the embedding. One
+    /// unit at least is on the device itself, or no map would name it as the one that computes.
     fn streamable(&self, is_first: bool, end: usize) -> Vec<std::ops::Range<usize>> {
         let streams =
             self.layout == Layout::Offloaded && self.accounting.offload() == Offload::Streams;
@@ -146,6 +147,6 @@ impl Plans<'_> {
             return vec![0..0];
         }
         let runs = (0..end.min(2)).flat_map(|first| (first + 1..=end).map(move |to| first..to));
-        runs.collect()
+        runs.filter(|run| *run != (0..end)).collect()
     }
 }
