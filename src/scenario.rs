@@ -63,8 +63,8 @@ pub enum Fix {
     Ram(Bytes),
     /// One more card, of a kind that the rig has.
     AnotherCard(String),
-    /// Another framework, that offloads what this one refuses to.
-    Target(Target),
+    /// Another framework, that offloads what this one refuses to, at a precision that it loads.
+    Target(Target, Precision),
 }
 
 impl Scenario {
@@ -251,17 +251,23 @@ impl Scenario {
     }
 
     fn other_targets(&self) -> Vec<(Fix, Self)> {
-        let precision = Target::LlamaCpp.usual_precision(&self.model);
-        match self.target {
-            Target::LlamaCpp => Vec::new(),
-            Target::Transformers => vec![(
-                Fix::Target(Target::LlamaCpp),
-                Self {
-                    target: Target::LlamaCpp,
-                    precision,
-                    ..self.clone()
-                },
-            )],
+        let target = Target::LlamaCpp;
+        if self.target == target {
+            return Vec::new();
         }
+        [self.precision, target.usual_precision(&self.model)]
+            .into_iter()
+            .filter_map(|precision| target.own_precision(precision).ok())
+            .map(|precision| {
+                (
+                    Fix::Target(target, precision),
+                    Self {
+                        target,
+                        precision,
+                        ..self.clone()
+                    },
+                )
+            })
+            .collect()
     }
 }

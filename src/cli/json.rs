@@ -94,9 +94,13 @@ fn fix(fix: &Fix) -> Value {
         Fix::Precision(precision) => ("precision", json!(precision.to_string())),
         Fix::Ram(ram) => ("ram", json!(ram.0)),
         Fix::AnotherCard(model) => ("another_card", json!(model)),
-        Fix::Target(target) => ("target", json!(target.name())),
+        Fix::Target(target, _) => ("target", json!(target.name())),
     };
-    json!({"lever": lever, "value": value, "text": render::fix(fix)})
+    let mut entry = json!({"lever": lever, "value": value, "text": render::fix(fix)});
+    if let Fix::Target(_, precision) = fix {
+        entry["precision"] = json!(precision.to_string());
+    }
+    entry
 }
 
 pub(super) fn whatif(rows: &[Row]) -> String {

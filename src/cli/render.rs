@@ -163,7 +163,9 @@ pub(super) fn fix(fix: &Fix) -> String {
         Fix::Precision(precision) => format!("`--precision {precision}`"),
         Fix::Ram(ram) => format!("`ram {}` in the rig", String::from(*ram)),
         Fix::AnotherCard(model) => format!("one more {model}"),
-        Fix::Target(target) => format!("`--target {target}`"),
+        Fix::Target(target, precision) => {
+            format!("`--target {target} --precision {precision}`")
+        }
     }
 }
 

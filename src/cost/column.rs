@@ -217,6 +217,8 @@ impl Pricing<'_> {
                     };
                     match column {
                         Some(column) => columns.push(column),
+                        // A single unit has nothing to stream beside it, and more may.
+                        None if streams && position == Position::First => {}
                         // More units never need less.
                         None => break,
                     }
@@ -238,11 +240,13 @@ impl Pricing<'_> {
     }
 
     /// The first stage of a target that streams: of the runs that could stay in RAM, the one of
-    /// least cost. It begins at the first unit or behind the embedding.
+    /// least cost. It begins at the first unit or behind the embedding, and leaves at least one unit
+    /// on the device: a map without any would compute on the CPU.
     fn streaming(&self, group: GroupId, span: &Span, room: Bytes) -> Option<Column> {
         let mut best: Option<Column> = None;
         for first in 0..=1.min(span.units.end - 1) {
-            for end in first + 1..=span.units.end {
+            let last = span.units.end - usize::from(first == 0);
+            for end in first + 1..=last {
                 let span = Span {
                     streamed: first..end,
                     ..span.clone()

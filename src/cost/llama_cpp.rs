@@ -3,7 +3,7 @@
 //! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
-use crate::cost::compute::{self, Graph, Role, STREAMING_MARGIN, Streamed};
+use crate::cost::compute::{self, Graph, Role, Streamed};
 use crate::cost::{
     Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
@@ -170,16 +170,17 @@ impl<'a> LlamaCpp<'a> {
         } else {
             Bytes::ZERO
         };
-        let margin = if streams {
-            STREAMING_MARGIN
-        } else {
-            COMPUTE_MARGIN
-        };
+        let margin = compute.scale(COMPUTE_MARGIN)
+            + if streams {
+                self.graph.streaming_margin(&role.streamed)
+            } else {
+                Bytes::ZERO
+            };
         Memory {
             weights: sums.on_device + everywhere,
             kv_cache: sums.kv_device,
             compute,
-            overhead: CUDA_CONTEXT + compute.scale(margin) + self.graph.cuda_scratch(&role),
+            overhead: CUDA_CONTEXT + margin + self.graph.cuda_scratch(&role),
         }
     }
 }

@@ -22,7 +22,7 @@ pub enum ConfigError {
     #[error("neither `model_type` nor `architectures` says what it is")]
     NoArchitecture,
     /// A key without which sizes would be guesses.
-    #[error("`{}` is missing", .0.join("` or `"))]
+    #[error("`{}` is missing\nhint: sizes follow from it, so it is not guessed: add it as the model's author publishes it", .0.join("` or `"))]
     Missing(&'static [&'static str]),
     /// A value of the wrong kind, or out of range.
     #[error("`{key}` is {value}, and {wanted} is needed")]

@@ -49,7 +49,7 @@ pub enum ModelError {
     #[error("`{}`: a configuration has at most {LARGEST_CONFIG}", .0.display())]
     TooLarge(PathBuf),
     /// No JSON.
-    #[error("{}:{}:{}: {error}", path.display(), error.line(), error.column())]
+    #[error("{}:{}:{}: {}", path.display(), error.line(), error.column(), without_place(error))]
     Json {
         /// The file.
         path: PathBuf,
@@ -112,6 +112,13 @@ impl From<ReadError> for ModelError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
     }
+}
+
+/// What is wrong, without the place that serde_json writes behind it.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ")
+        .map_or(text.clone(), |(fault, _)| fault.to_owned())
 }
 
 fn with_hint(error: &ReadError) -> String {

@@ -26,6 +26,33 @@ pub enum CheckError {
         /// Blocks of the model.
         blocks: u32,
     },
+    /// Devices that are not those of the rig, each once and in its order.
+    #[error("the devices are not those of the rig: `{found}` stands where `{expected}` is due")]
+    Devices {
+        /// What the plan lists.
+        found: String,
+        /// What the rig has there.
+        expected: String,
+    },
+    /// A capacity that is not the rig's.
+    #[error("`{device}` can hold {expected} in this rig, and the plan says {found}")]
+    Capacity {
+        /// The device.
+        device: String,
+        /// What the plan says.
+        found: Bytes,
+        /// What the rig gives.
+        expected: Bytes,
+    },
+    /// A layout that the map is not.
+    #[error("the layout says that {} used, and the map says otherwise", if *.host_only { "no GPU is" } else { "GPUs are" })]
+    Layout {
+        /// Whether the layout leaves every GPU out.
+        host_only: bool,
+    },
+    /// The input embedding is where this target cannot have it.
+    #[error("llama.cpp keeps the input embedding on the CPU, and the plan has it on `{0}`")]
+    Embedding(String),
     /// A device that the rig has not.
     #[error("`{0}` is no device of the rig")]
     UnknownDevice(String),
@@ -76,7 +103,8 @@ impl Plan {
     pub fn check(&self) -> Result<(), CheckError> {
         let mut expected = 0;
         for run in &self.device_map.runs {
-            if *run.layers.start() != expected || *run.layers.end() >= self.model.blocks {
+            let in_order = *run.layers.start() == expected && !run.layers.is_empty();
+            if !in_order || *run.layers.end() >= self.model.blocks {
                 return Err(CheckError::Runs {
                     expected,
                     found: *run.layers.start(),
@@ -93,11 +121,52 @@ impl Plan {
                 blocks: self.model.blocks,
             });
         }
+        self.check_list()?;
         self.check_devices()?;
+        let host_only = self.layout == Layout::HostOnly;
+        if host_only != self.used_gpus().is_empty() {
+            return Err(CheckError::Layout { host_only });
+        }
         match self.target {
             Target::LlamaCpp => self.check_llama_cpp(),
             Target::Transformers => Ok(()),
         }
+    }
+
+    /// The devices listed are those of the rig, and then the host where it holds anything.
+    fn check_list(&self) -> Result<(), CheckError> {
+        let gpus = self.rig.devices().iter();
+        let mut due: Vec<_> = gpus
+            .map(|device| (device.name.as_str(), Some(device.capacity())))
+            .collect();
+        let host = self.rig.host().map(|host| host.capacity());
+        if host.is_some() || self.target == Target::LlamaCpp {
+            due.push((CPU, host));
+        }
+        let listed: Vec<_> = self
+            .devices
+            .iter()
+            .map(|device| device.name.as_str())
+            .collect();
+        for index in 0..due.len().max(listed.len()) {
+            let expected = due.get(index).map_or("nothing", |(name, _)| *name);
+            let found = listed.get(index).copied().unwrap_or("nothing");
+            if found != expected {
+                let (found, expected) = (found.to_owned(), expected.to_owned());
+                return Err(CheckError::Devices { found, expected });
+            }
+        }
+        for (device, (_, capacity)) in self.devices.iter().zip(due) {
+            let (device, found) = (device.name.clone(), device.capacity);
+            if let Some(expected) = capacity.filter(|capacity| *capacity != found) {
+                return Err(CheckError::Capacity {
+                    device,
+                    found,
+                    expected,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn check_devices(&self) -> Result<(), CheckError> {
@@ -136,6 +205,9 @@ impl Plan {
             return Err(CheckError::CpuBehindGpu(*run.layers.start()));
         }
         let modules = &self.device_map.modules;
+        if modules.embedding != CPU {
+            return Err(CheckError::Embedding(modules.embedding.clone()));
+        }
         let last = runs.last().map_or(CPU, |run| run.device.as_str());
         // Behind the last block comes the head, on its device or on a GPU of its own.
         let may_follow =
@@ -158,6 +230,9 @@ pub fn verify(
     precision: Precision,
     workload: &Workload,
 ) -> Result<Result<(), CheckError>, PrecisionError> {
+    if let Err(fault) = plan.check() {
+        return Ok(Err(fault));
+    }
     let sums = match plan.target {
         Target::LlamaCpp => llama_cpp_sums(plan, model, precision, workload)?,
         Target::Transformers => transformers_sums(plan, model, precision, workload)?,
@@ -176,7 +251,7 @@ pub fn verify(
         sum("weights", device.memory.weights, weights)
             .or_else(|| sum("cache", device.memory.kv_cache, kv_cache))
     });
-    Ok(differs.map_or_else(|| plan.check(), Err))
+    Ok(differs.map_or(Ok(()), Err))
 }
 
 /// Weights and cache by device.

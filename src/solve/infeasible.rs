@@ -1,6 +1,5 @@
 //! Why not: the plan that comes closest, and what each device lacks in it.
 
-use crate::cost::column::Cost;
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Place, capacity};
 use crate::solve::{dynamic, line, stages};
 use crate::units::Bytes;
@@ -37,20 +36,22 @@ fn sentence(reasons: &[Reason]) -> String {
 /// Finds the plan whose devices are exceeded by the least in total.
 pub(super) fn explain(accounting: &dyn Accounting) -> Infeasible {
     let layouts = accounting.ranks().into_iter().flatten();
+    let missing =
+        |reasons: &Vec<Reason>| reasons.iter().map(|reason| reason.missing).sum::<Bytes>();
     let closest = layouts
         .filter_map(|layout| closest(accounting, layout))
-        .min_by_key(|c| c.0);
+        .min_by_key(missing);
     Infeasible {
-        reasons: closest.map(|(_, reasons)| reasons).unwrap_or_default(),
+        reasons: closest.unwrap_or_default(),
     }
 }
 
-fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<(Cost, Vec<Reason>)> {
+fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<Vec<Reason>> {
     let set = ColumnSet::new(accounting, layout, Fit::Excess);
-    let (path, cost) = match dynamic::shortest(&set) {
-        dynamic::Answer::Path { path, cost } => (path, cost),
+    let path = match dynamic::shortest(&set) {
+        dynamic::Answer::Path { path, .. } => path,
         dynamic::Answer::None => return None,
-        dynamic::Answer::TooManyOrders => line::best_of_orders(&set)?,
+        dynamic::Answer::TooManyOrders => line::best_of_orders(&set)?.0,
     };
     let mut on_host = accounting.host_base(layout).total();
     let mut reasons = Vec::new();
@@ -68,7 +69,7 @@ fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<(Cost, Vec<Rea
         reasons.extend(reason(accounting, Place::Host, on_host));
     }
     reasons.sort_by_key(|reason| reason.place);
-    Some((cost, reasons))
+    Some(reasons)
 }
 
 fn reason(accounting: &dyn Accounting, place: Place, needs: Bytes) -> Option<Reason> {

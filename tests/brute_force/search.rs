@@ -144,7 +144,7 @@ impl Plans<'_> {
         let streams =
             self.layout == Layout::Offloaded && self.accounting.offload() == Offload::Streams;
         if !streams || !is_first {
-            return vec![0..0];
+            return std::iter::once(0..0).collect();
         }
         let runs = (0..end.min(2)).flat_map(|first| (first + 1..=end).map(move |to| first..to));
         runs.filter(|run| *run != (0..end)).collect()
