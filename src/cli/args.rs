@@ -39,7 +39,7 @@ pub enum Command {
 /// What a plan is for, besides model and rig.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// The framework
+    /// The framework: llama.cpp or transformers
     #[arg(long, default_value_t)]
     pub target: Target,
     /// Sequences at once, each with a context of its own

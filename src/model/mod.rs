@@ -22,6 +22,9 @@ pub use crate::model::graph::{LayerGraph, Node, NodeKind};
 pub use crate::model::open::{ModelError, open};
 pub use crate::model::precision::{Checkpoint, Precision, PrecisionError};
 
+/// More blocks than any model has, and as many as llama.cpp takes (`LLAMA_MAX_LAYERS`).
+pub const MOST_LAYERS: u64 = 512;
+
 /// The index of a repeating block, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId(pub u32);

@@ -149,17 +149,29 @@ pub fn best_of_orders(set: &ColumnSet) -> Option<(Vec<usize>, Cost)> {
     by_speed.sort_by(|a, b| rates[*a].per_unit.total_cmp(&rates[*b].per_unit));
     let mut by_size: Vec<_> = (0..set.groups.len()).collect();
     by_size.sort_by_key(|group| std::cmp::Reverse(rates[*group].most_units));
-    let listed: Vec<_> = (0..set.groups.len()).collect();
-    [by_speed, by_size, listed]
+    let grouped = |groups: Vec<usize>| {
+        let devices = groups
+            .into_iter()
+            .map(|group| (group, set.groups[group].len()));
+        devices
+            .flat_map(|(group, count)| std::iter::repeat_n(group, count))
+            .collect::<Vec<_>>()
+    };
+    let mut as_listed: Vec<_> = set
+        .groups
+        .iter()
+        .enumerate()
+        .flat_map(|(group, devices)| devices.iter().map(move |device| (*device, group)))
+        .collect();
+    as_listed.sort_unstable();
+    let as_listed = as_listed.into_iter().map(|(_, group)| group).collect();
+    [grouped(by_speed), grouped(by_size), as_listed]
         .into_iter()
-        .filter_map(|groups| {
-            let devices = groups.iter().flat_map(|group| {
-                let count = set.groups[*group].len().min(set.n_units);
-                std::iter::repeat_n(Owner::Group(GroupId(*group)), count)
-            });
-            // A path has no more stages than units.
-            let order = std::iter::once(Owner::Host).chain(devices.take(set.n_units));
-            Line::new(set, order.collect()).shortest()
+        .filter_map(|devices| {
+            let owners = devices
+                .into_iter()
+                .map(|group| Owner::Group(GroupId(group)));
+            Line::new(set, std::iter::once(Owner::Host).chain(owners).collect()).shortest()
         })
         .min_by_key(|(_, cost)| *cost)
 }
