@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::model::family::{self, CachedHeads, Family};
-use crate::model::{Dimensions, Kind, Model, Origin, Part, Precision, Tensor, World};
+use crate::model::{Dimensions, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World};
 use crate::units::Tokens;
 
 /// Why a configuration is no model that we can plan.
@@ -206,11 +206,11 @@ impl Config<'_> {
         let Some((key, value)) = found.filter(|(_, value)| !value.is_null()) else {
             return Ok(None);
         };
-        // Contexts may be long; every other number is a width or a count.
-        let largest = if CONTEXT.contains(&key) || key == "sliding_window" {
-            1 << 40
-        } else {
-            LARGEST
+        let (largest, wanted) = match key {
+            "sliding_window" => (1 << 40, "a whole number of tokens"),
+            _ if CONTEXT.contains(&key) => (1 << 40, "a whole number of tokens"),
+            _ if N_LAYERS.contains(&key) => (MOST_LAYERS, "a whole number from 1 to 512"),
+            _ => (LARGEST, "a whole number from 1 to about a million"),
         };
         match value
             .as_u64()
@@ -220,7 +220,7 @@ impl Config<'_> {
             None => Err(ConfigError::Wrong {
                 key: key.to_owned(),
                 value: excerpt(value),
-                wanted: "a whole number from 1 to about a million",
+                wanted,
             }),
         }
     }

@@ -4,7 +4,7 @@ use crate::model::read::TensorInfo;
 use crate::model::read::gguf::Gguf;
 use crate::model::recipe::Recipe;
 use crate::model::{
-    BlockId, Dimensions, Kind, Model, Origin, Part, Precision, Tensor, World, family,
+    BlockId, Dimensions, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World, family,
 };
 use crate::units::Tokens;
 
@@ -159,17 +159,21 @@ impl Header<'_> {
     }
 
     fn required(&self, key: &str) -> Result<u64, GgufError> {
-        let missing = || GgufError::Missing(format!("{}.{key}", self.architecture));
-        match self.number(key)?.ok_or_else(missing)? {
-            0 => Err(GgufError::Wrong {
-                key: format!("{}.{key}", self.architecture),
-                value: 0,
-            }),
-            value if value > 1 << 20 && key != "context_length" => Err(GgufError::Wrong {
-                key: format!("{}.{key}", self.architecture),
+        let full_name = || format!("{}.{key}", self.architecture);
+        let value = self
+            .number(key)?
+            .ok_or_else(|| GgufError::Missing(full_name()))?;
+        let largest = if key == "block_count" {
+            MOST_LAYERS
+        } else {
+            1 << 20
+        };
+        match (1..=largest).contains(&value) {
+            true => Ok(value),
+            false => Err(GgufError::Wrong {
+                key: full_name(),
                 value,
             }),
-            value => Ok(value),
         }
     }
 
