@@ -98,13 +98,14 @@ impl Scenario {
     }
 
     /// Tries one change of each kind, the smallest that works, and keeps those that do.
-    pub fn fixes(&self) -> Vec<Fix> {
+    pub fn fixes(&self, infeasible: &Infeasible) -> Vec<Fix> {
+        let missing = infeasible.reasons.iter().map(|reason| reason.missing).sum();
         let candidates = [
             self.first_that_works(self.shorter_contexts()),
             self.first_that_works(self.smaller_caches()),
             self.first_that_works(self.fewer_sequences()),
             self.first_that_works(self.smaller_precisions()),
-            self.first_that_works(self.more_ram()),
+            self.first_that_works(self.more_ram(missing)),
             self.first_that_works(self.more_cards()),
             self.first_that_works(self.other_targets()),
         ];
@@ -209,12 +210,13 @@ impl Scenario {
             .collect()
     }
 
-    fn more_ram(&self) -> Vec<(Fix, Self)> {
+    /// RAM that could take what is missing; a fifth less, since what is offloaded needs less beside.
+    fn more_ram(&self, missing: Bytes) -> Vec<(Fix, Self)> {
         let now = self.rig.host().map_or(Bytes::ZERO, |host| host.memory);
         [16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
             .map(Bytes::gib)
             .into_iter()
-            .filter(|ram| *ram > now)
+            .filter(|ram| *ram > now && ram.saturating_sub(now) >= missing.scale(0.8))
             .filter_map(|ram| {
                 Some((
                     Fix::Ram(ram),

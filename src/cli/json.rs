@@ -79,7 +79,8 @@ fn infeasible_value(rig: &Rig, infeasible: &Infeasible, fixes: Option<&[Fix]>) -
             })
         })
         .collect();
-    let mut value = json!({"status": "infeasible", "reasons": reasons});
+    let mut value =
+        json!({"status": "infeasible", "proven": infeasible.is_proven, "reasons": reasons});
     if let Some(fixes) = fixes {
         value["fixes"] = fixes.iter().map(fix).collect();
     }

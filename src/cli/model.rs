@@ -59,8 +59,9 @@ impl Inspection {
                 let dimensions = &self.model.dimensions;
                 KvFormat::F16.row_bytes(dimensions.n_kv_heads * dimensions.head_dim) * 2
             }
-            (NodeKind::Attention(_), Target::Transformers) => {
-                memory::transformers_kv_cache(&self.model.dimensions, &workload)
+            (NodeKind::Attention(block), Target::Transformers) => {
+                let dimensions = &self.model.dimensions;
+                memory::transformers_kv_cache(dimensions, &workload, KvFormat::F16, block)
             }
             _ => Bytes::ZERO,
         }

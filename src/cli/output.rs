@@ -5,9 +5,21 @@ use std::path::Path;
 
 use super::Failure;
 
-/// Writes a file whole: into a neighbour first, which then takes its place.
+/// Writes a file whole: into a neighbour first, which then takes its place. Links are followed, and
+/// what is no regular file (`/dev/stdout`, a pipe) is written to and not replaced.
 pub(super) fn write_file(path: &Path, contents: &str) -> Result<(), Failure> {
     let name = |error: io::Error| format!("`{}` can't be written: {error}", path.display());
+    let written = match std::fs::metadata(path) {
+        Ok(existing) if !existing.is_file() => std::fs::write(path, contents),
+        Ok(_) => path
+            .canonicalize()
+            .and_then(|path| replace(&path, contents)),
+        Err(_) => replace(path, contents),
+    };
+    Ok(written.map_err(name)?)
+}
+
+fn replace(path: &Path, contents: &str) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -20,7 +32,7 @@ pub(super) fn write_file(path: &Path, contents: &str) -> Result<(), Failure> {
         // The first error is the one to tell; a neighbour that never came to be needs no removal.
         let _ = std::fs::remove_file(&neighbour);
     }
-    Ok(written.map_err(name)?)
+    written
 }
 
 /// Prints text on standard output, coloured where that is wanted.

@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
     let plan = match scenario.plan() {
         Ok(plan) => plan,
         Err(ScenarioError::Infeasible(infeasible)) => {
-            let fixes = scenario.fixes();
+            let fixes = scenario.fixes(&infeasible);
             match load.json {
                 true => output::print(&json::infeasible(&scenario, &infeasible, &fixes))?,
                 false => output::remark(&render::infeasible(&scenario, &infeasible, &fixes))?,

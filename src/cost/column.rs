@@ -72,7 +72,7 @@ pub struct ColumnSet {
     pub layout: Layout,
     /// Length of the chain.
     pub n_units: usize,
-    /// Devices that are alike, in the order of the rig.
+    /// Devices that are alike, the largest and fastest first.
     pub groups: Vec<Vec<DeviceId>>,
     /// The columns, sorted by first unit, owner, position and end.
     pub columns: Vec<Column>,
@@ -246,21 +246,35 @@ impl Pricing<'_> {
         let mut best: Option<Column> = None;
         for first in 0..=1.min(span.units.end - 1) {
             let last = span.units.end - usize::from(first == 0);
-            for end in first + 1..=last {
-                let span = Span {
-                    streamed: first..end,
-                    ..span.clone()
-                };
-                let stage = self.accounting.stage(self.layout, &span);
-                let Some(column) = self.column(Owner::Group(group), &span, &stage, room) else {
-                    continue;
-                };
-                if best.as_ref().is_none_or(|best| column.cost < best.cost) {
-                    best = Some(column);
+            let run = |end: usize| Span {
+                streamed: first..end,
+                ..span.clone()
+            };
+            let ends: Vec<_> = (first + 1..=last).collect();
+            let overflows = |end: &usize| {
+                self.accounting
+                    .stage(self.layout, &run(*end))
+                    .device
+                    .total()
+                    > room
+            };
+            let tried = match self.fit {
+                // The shortest run with which the device holds the rest: each more unit is one more
+                // to copy.
+                Fit::Strict => {
+                    let shortest = ends.partition_point(overflows);
+                    &ends[shortest..ends.len().min(shortest + 1)]
                 }
-                if self.fit == Fit::Strict {
-                    // The shortest run that fits is the fastest: each more unit is one more to copy.
-                    break;
+                Fit::Excess => &ends[..],
+            };
+            for end in tried {
+                let span = run(*end);
+                let stage = self.accounting.stage(self.layout, &span);
+                let column = self.column(Owner::Group(group), &span, &stage, room);
+                let better =
+                    |column: &Column| best.as_ref().is_none_or(|best| column.cost < best.cost);
+                if let Some(column) = column.filter(better) {
+                    best = Some(column);
                 }
             }
         }

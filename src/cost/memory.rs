@@ -2,9 +2,9 @@
 
 use std::ops::{Add, AddAssign};
 
-use crate::model::Dimensions;
+use crate::model::{BlockId, Dimensions};
 use crate::units::{Bytes, Tokens};
-use crate::workload::Workload;
+use crate::workload::{KvFormat, Workload};
 
 /// Bytes on one device by purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,16 +76,20 @@ pub fn llama_cpp_kv_cache(
     (rows + padding).align_up(alignment) * 2
 }
 
-/// Bytes of keys and values that one block holds in transformers, 16 bits an element.
+/// Bytes of keys and values that a block holds in transformers, in the format it computes in.
 ///
 /// Shape `[sequences, cached_heads, min(context, window), head_dim]` twice.
 /// Source: transformers 5.24 `DynamicCache`; Falcon 40B broadcasts to all query heads first.
-pub fn transformers_kv_cache(dimensions: &Dimensions, workload: &Workload) -> Bytes {
-    let window = dimensions
-        .window
-        .map_or(workload.context, |window| window.min(workload.context));
+pub fn transformers_kv_cache(
+    dimensions: &Dimensions,
+    workload: &Workload,
+    format: KvFormat,
+    block: BlockId,
+) -> Bytes {
+    let window = dimensions.window.filter(|window| block >= window.from);
+    let tokens = window.map_or(workload.context, |window| window.size.min(workload.context));
     let elements = dimensions.transformers_cached_heads * dimensions.head_dim;
-    workload.kv_format.row_bytes(elements) * window.0 * u64::from(workload.sequences) * 2
+    format.row_bytes(elements) * tokens.0 * u64::from(workload.sequences) * 2
 }
 
 #[cfg(test)]
@@ -106,7 +110,12 @@ mod tests {
         let block = llama_cpp_kv_cache(&dimensions("llama-2-70b"), &workload, 512, Bytes(128));
         assert_eq!(block, Bytes::mib(16));
         assert_eq!(
-            transformers_kv_cache(&dimensions("llama-2-70b"), &workload),
+            transformers_kv_cache(
+                &dimensions("llama-2-70b"),
+                &workload,
+                KvFormat::F16,
+                BlockId(0)
+            ),
             Bytes::mib(16)
         );
     }
@@ -114,7 +123,12 @@ mod tests {
     #[test]
     fn falcon_in_transformers_caches_every_query_head() {
         let workload = Workload::of_context(Tokens(4096));
-        let block = transformers_kv_cache(&dimensions("falcon-40b"), &workload);
+        let block = transformers_kv_cache(
+            &dimensions("falcon-40b"),
+            &workload,
+            KvFormat::F16,
+            BlockId(0),
+        );
         // 8 053 063 680 bytes over 60 blocks, by transformers 5.24.
         assert_eq!(block * 60, Bytes(8_053_063_680));
     }

@@ -11,9 +11,9 @@ use crate::cost::{
     Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
 use crate::hardware::{Rig, Transfer};
-use crate::model::{Checkpoint, Kind, Model, Part, Precision, PrecisionError, Tensor};
+use crate::model::{BlockId, Checkpoint, Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
-use crate::workload::Workload;
+use crate::workload::{KvFormat, Workload};
 
 /// CUDA context, cuBLAS workspace and what torch's allocator cannot use: 256 to 600 MiB reported.
 const CUDA_CONTEXT: Bytes = Bytes::mib(600);
@@ -28,7 +28,7 @@ pub struct Transformers<'a> {
     sums: Vec<Sums>,
     /// The head where it is the embedding's matrix: read on the first GPU, after a hop back.
     tied_head: Option<Bytes>,
-    kv_read: Bytes,
+    sequences: u64,
     activations: Bytes,
     logits: Bytes,
     /// The largest single tensor of the units up to each.
@@ -58,7 +58,7 @@ impl<'a> Transformers<'a> {
         let checkpoint = precision.for_transformers()?;
         let sizes = model.tensor_bytes(Precision::Checkpoint(checkpoint))?;
         let units = units(model);
-        let kv_cache = memory::transformers_kv_cache(&model.dimensions, workload);
+        let kv_cache = |block| kv_cache(model, workload, checkpoint, block);
         let mut sums = vec![Sums::default()];
         let mut largest = vec![Bytes::ZERO];
         for unit in &units {
@@ -72,8 +72,8 @@ impl<'a> Transformers<'a> {
                     }
                 }
             }
-            if matches!(unit, Unit::Block(_)) {
-                next.kv_cache += kv_cache;
+            if let Unit::Block(block) = unit {
+                next.kv_cache += kv_cache(BlockId(*block));
                 next.n_blocks += 1;
             }
             sums.push(next);
@@ -81,7 +81,6 @@ impl<'a> Transformers<'a> {
         }
         let embedding = model.tensors.iter().zip(&sizes);
         let embedding = embedding.filter(|(tensor, _)| tensor.kind == Kind::Embedding);
-        let kv_read = kv_cache.0 / u64::from(workload.sequences);
         Ok(Self {
             rig,
             units,
@@ -92,8 +91,8 @@ impl<'a> Transformers<'a> {
             offload: offload(checkpoint),
             sums,
             tied_head: model.tied.then(|| embedding.map(|(_, size)| *size).sum()),
-            kv_read: Bytes(kv_read),
-            activations: activations(model, workload, checkpoint) + kv_cache,
+            sequences: u64::from(workload.sequences),
+            activations: activations(model, workload, checkpoint) + kv_cache(BlockId(0)),
             logits: Bytes(6 * model.dimensions.vocab) * u64::from(workload.sequences),
             largest,
         })
@@ -148,7 +147,7 @@ impl Accounting for Transformers<'_> {
         let resident = all.weights.saturating_sub(streamed.weights);
         let head = self.computes_head(span);
         let tied_read = self.tied_head.filter(|_| head).unwrap_or_default();
-        let kv_read = self.kv_read * all.n_blocks;
+        let kv_read = Bytes(all.kv_cache.0 / self.sequences);
         let stream_buffer = match span.streamed.is_empty() {
             true => Bytes::ZERO,
             false => self.largest[span.streamed.end],
@@ -217,9 +216,23 @@ impl Accounting for Transformers<'_> {
     }
 }
 
-/// bitsandbytes refuses a map in which anything is on "cpu"; the rest streams.
+/// Keys and values of a block: transformers computes, and so caches, in the checkpoint's width.
+pub fn kv_cache(
+    model: &Model,
+    workload: &Workload,
+    checkpoint: Checkpoint,
+    block: BlockId,
+) -> Bytes {
+    let format = match checkpoint {
+        Checkpoint::Fp32 => KvFormat::F32,
+        _ => workload.kv_format,
+    };
+    memory::transformers_kv_cache(&model.dimensions, workload, format, block)
+}
+
+/// What quantises on load refuses a map in which anything is on "cpu"; the rest streams.
 fn offload(checkpoint: Checkpoint) -> Offload {
-    match checkpoint.is_bitsandbytes() {
+    match checkpoint.is_quantised_on_load() {
         true => Offload::Refused,
         false => Offload::Streams,
     }
@@ -250,7 +263,7 @@ fn part(unit: Unit, part: Part) -> bool {
 
 /// Activations of a prompt as long as the context, the largest moment of a block: the inner
 /// vectors of the feed-forward (three with a gate, two without) beside input, residual, norm and
-/// output; 16 bits each. bitsandbytes besides unpacks one matrix to 16 bits.
+/// output; 16 bits each. Growing a cache copies one block's. bitsandbytes besides unpacks one matrix to 16 bits.
 fn activations(model: &Model, workload: &Workload, checkpoint: Checkpoint) -> Bytes {
     let dimensions = &model.dimensions;
     let branches = if model.is_gated() { 3 } else { 2 };

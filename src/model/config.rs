@@ -6,7 +6,9 @@
 use serde_json::{Map, Value};
 
 use crate::model::family::{self, CachedHeads, Family};
-use crate::model::{Dimensions, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World};
+use crate::model::{
+    BlockId, Dimensions, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, Window, World,
+};
 use crate::units::Tokens;
 
 /// Why a configuration is no model that we can plan.
@@ -33,6 +35,16 @@ pub enum ConfigError {
         value: String,
         /// What should.
         wanted: &'static str,
+    },
+    /// A variant of a known architecture with other parts.
+    #[error("`{key}` is {value}, a variant of {family} that is not read")]
+    Variant {
+        /// The key.
+        key: String,
+        /// What it says.
+        value: String,
+        /// The family.
+        family: String,
     },
     /// Heads that do not share keys and values evenly.
     #[error("{heads} query heads do not share {kv_heads} key-value heads evenly")]
@@ -76,6 +88,16 @@ const LARGEST: u64 = 1 << 20;
 pub fn model(name: &str, origin: Origin, config: &Value) -> Result<Model, ConfigError> {
     let config = Config(config.as_object().ok_or(ConfigError::NotAnObject)?);
     let family = config.family()?;
+    for (key, refused) in &family.refuse {
+        if config.0.get(key) == Some(refused) {
+            let (key, value) = (key.clone(), refused.to_string());
+            return Err(ConfigError::Variant {
+                key,
+                value,
+                family: family.name.clone(),
+            });
+        }
+    }
     if let Some(quantisation) = config.0.get("quantization_config") {
         let method = quantisation.get("quant_method").and_then(Value::as_str);
         return Err(ConfigError::Quantised(
@@ -116,6 +138,7 @@ fn rope_table(dimensions: &Dimensions) -> Tensor {
 struct Config<'a>(&'a Map<String, Value>);
 
 impl Config<'_> {
+    /// The family whose row names the model type and, where one is stated, the class.
     fn family(&self) -> Result<&'static Family, ConfigError> {
         let model_type = self.0.get("model_type").and_then(Value::as_str);
         let class = self
@@ -123,24 +146,19 @@ impl Config<'_> {
             .get("architectures")
             .and_then(|list| list.get(0))
             .and_then(Value::as_str);
-        let said = model_type.or(class).ok_or(ConfigError::NoArchitecture)?;
+        let said = class.or(model_type).ok_or(ConfigError::NoArchitecture)?;
+        let among = |names: &[String], said: Option<&str>| {
+            said.is_none_or(|said| names.iter().any(|name| name == said))
+        };
+        // The first Falcon 40B had a model type of its own instead of the switch.
+        let own_type = model_type == Some("RefinedWeb");
         family::all()
             .iter()
             .find(|family| {
-                let named = match model_type {
-                    Some(model_type) => family.model_types.iter().any(|name| name == model_type),
-                    None => family
-                        .architectures
-                        .iter()
-                        .any(|name| Some(name.as_str()) == class),
-                };
-                // The first Falcon 40B had a model type of its own instead of the switch.
-                let own_type = model_type == Some("RefinedWeb");
-                named
-                    && family
-                        .when
-                        .as_ref()
-                        .is_none_or(|key| own_type || self.flag(key) == Some(true))
+                let named = among(&family.model_types, model_type);
+                let switched = family.when.as_ref();
+                let switched = switched.is_none_or(|key| own_type || self.flag(key) == Some(true));
+                named && among(&family.architectures, class) && switched
             })
             .ok_or_else(|| ConfigError::UnknownArchitecture(said.to_owned()))
     }
@@ -167,18 +185,27 @@ impl Config<'_> {
         };
         let ffn = match self.number(FFN)? {
             Some(ffn) => ffn,
-            // Falcon and BLOOM leave it out: four times the width.
-            None if family.tied => hidden * 4,
+            None if family.ffn_is_four_times => hidden * 4,
             None => return Err(ConfigError::Missing(FFN)),
         };
         let window_is_on = family
             .window_switch
             .as_ref()
             .is_none_or(|key| self.flag(key) == Some(true));
-        let window = self
-            .number(&["sliding_window"])?
-            .filter(|_| window_is_on)
-            .map(Tokens);
+        let from = match family.window_from.as_deref() {
+            Some(key) => self
+                .0
+                .get(key)
+                .and_then(Value::as_u64)
+                .unwrap_or(0)
+                .min(MOST_LAYERS),
+            None => 0,
+        };
+        let window = self.number(&["sliding_window"])?.filter(|_| window_is_on);
+        let window = window.map(|size| Window {
+            size: Tokens(size),
+            from: BlockId(from as u32),
+        });
         Ok(Dimensions {
             n_layers: self.required(N_LAYERS)? as u32,
             hidden,

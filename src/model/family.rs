@@ -2,6 +2,7 @@
 //!
 //! A family of known parts is a row there and needs no code here.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,15 @@ pub struct Family {
     /// The key of config.json that switches its sliding window on.
     #[serde(default)]
     pub window_switch: Option<String>,
+    /// The key of config.json that says which block is the first with a window.
+    #[serde(default)]
+    pub window_from: Option<String>,
+    /// Whether the feed-forward is four times as wide where config.json says nothing.
+    #[serde(default)]
+    pub ffn_is_four_times: bool,
+    /// Values of config.json that make it a variant with other parts, which is refused.
+    #[serde(default)]
+    pub refuse: BTreeMap<String, serde_json::Value>,
     /// Which heads transformers keeps in its cache.
     #[serde(default)]
     pub transformers_caches: CachedHeads,

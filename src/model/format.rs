@@ -16,7 +16,7 @@ pub enum Format {
     F32,
     F16,
     BF16,
-    /// 8-bit floating point (E4M3 or E5M2) with one f32 scale a tensor.
+    /// 8-bit floating point (E4M3 or E5M2) with one f32 scale each 128 × 128 elements.
     FP8,
     I8,
     I16,
@@ -180,7 +180,10 @@ impl Format {
     pub fn bytes(self, rows: u64, columns: u64) -> Bytes {
         let elements = rows.saturating_mul(columns);
         match self {
-            Self::FP8 => self.row_bytes(elements) + Bytes(4),
+            Self::FP8 => {
+                let blocks = rows.div_ceil(128).saturating_mul(columns.div_ceil(128));
+                self.row_bytes(elements) + Bytes(4) * blocks
+            }
             Self::Int8 => self.row_bytes(elements) + Bytes(4) * rows,
             Self::NF4 => {
                 let code_book = Bytes(16 * 4);

@@ -82,10 +82,19 @@ pub struct Dimensions {
     pub vocab: u64,
     /// The context the model was trained for.
     pub context: Tokens,
-    /// Positions that attention looks back, where that is limited.
-    pub window: Option<Tokens>,
+    /// How far attention looks back, where that is limited.
+    pub window: Option<Window>,
     /// Heads that transformers keeps in its cache (Falcon: all query heads).
     pub transformers_cached_heads: u64,
+}
+
+/// Attention that looks back a limited way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Positions that are seen.
+    pub size: Tokens,
+    /// The first block that has it; those before see everything (Qwen2).
+    pub from: BlockId,
 }
 
 /// One tensor: what it is for, what it is called, and its shape.

@@ -33,7 +33,7 @@ pub enum Checkpoint {
     Bf16,
     /// 16-bit floats.
     Fp16,
-    /// 8-bit floats in plain linear layers, one scale a matrix.
+    /// 8-bit floats in plain linear layers, one scale each 128 × 128 block.
     Fp8,
     /// bitsandbytes LLM.int8().
     Int8,
@@ -97,7 +97,12 @@ impl Checkpoint {
         }
     }
 
-    /// Whether bitsandbytes quantises as it loads; then nothing may be offloaded.
+    /// Whether transformers quantises as it loads; it then refuses a map with anything on the CPU.
+    pub fn is_quantised_on_load(self) -> bool {
+        self.is_bitsandbytes() || self == Self::Fp8
+    }
+
+    /// Whether bitsandbytes holds it, in matrices that are unpacked to compute.
     pub fn is_bitsandbytes(self) -> bool {
         matches!(self, Self::Int8 | Self::Nf4 | Self::Nf4DoubleQuant)
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::cost::llama_cpp::{self, Backend};
-use crate::cost::{Layout, Target, memory};
+use crate::cost::{Layout, Target, transformers};
 use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
 use crate::plan::{CPU, Plan};
 use crate::units::Bytes;
@@ -317,8 +317,8 @@ fn transformers_sums<'a>(
     precision: Precision,
     workload: &Workload,
 ) -> Result<Sums<'a>, PrecisionError> {
-    let checkpoint = Precision::Checkpoint(precision.for_transformers()?);
-    let sizes = model.tensor_bytes(checkpoint)?;
+    let checkpoint = precision.for_transformers()?;
+    let sizes = model.tensor_bytes(Precision::Checkpoint(checkpoint))?;
     let modules = &plan.device_map.modules;
     let mut sums = Sums::new();
     for (tensor, size) in model.tensors.iter().zip(sizes) {
@@ -338,10 +338,10 @@ fn transformers_sums<'a>(
         (CPU, Some(gpu)) if plan.layout != Layout::HostOnly => gpu,
         (device, _) => device,
     };
-    let block = memory::transformers_kv_cache(&model.dimensions, workload);
     for run in &plan.device_map.runs {
-        let n_blocks = u64::from(run.layers.end() - run.layers.start()) + 1;
-        sums.entry(computes(&run.device)).or_default().1 += block * n_blocks;
+        let blocks = run.layers.clone().map(BlockId);
+        let cache = blocks.map(|block| transformers::kv_cache(model, workload, checkpoint, block));
+        sums.entry(computes(&run.device)).or_default().1 += cache.sum::<Bytes>();
     }
     Ok(sums)
 }

@@ -3,7 +3,7 @@
 //! State: units done, and how many devices of each group are used. Devices of a group are alike, so
 //! counts are enough; 1,000 equal cards cost no more than as many as there are units. Among plans of
 //! the least time it takes those with the fewest stages, among these the one whose fullest device is
-//! emptiest, and among these the first in the order of the rig.
+//! emptiest, and among these the first in the order of the columns: groups by size and speed.
 
 use std::ops::Range;
 
@@ -27,8 +27,24 @@ pub enum Answer {
     TooManyOrders,
 }
 
-/// More steps than these take longer than a second or so.
-const MOST_STEPS: u128 = 200_000_000;
+/// How much may be spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// What a person waits for a plan: about a second at the most.
+    Plan,
+    /// What an explanation or a try is worth.
+    Try,
+}
+
+impl Effort {
+    fn most_steps(self) -> f64 {
+        match self {
+            Self::Plan => 3e8,
+            Self::Try => 2e7,
+        }
+    }
+}
+
 /// More states than these take more memory than a plan is worth.
 const MOST_STATES: u128 = 20_000_000;
 
@@ -52,10 +68,16 @@ const NO_WAY: Rest = Rest {
 };
 
 /// The path of least cost from the first unit to the last.
-pub fn shortest(set: &ColumnSet) -> Answer {
+pub fn shortest(set: &ColumnSet, effort: Effort) -> Answer {
     let Some(network) = Network::new(set) else {
         return Answer::TooManyOrders;
     };
+    if network.ends(0).is_empty() {
+        return Answer::None;
+    }
+    if network.n_steps() > effort.most_steps() {
+        return Answer::TooManyOrders;
+    }
     let rest = network.rest();
     if rest[0] == NO_WAY {
         return Answer::None;
@@ -74,6 +96,9 @@ struct Network<'a> {
     strides: Vec<usize>,
     /// The most devices of each group that a path can use.
     counts: Vec<usize>,
+    /// The longest column of each group, and of the host.
+    longest: Vec<usize>,
+    longest_on_host: usize,
     n_codes: usize,
 }
 
@@ -87,12 +112,15 @@ struct Run {
 impl<'a> Network<'a> {
     fn new(set: &'a ColumnSet) -> Option<Self> {
         let mut runs: Vec<Vec<Run>> = (0..set.n_units).map(|_| Vec::new()).collect();
-        let mut is_used = vec![false; set.groups.len()];
+        let mut longest = vec![0; set.groups.len()];
+        let mut longest_on_host = 0;
         for (index, column) in set.columns.iter().enumerate() {
             let (owner, position) = (column.owner, column.position);
-            if let Owner::Group(group) = owner {
-                is_used[group.0] = true;
-            }
+            let longest = match owner {
+                Owner::Group(group) => &mut longest[group.0],
+                Owner::Host => &mut longest_on_host,
+            };
+            *longest = column.units.len().max(*longest);
             match runs[column.units.start].last_mut() {
                 Some(run) if (run.owner, run.position) == (owner, position) => {
                     run.columns.end = index + 1;
@@ -107,20 +135,18 @@ impl<'a> Network<'a> {
                 }
             }
         }
-        let most = |(group, used): (&Vec<_>, bool)| {
-            if used {
-                group.len().min(set.n_units)
-            } else {
-                0
-            }
+        // A path has no more stages than units, and needs no more devices than cover it.
+        let most = |(devices, longest): (&Vec<_>, &usize)| {
+            devices
+                .len()
+                .min(if *longest > 0 { set.n_units } else { 0 })
         };
-        let counts: Vec<_> = set.groups.iter().zip(is_used).map(most).collect();
+        let counts: Vec<_> = set.groups.iter().zip(&longest).map(most).collect();
         let n_codes = counts.iter().fold(1, |codes: u128, count| {
             codes.saturating_mul(*count as u128 + 1)
         });
         let n_states = n_codes.saturating_mul(set.n_units as u128 + 1);
-        let n_steps = n_codes.saturating_mul(set.columns.len() as u128);
-        if n_states > MOST_STATES || n_steps > MOST_STEPS {
+        if n_states > MOST_STATES {
             return None;
         }
         let mut strides = Vec::with_capacity(counts.len());
@@ -134,6 +160,8 @@ impl<'a> Network<'a> {
             runs,
             strides,
             counts,
+            longest,
+            longest_on_host,
             n_codes: stride,
         })
     }
@@ -143,14 +171,39 @@ impl<'a> Network<'a> {
         code * (self.set.n_units + 1)
     }
 
+    /// The units that may be done with the devices of a code: no more than these can hold, and no
+    /// fewer than the others can finish.
+    fn ends(&self, code: usize) -> Range<usize> {
+        let (mut done, mut left) = (self.longest_on_host, 0);
+        for ((stride, most), longest) in self.strides.iter().zip(&self.counts).zip(&self.longest) {
+            let used = code / stride % (most + 1);
+            done += used * longest;
+            left += (most - used) * longest;
+        }
+        if code == 0 {
+            left += self.longest_on_host;
+        }
+        self.set.n_units.saturating_sub(left)..done.min(self.set.n_units) + 1
+    }
+
+    /// About how many columns are looked at.
+    fn n_steps(&self) -> f64 {
+        let states: usize = (0..self.n_codes).map(|code| self.ends(code).len()).sum();
+        states as f64 * self.set.columns.len() as f64 / self.set.n_units as f64
+    }
+
     /// The best way on from each state `(code of the counts, units done)`.
     fn rest(&self) -> Vec<Rest> {
         let mut rest = vec![NO_WAY; self.states(self.n_codes)];
-        for code in 0..self.n_codes {
-            rest[self.states(code) + self.set.n_units] = NOTHING;
-        }
-        for done in (0..self.set.n_units).rev() {
-            for code in 0..self.n_codes {
+        // Every way leads to a later code, but for the host's, which leads to more units done.
+        for code in (0..self.n_codes).rev() {
+            let states = self.states(code);
+            rest[states + self.set.n_units] = NOTHING;
+            for done in self
+                .ends(code)
+                .rev()
+                .filter(|done| *done < self.set.n_units)
+            {
                 let mut best = NO_WAY;
                 for (columns, next) in self.ways(code, done) {
                     let behind = &rest[next..];
@@ -158,7 +211,7 @@ impl<'a> Network<'a> {
                         best = best.min(onward(column, behind[column.units.end]));
                     }
                 }
-                rest[self.states(code) + done] = best;
+                rest[states + done] = best;
             }
         }
         rest

@@ -1,13 +1,15 @@
 //! Why not: the plan that comes closest, and what each device lacks in it.
 
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Place, capacity};
-use crate::solve::{dynamic, line, stages};
+use crate::solve::{Effort, dynamic, line, stages};
 use crate::units::Bytes;
 
 /// No plan fits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no plan fits: {}", sentence(.reasons))]
+#[error("{}: {}", if *.is_proven { "no plan fits" } else { "no plan was found, though none is ruled out" }, sentence(.reasons))]
 pub struct Infeasible {
+    /// Whether every plan was ruled out; else there were too many device orders to try.
+    pub is_proven: bool,
     /// What the plan that comes closest lacks, by device. Empty where the target may not use any
     /// part of the rig.
     pub reasons: Vec<Reason>,
@@ -34,7 +36,7 @@ fn sentence(reasons: &[Reason]) -> String {
 }
 
 /// Finds the plan whose devices are exceeded by the least in total.
-pub(super) fn explain(accounting: &dyn Accounting) -> Infeasible {
+pub(super) fn explain(accounting: &dyn Accounting, is_proven: bool) -> Infeasible {
     let layouts = accounting.ranks().into_iter().flatten();
     let missing =
         |reasons: &Vec<Reason>| reasons.iter().map(|reason| reason.missing).sum::<Bytes>();
@@ -42,13 +44,14 @@ pub(super) fn explain(accounting: &dyn Accounting) -> Infeasible {
         .filter_map(|layout| closest(accounting, layout))
         .min_by_key(missing);
     Infeasible {
+        is_proven,
         reasons: closest.unwrap_or_default(),
     }
 }
 
 fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<Vec<Reason>> {
     let set = ColumnSet::new(accounting, layout, Fit::Excess);
-    let path = match dynamic::shortest(&set) {
+    let path = match dynamic::shortest(&set, Effort::Try) {
         dynamic::Answer::Path { path, .. } => path,
         dynamic::Answer::None => return None,
         dynamic::Answer::TooManyOrders => line::best_of_orders(&set)?.0,

@@ -142,6 +142,27 @@ pub fn plus(a: Cost, b: Cost) -> Cost {
     Cost(a.0.saturating_add(b.0))
 }
 
+/// Places of an order that the path's own devices and those that it left out may fill.
+const MOST_PLACES: usize = 16;
+
+/// The path's own order, then the devices that it left out.
+pub fn order_of(set: &ColumnSet, path: &[usize]) -> Vec<Owner> {
+    let mut order: Vec<_> = path.iter().map(|index| set.columns[*index].owner).collect();
+    if order.first() != Some(&Owner::Host) {
+        order.insert(0, Owner::Host);
+    }
+    for (index, devices) in set.groups.iter().enumerate() {
+        let owner = Owner::Group(GroupId(index));
+        let used = order.iter().filter(|other| **other == owner).count();
+        let room = MOST_PLACES.saturating_sub(order.len());
+        order.extend(std::iter::repeat_n(owner, (devices.len() - used).min(room)));
+    }
+    order
+}
+
+/// Kinds of cards of which each is tried in the last place.
+const MOST_LAST: usize = 16;
+
 /// The best plan over a few device orders that a person would try.
 pub fn best_of_orders(set: &ColumnSet) -> Option<(Vec<usize>, Cost)> {
     let rates = rates(set);
@@ -165,8 +186,20 @@ pub fn best_of_orders(set: &ColumnSet) -> Option<(Vec<usize>, Cost)> {
         .collect();
     as_listed.sort_unstable();
     let as_listed = as_listed.into_iter().map(|(_, group)| group).collect();
-    [grouped(by_speed), grouped(by_size), as_listed]
+    let fastest_first = grouped(by_speed);
+    // The last stage holds the head: each kind of card gets to be it.
+    let each_last = (0..set.groups.len().min(MOST_LAST)).map(|last| {
+        let mut order = fastest_first.clone();
+        if let Some(at) = order.iter().position(|group| *group == last) {
+            let device = order.remove(at);
+            order.push(device);
+        }
+        order
+    });
+    let each_last: Vec<_> = each_last.collect();
+    [fastest_first, grouped(by_size), as_listed]
         .into_iter()
+        .chain(each_last)
         .filter_map(|devices| {
             let owners = devices
                 .into_iter()
@@ -174,6 +207,15 @@ pub fn best_of_orders(set: &ColumnSet) -> Option<(Vec<usize>, Cost)> {
             Line::new(set, std::iter::once(Owner::Host).chain(owners).collect()).shortest()
         })
         .min_by_key(|(_, cost)| *cost)
+        .map(|found| improved(set, found))
+}
+
+/// A path may gain from the devices that it left out, behind its own: tried until nothing is gained.
+fn improved(set: &ColumnSet, found: (Vec<usize>, Cost)) -> (Vec<usize>, Cost) {
+    match Line::new(set, order_of(set, &found.0)).shortest() {
+        Some(better) if better.1 < found.1 => improved(set, better),
+        _ => found,
+    }
 }
 
 /// No plan is faster: each group takes at most so many units, each at its best rate, and the fastest

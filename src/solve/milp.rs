@@ -13,8 +13,8 @@ use good_lp::solvers::SolverModel as _;
 use good_lp::{Expression, Solution as _, variable, variables};
 
 use crate::cost::ColumnSet;
-use crate::cost::column::{Cost, Owner};
-use crate::solve::line::{Arc, Line, plus};
+use crate::cost::column::Cost;
+use crate::solve::line::{Arc, Line, order_of, plus};
 
 /// A solver of linear programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,8 +59,6 @@ pub enum Failure {
 
 /// More columns than these take longer than they prove.
 const MOST_COLUMNS: usize = 3_000;
-/// Devices beyond the path's own that the program may choose instead.
-const MOST_PLACES: usize = 16;
 
 /// Solves the linear program on the device order of `path` and holds it against `cost`.
 ///
@@ -74,7 +72,7 @@ pub fn solve(
     cost: Cost,
     backend: Backend,
 ) -> Result<usize, Failure> {
-    let line = Line::new(set, order(set, path));
+    let line = Line::new(set, order_of(set, path));
     let arcs = worth_keeping(&line, set, path, cost);
     let n_columns = arcs.iter().filter(|arc| arc.column.is_some()).count();
     let taken = flow(&line, &arcs, backend)?;
@@ -86,21 +84,6 @@ pub fn solve(
     } else {
         Err(Failure::Disagrees)
     }
-}
-
-/// The path's own order, then the devices that it left out.
-fn order(set: &ColumnSet, path: &[usize]) -> Vec<Owner> {
-    let mut order: Vec<_> = path.iter().map(|index| set.columns[*index].owner).collect();
-    if order.first() != Some(&Owner::Host) {
-        order.insert(0, Owner::Host);
-    }
-    for (index, devices) in set.groups.iter().enumerate() {
-        let owner = Owner::Group(crate::cost::column::GroupId(index));
-        let used = order.iter().filter(|other| **other == owner).count();
-        let room = MOST_PLACES.saturating_sub(order.len());
-        order.extend(std::iter::repeat_n(owner, (devices.len() - used).min(room)));
-    }
-    order
 }
 
 /// The arcs that are in some plan within 0.1 % of the best; where those are too many, the arcs of

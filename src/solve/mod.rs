@@ -15,6 +15,7 @@ use crate::cost::column::{Cost, Owner};
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Span};
 use crate::units::Seconds;
 
+pub use dynamic::Effort;
 pub use infeasible::{Infeasible, Reason};
 pub use milp::Backend;
 
@@ -62,7 +63,7 @@ impl Proof {
     }
 }
 
-/// A path through the chain, with the number of columns that it was chosen from.
+/// A path through the chain, and what is known of all others of its layout.
 #[derive(Clone, Debug)]
 struct Found {
     set: ColumnSet,
@@ -71,44 +72,71 @@ struct Found {
     bound: Cost,
 }
 
+/// What a search of one layout ends with.
+enum Searched {
+    Found(Found),
+    /// There is none.
+    Impossible,
+    /// None was found among too many orders; none can be cheaper than this.
+    Unknown(Cost),
+}
+
 /// Finds the fastest plan.
 ///
 /// # Errors
-/// Where no plan fits; the reasons say which device lacks how much.
+/// Where no plan fits; the reasons say which device lacks how much, and whether that is proven.
 pub fn solve(accounting: &dyn Accounting, backend: Backend) -> Result<Solution, Infeasible> {
+    // The least that a layout could cost in which nothing was found though nothing rules it out.
+    let mut unknown: Option<Cost> = None;
     for rank in accounting.ranks() {
-        let found = rank
-            .into_iter()
-            .filter_map(|layout| search(ColumnSet::new(accounting, layout, Fit::Strict)))
-            // Of equals the first, so that fewer devices win.
-            .min_by_key(|found| found.cost);
-        if let Some(found) = found {
-            return Ok(prove(found, backend));
+        let mut found: Vec<Found> = Vec::new();
+        for layout in rank {
+            match search(ColumnSet::new(accounting, layout, Fit::Strict)) {
+                Searched::Found(path) => found.push(path),
+                Searched::Impossible => {}
+                Searched::Unknown(bound) => {
+                    unknown = Some(unknown.map_or(bound, |other| other.min(bound)));
+                }
+            }
+        }
+        let bound = found.iter().map(|found| found.bound).chain(unknown).min();
+        // Of equals the first, so that fewer devices win.
+        let best = found.into_iter().min_by_key(|found| found.cost);
+        if let (Some(best), Some(bound)) = (best, bound) {
+            return Ok(prove(
+                Found {
+                    bound: bound.min(best.cost),
+                    ..best
+                },
+                backend,
+            ));
         }
     }
-    Err(infeasible::explain(accounting))
+    Err(infeasible::explain(accounting, unknown.is_none()))
 }
 
 /// The best path of a column set: exact where the device orders can be counted out, else the best
 /// of a few orders with a bound.
-fn search(set: ColumnSet) -> Option<Found> {
-    match dynamic::shortest(&set) {
-        dynamic::Answer::Path { path, cost } => Some(Found {
+fn search(set: ColumnSet) -> Searched {
+    match dynamic::shortest(&set, Effort::Plan) {
+        dynamic::Answer::Path { path, cost } => Searched::Found(Found {
             set,
             path,
             cost,
             bound: cost,
         }),
-        dynamic::Answer::None => None,
+        dynamic::Answer::None => Searched::Impossible,
         dynamic::Answer::TooManyOrders => {
-            let (path, cost) = line::best_of_orders(&set)?;
             let bound = line::area_bound(&set);
-            Some(Found {
-                set,
-                path,
-                cost,
-                bound,
-            })
+            match line::best_of_orders(&set) {
+                Some((path, cost)) => Searched::Found(Found {
+                    set,
+                    path,
+                    cost,
+                    bound,
+                }),
+                None => Searched::Unknown(bound),
+            }
         }
     }
 }
