@@ -2,7 +2,7 @@
 //! why there is none and what would help.
 
 use crate::cost::{Target, TargetError};
-use crate::hardware::{Rig, RigError};
+use crate::hardware::{Rig, RigError, Source};
 use crate::model::recipe::Recipe;
 use crate::model::{Checkpoint, Model, Precision, PrecisionError};
 use crate::plan::build::Question;
@@ -61,7 +61,7 @@ pub enum Fix {
     Precision(Precision),
     /// RAM to offload to.
     Ram(Bytes),
-    /// One more card, of a kind that the rig has.
+    /// One more card of a kind that the rig has, as a rig text names it.
     AnotherCard(String),
     /// Another framework, that offloads what this one refuses to, at a precision that it loads.
     Target(Target, Precision),
@@ -99,7 +99,7 @@ impl Scenario {
 
     /// Tries one change of each kind, the smallest that works, and keeps those that do.
     pub fn fixes(&self, infeasible: &Infeasible) -> Vec<Fix> {
-        let missing = infeasible.reasons.iter().map(|reason| reason.missing).sum();
+        let missing = infeasible.missing();
         let candidates = [
             self.first_that_works(self.shorter_contexts()),
             self.first_that_works(self.smaller_caches()),
@@ -238,7 +238,11 @@ impl Scenario {
             }
             seen.push(&device.model);
             let added: Result<Rig, RigError> = self.rig.with_another(device);
-            let fix = Fix::AnotherCard(device.model.clone());
+            let spelled = match device.source {
+                Source::Stated => format!("{}@{}", String::from(device.memory), device.bandwidth),
+                Source::Measured | Source::Datasheet | Source::Assumed => device.model.clone(),
+            };
+            let fix = Fix::AnotherCard(spelled);
             changes.extend(added.ok().map(|rig| {
                 (
                     fix,

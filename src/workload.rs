@@ -146,6 +146,11 @@ impl KvFormat {
         self.block().0 > 1
     }
 
+    /// Whether a head of so many elements is whole blocks.
+    pub fn fills(self, head_dim: u64) -> bool {
+        head_dim.is_multiple_of(self.block().0)
+    }
+
     /// Bytes of the keys (or values) of one token in one layer.
     pub fn row_bytes(self, elements: u64) -> Bytes {
         let (block, bytes) = self.block();

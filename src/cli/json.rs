@@ -8,7 +8,7 @@ use super::whatif::Row;
 use crate::hardware::Rig;
 use crate::plan::document::layers;
 use crate::plan::{DeviceUse, Plan};
-use crate::scenario::{Fix, Scenario};
+use crate::scenario::{Fix, Scenario, ScenarioError};
 use crate::solve::Infeasible;
 use crate::units::Bytes;
 
@@ -27,7 +27,7 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
         .map(|run| json!({"layers": layers::text(&run.layers), "device": run.device}))
         .collect();
     let proof = &plan.proof;
-    json!({
+    let mut value = json!({
         "version": crate::plan::VERSION,
         "status": proof.status.name(),
         "model": plan.model,
@@ -44,10 +44,13 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
             "bound": proof.bound.0,
             "gap": proof.gap,
             "solver": proof.solver,
-            "seconds": seconds,
         },
         "baselines": plan.baselines,
-    })
+    });
+    if let Some(seconds) = seconds {
+        value["proof"]["seconds"] = json!(seconds);
+    }
+    value
 }
 
 fn device(device: &DeviceUse) -> Value {
@@ -115,10 +118,10 @@ pub(super) fn whatif(rows: &[Row]) -> String {
             });
             let answer = match &row.answer {
                 Ok(plan) => plan_value(plan, None),
-                Err(infeasible) => {
-                    let missing: Bytes = infeasible.reasons.iter().map(|r| r.missing).sum();
-                    json!({"status": "infeasible", "missing": missing.0})
+                Err(ScenarioError::Infeasible(infeasible)) => {
+                    json!({"status": "infeasible", "missing": infeasible.missing().0})
                 }
+                Err(error) => json!({"status": "refused", "error": error.to_string()}),
             };
             value["fits"] = json!(row.answer.is_ok());
             value["plan"] = answer;

@@ -13,7 +13,7 @@ use crate::emit::Emission;
 use crate::hardware::Rig;
 use crate::plan::document::layers;
 use crate::plan::{Plan, Status, build};
-use crate::scenario::{Fix, Scenario};
+use crate::scenario::{Fix, Scenario, ScenarioError};
 use crate::solve::Infeasible;
 use crate::units::Bytes;
 
@@ -190,6 +190,15 @@ pub(super) fn emission(emission: &Emission) -> String {
     text
 }
 
+/// Why a row has no plan, in a few words.
+fn refused(refusal: &ScenarioError) -> String {
+    match refusal {
+        ScenarioError::Infeasible(infeasible) => format!("lacks {}", infeasible.missing()),
+        ScenarioError::Target(error) => format!("no: {error}"),
+        ScenarioError::Refused(fault) => format!("no: {fault}"),
+    }
+}
+
 /// The rows of a what-if.
 pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
     let mut table = table::new([
@@ -221,15 +230,12 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
                     plan.proof.status.name().to_owned(),
                 )
             }
-            Err(infeasible) => {
-                let missing: Bytes = infeasible.reasons.iter().map(|r| r.missing).sum();
-                (
-                    format!("lacks {missing}"),
-                    String::new(),
-                    String::new(),
-                    "none".to_owned(),
-                )
-            }
+            Err(refusal) => (
+                refused(refusal),
+                String::new(),
+                String::new(),
+                "none".to_owned(),
+            ),
         };
         table.add_row([
             row.rig.clone(),

@@ -5,7 +5,6 @@ use super::{Failure, Outcome, json, output, render, rig_with};
 use crate::model;
 use crate::plan::Plan;
 use crate::scenario::{Scenario, ScenarioError};
-use crate::solve::Infeasible;
 use crate::units::Tokens;
 
 /// One row.
@@ -13,7 +12,7 @@ pub(super) struct Row {
     pub(super) rig: String,
     pub(super) context: Tokens,
     pub(super) precision: String,
-    pub(super) answer: Result<Plan, Infeasible>,
+    pub(super) answer: Result<Plan, ScenarioError>,
 }
 
 pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
@@ -39,11 +38,7 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
                     workload: load.workload(*context).checked()?,
                     backend: load.solver,
                 };
-                let answer = match scenario.plan() {
-                    Ok(plan) => Ok(plan),
-                    Err(ScenarioError::Infeasible(infeasible)) => Err(infeasible),
-                    Err(error) => return Err(error.into()),
-                };
+                let answer = scenario.plan();
                 let precision = precision.to_string();
                 rows.push(Row {
                     rig: rig.clone(),

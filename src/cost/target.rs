@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cost::Accounting;
 use crate::cost::llama_cpp::LlamaCpp;
 use crate::cost::transformers::Transformers;
-use crate::hardware::Rig;
+use crate::hardware::{Device, Rig};
 use crate::model::recipe::Recipe;
 use crate::model::{Checkpoint, Model, Origin, Precision, PrecisionError};
 use crate::workload::{KvFormat, Workload};
@@ -42,6 +42,21 @@ pub enum TargetError {
         /// What was asked.
         format: KvFormat,
     },
+    /// A quantised cache whose blocks do not fill a head.
+    #[error(
+        "a head of {head_dim} elements is no whole number of {format} blocks, and llama.cpp refuses it: use `--kv f16`"
+    )]
+    Head {
+        /// Elements of a head.
+        head_dim: u64,
+        /// The cache format.
+        format: KvFormat,
+    },
+    /// Cards that cannot multiply 8-bit floats.
+    #[error(
+        "`{0}` has no 8-bit floats (compute capability 8.9), and transformers would unpack them to 16 bits: try `int8`"
+    )]
+    NoFp8(String),
     /// A GGUF file for transformers.
     #[error("transformers needs the Hugging Face model, and `{0}` is a GGUF file")]
     NeedsCheckpoint(String),
@@ -115,6 +130,10 @@ impl Target {
                         most,
                     });
                 }
+                let (head_dim, format) = (model.dimensions.head_dim, workload.kv_format);
+                if !format.fills(head_dim) {
+                    return Err(TargetError::Head { head_dim, format });
+                }
                 Ok(Box::new(LlamaCpp::new(model, precision, rig, workload)?))
             }
             Self::Transformers => {
@@ -129,6 +148,16 @@ impl Target {
                             format,
                         });
                     }
+                }
+                let lacks_fp8 = |device: &&Device| {
+                    device
+                        .compute_capability
+                        .is_some_and(|has| (has.major, has.minor) < (8, 9))
+                };
+                if precision.for_transformers()? == Checkpoint::Fp8
+                    && let Some(device) = rig.devices().iter().find(lacks_fp8)
+                {
+                    return Err(TargetError::NoFp8(device.name.clone()));
                 }
                 Ok(Box::new(Transformers::new(
                     model, precision, rig, workload,

@@ -5,7 +5,8 @@
 //! exact (`src/llama-model.cpp`, 0c1e57098; run for real in `tests/engines`). Everything with a
 //! default that moves between versions is stated. `-ot` is never needed: stages are contiguous.
 
-use crate::emit::{Emission, EmitError};
+use crate::emit::{Backend, Emission, EmitError};
+use crate::hardware::Device;
 use crate::plan::{CPU, Plan};
 
 /// Tokens that llama.cpp takes from a prompt at once; its default, or the micro-batch if larger.
@@ -26,6 +27,21 @@ fn slots(plan: &Plan) -> Vec<(&str, u32)> {
     slots
 }
 
+/// What llama.cpp calls a device: its backend, and its number among that backend's devices. CUDA's
+/// are numbered by the rig.
+fn device_name(plan: &Plan, device: &str) -> Option<String> {
+    let id = plan.gpu(device)?;
+    let backend = Backend::of(plan.rig.device(id).class);
+    let before = plan.rig.devices().iter().take(id.0);
+    let number = match backend {
+        Backend::Cuda => plan.rig.number(id),
+        _ => before
+            .filter(|other| Backend::of(other.class) == backend)
+            .count(),
+    };
+    Some(format!("{}{number}", backend.name()))
+}
+
 /// The flags that place and size everything.
 fn flags(plan: &Plan) -> Vec<String> {
     let workload = &plan.workload;
@@ -37,8 +53,8 @@ fn flags(plan: &Plan) -> Vec<String> {
     } else {
         let names = slots
             .iter()
-            .filter_map(|(device, _)| plan.gpu_index(device));
-        let names: Vec<_> = names.map(|index| format!("CUDA{index}")).collect();
+            .filter_map(|(device, _)| device_name(plan, device));
+        let names: Vec<_> = names.collect();
         let counts: Vec<_> = slots.iter().map(|(_, count)| count.to_string()).collect();
         add("--split-mode", "layer".to_owned());
         add("--device", names.join(","));
@@ -54,7 +70,10 @@ fn flags(plan: &Plan) -> Vec<String> {
     }
     add(
         "-c",
-        (workload.context * u64::from(workload.sequences)).to_string(),
+        workload
+            .context
+            .saturating_mul(workload.sequences.into())
+            .to_string(),
     );
     add("-np", workload.sequences.to_string());
     add("-b", BATCH.max(workload.ubatch).to_string());
@@ -75,6 +94,11 @@ fn file(plan: &Plan) -> String {
                 .trim_end_matches("config.json")
                 .trim_end_matches(['/', '\\']);
             let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+            let name = if name.trim_matches('.').is_empty() {
+                "model"
+            } else {
+                name
+            };
             format!("{name}-{}.gguf", plan.precision.to_uppercase())
         }
     }
@@ -87,7 +111,8 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
         .chain(flags(plan))
         .collect();
     // The numbers of devices are those of the driver's order, not of CUDA's own (fastest first).
-    let order = if plan.rig.devices().len() > 1 {
+    let by_cuda = |device: &&Device| Backend::of(device.class) == Backend::Cuda;
+    let order = if plan.rig.devices().iter().filter(by_cuda).count() > 1 {
         "CUDA_DEVICE_ORDER=PCI_BUS_ID "
     } else {
         ""

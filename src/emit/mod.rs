@@ -6,6 +6,8 @@ pub mod llama_cpp;
 pub mod transformers;
 
 use crate::cost::Target;
+use crate::hardware::DeviceClass;
+use crate::model::PrecisionError;
 use crate::plan::Plan;
 
 /// What is handed to a framework.
@@ -50,9 +52,52 @@ pub enum EmitError {
         /// The one asked for.
         wanted: Target,
     },
+    /// A precision that the framework cannot load.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// A document that leaves out what the framework needs.
     #[error("the plan names no modules, and transformers needs them: plan again")]
     NoModules,
+}
+
+/// The driver's world that a device belongs to, which names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    Cuda,
+    Rocm,
+    Metal,
+    Sycl,
+}
+
+impl Backend {
+    /// Cards whose class is not known are taken for NVIDIA's.
+    fn of(class: DeviceClass) -> Self {
+        match class {
+            DeviceClass::Rdna | DeviceClass::Cdna => Self::Rocm,
+            DeviceClass::Apple => Self::Metal,
+            DeviceClass::Arc => Self::Sycl,
+            DeviceClass::Pascal
+            | DeviceClass::Volta
+            | DeviceClass::Turing
+            | DeviceClass::Ampere
+            | DeviceClass::AmpereHbm
+            | DeviceClass::Ada
+            | DeviceClass::Hopper
+            | DeviceClass::Blackwell
+            | DeviceClass::BlackwellHbm
+            | DeviceClass::Unknown => Self::Cuda,
+        }
+    }
+
+    /// What llama.cpp calls its devices, before their number.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cuda => "CUDA",
+            Self::Rocm => "ROCm",
+            Self::Metal => "MTL",
+            Self::Sycl => "SYCL",
+        }
+    }
 }
 
 /// Writes a plan for the framework that it was made for.

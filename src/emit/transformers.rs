@@ -8,8 +8,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::cost::Layout;
-use crate::emit::{Emission, EmitError};
+use crate::emit::{Backend, Emission, EmitError};
 use crate::model::family::Modules;
+use crate::model::{Checkpoint, Precision};
 use crate::plan::{CPU, Plan};
 
 /// The map from module to device, in the order of execution.
@@ -52,17 +53,26 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let visible: Vec<_> = plan
         .used_gpus()
         .into_iter()
-        .filter_map(|gpu| plan.gpu_index(gpu))
-        .map(|index| index.to_string())
+        .filter_map(|gpu| plan.gpu(gpu))
+        .map(|gpu| plan.rig.number(gpu).to_string())
         .collect();
     let order = match plan.layout {
         Layout::HostOnly => "CUDA_VISIBLE_DEVICES=".to_owned(),
+        _ if plan
+            .rig
+            .devices()
+            .iter()
+            .any(|device| Backend::of(device.class) == Backend::Rocm) =>
+        {
+            format!("HIP_VISIBLE_DEVICES={}", visible.join(","))
+        }
         _ => format!(
             "CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES={}",
             visible.join(",")
         ),
     };
-    let loader = loader(plan);
+    let precision: Precision = plan.precision.parse()?;
+    let loader = loader(plan, precision.for_transformers()?);
     let launch = format!("{order} python load.py");
     let files = vec![
         ("device_map.json", map + "\n"),
@@ -71,39 +81,39 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     Ok(Emission { launch, files })
 }
 
-fn loader(plan: &Plan) -> String {
-    let (imported, loading) = match plan.precision.as_str() {
-        "fp32" => (None, "dtype=torch.float32".to_owned()),
-        "bf16" => (None, "dtype=torch.bfloat16".to_owned()),
-        "fp16" => (None, "dtype=torch.float16".to_owned()),
-        "fp8" => (
-            Some("FineGrainedFP8Config"),
-            "dtype=torch.bfloat16, quantization_config=FineGrainedFP8Config()".to_owned(),
-        ),
-        "int8" => (
-            Some("BitsAndBytesConfig"),
-            "dtype=torch.float16, quantization_config=BitsAndBytesConfig(load_in_8bit=True)"
-                .to_owned(),
-        ),
-        precision => {
-            let double = if precision == "nf4-dq" {
-                ", bnb_4bit_use_double_quant=True"
-            } else {
-                ""
-            };
-            let config = format!(
-                "BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_compute_dtype=torch.float16{double})"
-            );
-            let loading = format!("dtype=torch.float16, quantization_config={config}");
-            (Some("BitsAndBytesConfig"), loading)
-        }
+fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
+    let four_bits = |more: &str| {
+        format!(
+            "BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_compute_dtype=torch.float16{more})"
+        )
     };
-    let import = imported.map(|name| format!(", {name}")).unwrap_or_default();
+    let (dtype, config) = match checkpoint {
+        Checkpoint::Fp32 => ("float32", None),
+        Checkpoint::Bf16 => ("bfloat16", None),
+        Checkpoint::Fp16 => ("float16", None),
+        Checkpoint::Fp8 => ("bfloat16", Some("FineGrainedFP8Config()".to_owned())),
+        Checkpoint::Int8 => (
+            "float16",
+            Some("BitsAndBytesConfig(load_in_8bit=True)".to_owned()),
+        ),
+        Checkpoint::Nf4 => ("float16", Some(four_bits(""))),
+        Checkpoint::Nf4DoubleQuant => (
+            "float16",
+            Some(four_bits(", bnb_4bit_use_double_quant=True")),
+        ),
+    };
+    let class = config
+        .as_deref()
+        .and_then(|config| config.split('(').next());
+    let import = class.map(|class| format!(", {class}")).unwrap_or_default();
+    let config = config
+        .map(|config| format!(", quantization_config={config}"))
+        .unwrap_or_default();
     let name = python_string(&plan.model.name);
     format!(
         "import json, torch; from transformers import AutoModelForCausalLM{import}\n\
          device_map = json.load(open(\"device_map.json\"))\n\
-         model = AutoModelForCausalLM.from_pretrained({name}, device_map=device_map, {loading})\n"
+         model = AutoModelForCausalLM.from_pretrained({name}, device_map=device_map, dtype=torch.{dtype}{config})\n"
     )
 }
 

@@ -10,12 +10,13 @@ impl Rig {
     /// Where the rig would have too many.
     pub fn with_another(&self, device: &Device) -> Result<Self, RigError> {
         let mut devices = self.devices().to_vec();
-        let free = (0..).map(|index| format!("cuda{index}"));
-        let name = free
-            .into_iter()
-            .find(|name| devices.iter().all(|other| other.name != *name));
+        let numbers = self.device_ids().map(|id| self.number(id));
+        let next = numbers
+            .max()
+            .map_or(0, |number| number + 1)
+            .max(devices.len());
         devices.push(Device {
-            name: name.unwrap_or_default(),
+            name: format!("cuda{next}"),
             pci: None,
             ..device.clone()
         });

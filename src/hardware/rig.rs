@@ -45,6 +45,16 @@ pub enum RigError {
         /// The name.
         name: String,
     },
+    /// A name that says another number than the driver gives.
+    #[error(
+        "`{name}` has the number {number} of another device\nhint: list devices in the driver's order, or name them all `cuda0`, `cuda1`, …"
+    )]
+    Misnumbered {
+        /// The later of both.
+        name: String,
+        /// The number.
+        number: usize,
+    },
     /// A name that a plan could not print, or uses for something else.
     #[error(
         "`{name}` can't name a device\nhint: use letters, digits, `-`, `_`, `.`, at most 64, and neither `cpu` nor `disk`"
@@ -130,6 +140,15 @@ impl Rig {
                 fault,
             })?;
         }
+        let numbers: Vec<_> = devices.iter().enumerate().map(number).collect();
+        for (index, number) in numbers.iter().enumerate() {
+            if numbers[..index].contains(number) {
+                return Err(RigError::Misnumbered {
+                    name: devices[index].name.clone(),
+                    number: *number,
+                });
+            }
+        }
         if let Some(host) = &host {
             check_host(host).map_err(|fault| RigError::Fault {
                 name: host.name.clone(),
@@ -197,6 +216,11 @@ impl Rig {
     }
 
     /// The names that [`with_reserve`](Self::with_reserve) knows.
+    /// The driver's number of a device, in the order of the PCI bus.
+    pub fn number(&self, device: DeviceId) -> usize {
+        number((device.0, self.device(device)))
+    }
+
     fn known_names(&self) -> Vec<String> {
         let ram = self.host.iter().map(|_| "cpu");
         let devices = self.devices.iter().map(|device| device.name.as_str());
@@ -205,6 +229,14 @@ impl Rig {
 }
 
 /// Whether a plan can print the name without quoting, and without mistaking it.
+/// The driver's number of a device: what `cuda1` says, else its place in the list.
+fn number((place, device): (usize, &Device)) -> usize {
+    let digits = device.name.strip_prefix("cuda");
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(place)
+}
+
 fn may_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&name.len())

@@ -1,5 +1,7 @@
 //! A GGUF header as a [`Model`]: its own tensors, each with the format that the file has.
 
+use std::collections::BTreeMap;
+
 use crate::model::read::TensorInfo;
 use crate::model::read::gguf::Gguf;
 use crate::model::recipe::Recipe;
@@ -31,9 +33,22 @@ pub enum GgufError {
     /// A tensor that no part has.
     #[error("the tensor `{0}` belongs to no part that is known")]
     UnknownTensor(String),
-    /// A block without tensors.
-    #[error("block {0} has no tensors: the file is incomplete")]
-    EmptyBlock(u32),
+    /// A tensor without which the architecture does not compute.
+    #[error("the tensor `{0}` is missing: the file is incomplete")]
+    MissingTensor(String),
+    /// A tensor whose shape is not what the header's widths make it.
+    #[error("the tensor `{name}` is {found:?}, and the header makes it {expected:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<u64>,
+        /// The shape by the header.
+        expected: Vec<u64>,
+    },
+    /// Heads that differ between blocks.
+    #[error("`{0}` differs from block to block, which is not read yet")]
+    Uneven(String),
 }
 
 /// The architectures that are read, for a hint.
@@ -67,12 +82,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
     }
     let tensors: Vec<_> = gguf.tensors.iter().map(tensor).collect::<Result<_, _>>()?;
     let dimensions = header.dimensions(&tensors)?;
-    for block in 0..dimensions.n_layers {
-        let attention = Part::Attention(BlockId(block));
-        if tensors.iter().all(|tensor| tensor.part != attention) {
-            return Err(GgufError::EmptyBlock(block));
-        }
-    }
+    hold_against_families(architecture, &dimensions, &tensors)?;
     let tied = tensors.iter().all(|tensor| tensor.part != Part::Head);
     let file_type = gguf
         .unsigned("general.file_type")
@@ -89,6 +99,51 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
             .map(Precision::Gguf),
         origin: Origin::Gguf(file.to_owned()),
     })
+}
+
+/// Holds the tensors against the rows of the architecture: every weight of some row must be there, in
+/// the shape that the header's widths make it, and no block beyond the header's count.
+fn hold_against_families(
+    architecture: &str,
+    dimensions: &Dimensions,
+    tensors: &[Tensor],
+) -> Result<(), GgufError> {
+    let found: BTreeMap<_, _> = tensors
+        .iter()
+        .map(|tensor| (tensor.gguf_name.as_str(), tensor))
+        .collect();
+    let rows = family::all()
+        .iter()
+        .filter(|family| family.gguf == architecture);
+    let faults = rows.map(|family| {
+        let expected = family.tensors(dimensions, true, |_| false);
+        let of_file = |tensor: &&Tensor| tensor.world == World::Both && tensor.kind != Kind::Bias;
+        expected
+            .iter()
+            .filter(of_file)
+            .find_map(|tensor| match found.get(&*tensor.gguf_name) {
+                None => Some(GgufError::MissingTensor(tensor.gguf_name.clone())),
+                Some(other) if other.dims != tensor.dims => Some(GgufError::Shape {
+                    name: tensor.gguf_name.clone(),
+                    found: other.dims.clone(),
+                    expected: tensor.dims.clone(),
+                }),
+                Some(_) => None,
+            })
+    });
+    let faults: Option<Vec<_>> = faults.collect();
+    // With no fault in some row the file is of that row.
+    if let Some(fault) = faults.and_then(|faults| faults.into_iter().next()) {
+        return Err(fault);
+    }
+    let beyond = |tensor: &&Tensor| match tensor.part {
+        Part::Attention(block) | Part::FeedForward(block) => block.0 >= dimensions.n_layers,
+        Part::Embedding | Part::FinalNorm | Part::Head | Part::Everywhere => false,
+    };
+    match tensors.iter().find(beyond) {
+        Some(tensor) => Err(GgufError::UnknownTensor(tensor.gguf_name.clone())),
+        None => Ok(()),
+    }
 }
 
 /// The order of execution, whatever the file's is.
@@ -131,7 +186,12 @@ fn tensor(info: &TensorInfo) -> Result<Tensor, GgufError> {
         gguf_name: info.name.clone(),
         dims: info.dims.clone(),
         stored: Some(info.format),
-        world: World::Both,
+        // Tables are no parameters, as in a checkpoint.
+        world: if kind == Kind::Table {
+            World::Gguf
+        } else {
+            World::Both
+        },
     })
 }
 
@@ -158,6 +218,16 @@ impl Header<'_> {
         }
     }
 
+    /// A count of heads, which a file may state once or for each block.
+    fn heads_of_blocks(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        let name = format!("{}.{key}", self.architecture);
+        match self.gguf.unsigneds(&name).as_deref() {
+            Some([first, rest @ ..]) if rest.iter().all(|heads| heads == first) => Ok(Some(*first)),
+            Some(_) => Err(GgufError::Uneven(name)),
+            None => self.number(key),
+        }
+    }
+
     fn required(&self, key: &str) -> Result<u64, GgufError> {
         let full_name = || format!("{}.{key}", self.architecture);
         let value = self
@@ -180,13 +250,21 @@ impl Header<'_> {
     fn dimensions(&self, tensors: &[Tensor]) -> Result<Dimensions, GgufError> {
         let hidden = self.required("embedding_length")?;
         let n_heads = self.required("attention.head_count")?;
-        let n_kv_heads = match self.number("attention.head_count_kv")? {
-            Some(_) => self.required("attention.head_count_kv")?,
+        let n_kv_heads = match self.heads_of_blocks("attention.head_count_kv")? {
+            Some(heads) => heads,
             None => n_heads,
         };
-        let head_dim = self
-            .number("attention.key_length")?
-            .unwrap_or(hidden / n_heads);
+        if n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
+            let key = format!("{}.attention.head_count_kv", self.architecture);
+            return Err(GgufError::Wrong {
+                key,
+                value: n_kv_heads,
+            });
+        }
+        let head_dim = match self.number("attention.key_length")? {
+            Some(_) => self.required("attention.key_length")?,
+            None => hidden / n_heads,
+        };
         let embedding = tensors.iter().find(|tensor| tensor.kind == Kind::Embedding);
         let vocab = embedding
             .map(Tensor::rows)
@@ -206,5 +284,91 @@ impl Header<'_> {
             window: None,
             transformers_cached_heads: n_kv_heads,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::format::Format;
+    use crate::model::read::gguf::Value;
+    use crate::model::{config, known};
+    use crate::units::Bytes;
+
+    /// A header of Llama-2-7B as a converter writes it.
+    fn header() -> Gguf {
+        let known = known::find("llama-2-7b").unwrap();
+        let model = config::model("llama-2-7b", Origin::Known, &known.config).unwrap();
+        let numbers = [
+            ("block_count", 32),
+            ("embedding_length", 4096),
+            ("feed_forward_length", 11008),
+            ("attention.head_count", 32),
+        ];
+        let numbers = numbers.map(|(key, value)| (format!("llama.{key}"), Value::Unsigned(value)));
+        let architecture = (
+            "general.architecture".to_owned(),
+            Value::Text("llama".to_owned()),
+        );
+        let in_file = model
+            .tensors
+            .iter()
+            .filter(|tensor| tensor.world != World::Transformers);
+        let info = |tensor: &Tensor| TensorInfo {
+            name: tensor.gguf_name.clone(),
+            dims: tensor.dims.clone(),
+            format: Format::F16,
+            bytes: tensor.bytes(Format::F16),
+        };
+        Gguf {
+            version: 3,
+            metadata: numbers.into_iter().chain([architecture]).collect(),
+            tensors: in_file.map(info).collect(),
+            data_offset: Bytes::ZERO,
+            files: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_whole_header_is_the_model() {
+        let read = model("file", "file", &header()).unwrap();
+        assert_eq!(read.parameters(), 6_738_415_616);
+        assert!(!read.tied);
+    }
+
+    #[test]
+    fn a_missing_tensor_is_named() {
+        let mut header = header();
+        header
+            .tensors
+            .retain(|tensor| tensor.name != "blk.7.attn_v.weight");
+        let error = model("file", "file", &header).unwrap_err();
+        assert_eq!(
+            error,
+            GgufError::MissingTensor("blk.7.attn_v.weight".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_tensor_of_another_shape_is_named() {
+        let mut header = header();
+        header.metadata.insert(
+            "llama.attention.head_count_kv".to_owned(),
+            Value::Unsigned(8),
+        );
+        let error = model("file", "file", &header).unwrap_err();
+        assert!(matches!(error, GgufError::Shape { name, .. } if name == "blk.0.attn_k.weight"));
+    }
+
+    #[test]
+    fn heads_that_differ_between_blocks_are_refused() {
+        let mut header = header();
+        let values = vec![Value::Unsigned(8), Value::Unsigned(4)];
+        let array = Value::Array { length: 2, values };
+        header
+            .metadata
+            .insert("llama.attention.head_count_kv".to_owned(), array);
+        let error = model("file", "file", &header).unwrap_err();
+        assert!(matches!(error, GgufError::Uneven(_)), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use crate::cost::{Layout, Target, transformers};
 use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
 use crate::plan::{CPU, Plan};
 use crate::units::Bytes;
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadError};
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,12 @@ pub enum CheckError {
         /// Blocks of the model.
         blocks: u32,
     },
+    /// A workload that nothing can hold.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// A precision that the target cannot load, or that is none.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// Devices that are not those of the rig, each once and in its order.
     #[error("the devices are not those of the rig: `{found}` stands where `{expected}` is due")]
     Devices {
@@ -101,6 +107,8 @@ impl Plan {
     /// Where runs do not cover the layers, devices are unknown or too full, or the target cannot
     /// express the map.
     pub fn check(&self) -> Result<(), CheckError> {
+        self.workload.load().checked()?;
+        self.target.own_precision(self.precision.parse()?)?;
         let mut expected = 0;
         for run in &self.device_map.runs {
             let in_order = *run.layers.start() == expected && !run.layers.is_empty();
@@ -173,7 +181,7 @@ impl Plan {
         let modules = &self.device_map.modules;
         let runs = self.device_map.runs.iter().map(|run| &run.device);
         for name in runs.chain([&modules.embedding, &modules.final_norm, &modules.head]) {
-            if name != CPU && self.gpu_index(name).is_none() {
+            if name != CPU && self.gpu(name).is_none() {
                 return Err(CheckError::UnknownDevice(name.clone()));
             }
         }

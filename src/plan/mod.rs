@@ -12,10 +12,10 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{Layout, Memory, Target};
-use crate::hardware::Rig;
+use crate::hardware::{DeviceId, Rig};
 use crate::model::family::Modules;
 use crate::units::{Bytes, Seconds, Tokens};
-use crate::workload::KvFormat;
+use crate::workload::{KvFormat, Workload};
 
 pub use check::CheckError;
 pub use document::DocumentError;
@@ -85,6 +85,18 @@ pub struct WorkloadSummary {
     pub kv: KvFormat,
     /// Tokens of a prompt computed at once.
     pub ubatch: u64,
+}
+
+impl WorkloadSummary {
+    /// The workload that is written.
+    pub fn load(&self) -> Workload {
+        Workload {
+            context: Tokens(self.context),
+            sequences: self.sequences,
+            kv_format: self.kv,
+            ubatch: Tokens(self.ubatch),
+        }
+    }
 }
 
 /// Runs of layers, and the modules around them.
@@ -222,17 +234,9 @@ impl Plan {
         run.map(|run| run.device.as_str())
     }
 
-    /// Context as tokens.
-    pub fn context(&self) -> Tokens {
-        Tokens(self.workload.context)
-    }
-
-    /// The index of a device among the GPUs of the rig.
-    pub fn gpu_index(&self, name: &str) -> Option<usize> {
-        self.rig
-            .devices()
-            .iter()
-            .position(|device| device.name == name)
+    /// The GPU of a name.
+    pub fn gpu(&self, name: &str) -> Option<DeviceId> {
+        self.rig.find(name).ok()
     }
 
     /// GPUs that the plan uses, in the order of execution.

@@ -26,6 +26,13 @@ pub struct Reason {
     pub missing: Bytes,
 }
 
+impl Infeasible {
+    /// What is missing on all devices together.
+    pub fn missing(&self) -> Bytes {
+        self.reasons.iter().map(|reason| reason.missing).sum()
+    }
+}
+
 fn sentence(reasons: &[Reason]) -> String {
     let missing: Bytes = reasons.iter().map(|reason| reason.missing).sum();
     match reasons.len() {

@@ -156,7 +156,12 @@ proptest! {
         let scenario = scenario(number, target, &shares);
         let wanted = scenario.plan().ok().as_ref().map(answer);
         for devices in orders(scenario.rig.devices()) {
-            let rig = Rig::new(devices, scenario.rig.host().cloned());
+            // A number in a name is the place in the rig.
+            let renamed = devices.into_iter().enumerate().map(|(place, device)| {
+                let name = format!("cuda{place}");
+                shardplan::hardware::Device { name, ..device }
+            });
+            let rig = Rig::new(renamed.collect(), scenario.rig.host().cloned());
             let other = Scenario { rig: rig.expect("only the order differs"), ..scenario.clone() };
             prop_assert_eq!(other.plan().ok().as_ref().map(answer), wanted.clone());
         }
