@@ -72,7 +72,30 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push_str(&bar::strip(plan));
     let _ = writeln!(text, "\n{}\n{}\n", speed(plan), proof(plan));
     let _ = writeln!(text, "{DIM}run{DIM:#}     {launch}");
-    text
+    text + &numbers(plan)
+}
+
+/// Where cards differ, which number must be which: the driver counts along the PCI bus, and a rig
+/// that was typed may not.
+fn numbers(plan: &Plan) -> String {
+    let rig = &plan.rig;
+    let differ = rig
+        .devices()
+        .windows(2)
+        .any(|pair| pair[0].model != pair[1].model);
+    if !differ || rig.devices().iter().all(|device| device.pci.is_some()) {
+        return String::new();
+    }
+    let used = plan
+        .used_gpus()
+        .into_iter()
+        .filter_map(|name| plan.gpu(name));
+    let used = used.map(|id| format!("{} is the {}", rig.number(id), rig.device(id).model));
+    let used: Vec<_> = used.collect();
+    format!(
+        "{DIM}check   number {}: hold it against `nvidia-smi`{DIM:#}\n",
+        used.join(", ")
+    )
 }
 
 fn speed(plan: &Plan) -> String {

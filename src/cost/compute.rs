@@ -2,9 +2,8 @@
 //!
 //! Closed forms of what `ggml/src/ggml-alloc.c` does with the graphs of `src/models/*.cpp`
 //! (0c1e57098): which tensors live at once in a feed-forward, in attention, at the head, and while
-//! weights of the CPU's blocks are copied in. Held against 256 buffers that llama.cpp allocated (7B
-//! to 70B, with and without flash attention, 1 to 3 devices): median 1.000, never short by more than
-//! 3 %. A graph in which weights stream reuses holes in an order that no closed form follows, so the
+//! weights of the CPU's blocks are copied in, always with flash attention. Held against 160 buffers
+//! that llama.cpp allocated (7B to 70B, 1 to 3 devices): median 1.000, never short by more than 3 %. A graph in which weights stream reuses holes in an order that no closed form follows, so the
 //! first device of an offloaded plan keeps [`Graph::streaming_margin`] besides.
 //!
 //! Letters, all sizes in bytes of 32-bit floats for `t` tokens unless said: `e` the residual stream,
@@ -189,7 +188,7 @@ impl Graph {
         Bytes(buffer.ceil() as u64)
     }
 
-    /// Logits of every sequence, kept on the host.
+    /// Logits on the host, for every token of a micro-batch: the most that any tool asks for.
     pub fn output_buffer(&self) -> Bytes {
         Bytes((self.n * self.vocab) as u64)
     }

@@ -19,8 +19,9 @@ const CPU_ALIGNMENT: Bytes = Bytes(32);
 /// CUDA pads the last row of a quantised tensor to a multiple of so many elements.
 const CUDA_ROW: u64 = 512;
 
-/// What a CUDA device loses to its context, cuBLAS and kernels. With it, 225 published marks of
-/// fit or out-of-memory come out right but for three (llama.cpp, 2023 to 2025).
+/// What a CUDA device loses to its context, cuBLAS and kernels. From a rule that gets 222 of 225
+/// published marks of fit or out-of-memory right (llama.cpp, 2023 to 2025); the rule's other margins
+/// are not those of this file.
 const CUDA_CONTEXT: Bytes = Bytes::mib(450);
 /// The estimate of a compute buffer is never short by more than this share of it.
 const COMPUTE_MARGIN: f64 = 0.05;

@@ -31,7 +31,7 @@ const KV_EFFICIENCY: f64 = 0.7;
 
 /// The coefficients of llama.cpp on a class.
 pub fn llama_cpp(class: DeviceClass) -> Coefficients {
-    // (share of peak, microseconds a block, half-width); fitted where the half-width is 0.15.
+    // (share of peak, microseconds a block, half-width); fitted where that is 0.15, and Apple.
     let (weights, micros, uncertainty) = match class {
         DeviceClass::Ampere => (0.89, 97.0, 0.15),
         DeviceClass::AmpereHbm => (0.55, 103.0, 0.15),

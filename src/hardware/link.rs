@@ -28,7 +28,7 @@ pub enum Transfer {
 
 /// Typical rates over pinned memory, in GB/s: (generation, lanes, rate).
 ///
-/// Source: `pcie` rows of our host table, commonly reported figures; 0.79 to 0.83 of the peak.
+/// Source: commonly reported figures, 0.79 to 0.83 of the peak; a working figure, not a measurement.
 const TYPICAL: [(u8, u8, f64); 11] = [
     (3, 1, 0.8),
     (3, 4, 3.2),
