@@ -33,11 +33,13 @@ fn device_name(plan: &Plan, device: &str) -> Option<String> {
     let id = plan.gpu(device)?;
     let backend = Backend::of(plan.rig.device(id).class);
     let before = plan.rig.devices().iter().take(id.0);
+    let alike = before
+        .filter(|other| Backend::of(other.class) == backend)
+        .count();
     let number = match backend {
-        Backend::Cuda => plan.rig.number(id),
-        _ => before
-            .filter(|other| Backend::of(other.class) == backend)
-            .count(),
+        // A number that a name gives counts every card; other backends' are not CUDA's.
+        Backend::Cuda => plan.rig.number(id).saturating_sub(id.0 - alike),
+        Backend::Rocm | Backend::Metal | Backend::Sycl => alike,
     };
     Some(format!("{}{number}", backend.name()))
 }
