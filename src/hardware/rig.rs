@@ -215,12 +215,12 @@ impl Rig {
         Self::new(self.devices, self.host)
     }
 
-    /// The names that [`with_reserve`](Self::with_reserve) knows.
     /// The driver's number of a device, in the order of the PCI bus.
     pub fn number(&self, device: DeviceId) -> usize {
         number((device.0, self.device(device)))
     }
 
+    /// The names that [`with_reserve`](Self::with_reserve) knows.
     fn known_names(&self) -> Vec<String> {
         let ram = self.host.iter().map(|_| "cpu");
         let devices = self.devices.iter().map(|device| device.name.as_str());
@@ -228,7 +228,6 @@ impl Rig {
     }
 }
 
-/// Whether a plan can print the name without quoting, and without mistaking it.
 /// The driver's number of a device: what `cuda1` says, else its place in the list.
 fn number((place, device): (usize, &Device)) -> usize {
     let digits = device.name.strip_prefix("cuda");
@@ -237,6 +236,7 @@ fn number((place, device): (usize, &Device)) -> usize {
         .unwrap_or(place)
 }
 
+/// Whether a plan can print the name without quoting, and without mistaking it.
 fn may_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=64).contains(&name.len())
