@@ -67,6 +67,11 @@ pub enum Fix {
     Target(Target, Precision),
 }
 
+/// The context that is planned for where none is named: 4096 tokens, or what the model knows if less.
+pub fn usual_context(model: &Model) -> Tokens {
+    model.dimensions.context.min(Tokens(4096))
+}
+
 impl Scenario {
     /// Finds the plan, and refuses it unless an independent sum over the tensors agrees.
     ///

@@ -7,18 +7,12 @@ use super::args::PlanArguments;
 use super::{Failure, Outcome, json, output, render, rig_with};
 use crate::emit;
 use crate::model;
-use crate::scenario::{Scenario, ScenarioError};
-use crate::units::Tokens;
-
-/// The context that is planned for where none is named.
-const USUAL_CONTEXT: Tokens = Tokens(4096);
+use crate::scenario::{Scenario, ScenarioError, usual_context};
 
 pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
     let model = model::open(&arguments.model)?;
     let load = &arguments.load;
-    let context = arguments
-        .context
-        .unwrap_or(model.dimensions.context.min(USUAL_CONTEXT));
+    let context = arguments.context.unwrap_or_else(|| usual_context(&model));
     let scenario = Scenario {
         rig: rig_with(&arguments.rig, &load.reserve)?,
         target: load.target,

@@ -4,7 +4,7 @@ use super::args::WhatifArguments;
 use super::{Failure, Outcome, json, output, render, rig_with};
 use crate::model;
 use crate::plan::Plan;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError, usual_context};
 use crate::units::Tokens;
 
 /// One row.
@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
     let model = model::open(&arguments.model)?;
     let load = &arguments.load;
     let contexts = match arguments.context.as_slice() {
-        [] => vec![model.dimensions.context.min(Tokens(4096))],
+        [] => vec![usual_context(&model)],
         contexts => contexts.to_vec(),
     };
     let precisions = match arguments.precision.as_slice() {
