@@ -70,10 +70,10 @@ fn a_configuration_that_is_no_model_says_where_and_what_to_do() {
         ),
         (
             "{\"model_type\": \"llama\", \"hidden_size\": 64}",
-            &["config.json", "`num_attention_heads`", "hint: "],
+            &["config.json", "`vocab_size`", "hint: "],
         ),
         (
-            "{\"model_type\": \"llama\", \"hidden_size\": \"wide\", \"num_attention_heads\": 4}",
+            "{\"model_type\": \"llama\", \"hidden_size\": \"wide\", \"vocab_size\": 4}",
             &["config.json", "`hidden_size`", "\"wide\""],
         ),
     ];

@@ -131,6 +131,9 @@ pub struct InspectArguments {
     /// Data instead of text
     #[arg(long)]
     pub json: bool,
+    /// With --json: every tensor too
+    #[arg(long, requires = "json")]
+    pub tensors: bool,
 }
 
 /// `shardplan rig …`.

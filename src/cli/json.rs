@@ -6,11 +6,12 @@ use super::model::Inspection;
 use super::render;
 use super::whatif::Row;
 use crate::hardware::Rig;
+use crate::model::Tensor;
 use crate::plan::document::layers;
 use crate::plan::{DeviceUse, Plan};
 use crate::scenario::{Fix, Scenario, ScenarioError};
 use crate::solve::Infeasible;
-use crate::units::Bytes;
+use crate::units::{Bytes, Tokens};
 
 fn text(value: &Value) -> String {
     // Numbers here are finite and keys are strings, so nothing can fail.
@@ -181,7 +182,7 @@ pub(super) fn inspection(inspection: &Inspection) -> String {
             json!({
                 "name": node.name,
                 "kind": node.kind.name(),
-                "parameters": inspection.parameters(node),
+                "parameters": inspection.parameters(&node.tensors),
                 "bytes": by_precision(inspection.bytes(node)),
                 "kv_bytes_per_token": inspection.kv_bytes_per_token(node).0,
                 "tied": node.tied,
@@ -194,7 +195,21 @@ pub(super) fn inspection(inspection: &Inspection) -> String {
         .map(|(from, to, size)| json!({"from": from, "to": to, "bytes_per_token": size.0}))
         .collect();
     let model = &inspection.model;
-    text(&json!({
+    let modules: Vec<_> = inspection
+        .modules()
+        .into_iter()
+        .map(|(name, tensors)| {
+            json!({
+                "name": name,
+                "parameters": inspection.parameters(&tensors),
+                "bytes": by_precision(inspection.sum(&tensors)),
+            })
+        })
+        .collect();
+    let contexts = [1024, 2048, 4096, 8192, 16384, 32768, 65536, 131_072].map(Tokens);
+    let caches =
+        contexts.map(|context| (context.0.to_string(), json!(inspection.cache(context).0)));
+    let mut value = json!({
         "name": model.name,
         "architecture": model.architecture,
         "tied": model.tied,
@@ -204,5 +219,23 @@ pub(super) fn inspection(inspection: &Inspection) -> String {
             "parameters": model.parameters(),
             "bytes": by_precision(inspection.total()),
         },
-    }))
+        "modules": modules,
+        "cache_bytes": caches.into_iter().collect::<Map<_, _>>(),
+    });
+    if inspection.tensors {
+        value["tensors"] = model.tensors.iter().map(tensor).collect();
+    }
+    text(&value)
+}
+
+fn tensor(tensor: &Tensor) -> Value {
+    json!({
+        "name": tensor.hf_name,
+        "gguf": tensor.gguf_name,
+        "kind": tensor.kind,
+        "shape": tensor.dims,
+        "trained": tensor.is_trained(),
+        "checkpoint": tensor.checkpoint,
+        "format": tensor.stored.map(|format| format.name()),
+    })
 }

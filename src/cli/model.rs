@@ -5,7 +5,9 @@ use super::{Failure, Outcome, json, output, render};
 use crate::cost::{Target, memory};
 use crate::model::format::Format;
 use crate::model::recipe::Recipe;
-use crate::model::{self, Checkpoint, LayerGraph, Model, Node, NodeKind, Origin, Precision};
+use crate::model::{
+    self, BlockId, Checkpoint, LayerGraph, Model, Node, NodeKind, Origin, Part, Precision,
+};
 use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
 
@@ -17,6 +19,8 @@ pub(super) struct Inspection {
     pub(super) target: Target,
     /// Names of the precisions, in order.
     pub(super) precisions: Vec<String>,
+    /// Whether every tensor is listed.
+    pub(super) tensors: bool,
     /// Bytes of each tensor, by precision.
     sizes: Vec<Vec<Bytes>>,
 }
@@ -24,8 +28,7 @@ pub(super) struct Inspection {
 impl Inspection {
     /// Bytes of a node at each precision.
     pub(super) fn bytes(&self, node: &Node) -> Vec<Bytes> {
-        let sum = |sizes: &Vec<Bytes>| node.tensors.iter().map(|tensor| sizes[*tensor]).sum();
-        self.sizes.iter().map(sum).collect()
+        self.sum(&node.tensors)
     }
 
     /// Bytes of the whole model at each precision.
@@ -36,12 +39,54 @@ impl Inspection {
             .collect()
     }
 
-    /// Parameters of a node.
-    pub(super) fn parameters(&self, node: &Node) -> u64 {
-        let tensors = node
-            .tensors
-            .iter()
-            .map(|tensor| &self.model.tensors[*tensor]);
+    /// Modules in the order of execution: each block whole, and what stands around them; with the
+    /// indices of their tensors.
+    pub(super) fn modules(&self) -> Vec<(String, Vec<usize>)> {
+        let mut modules: Vec<(String, Vec<usize>)> = Vec::new();
+        for (index, tensor) in self.model.tensors.iter().enumerate() {
+            let name = match tensor.part {
+                Part::Attention(block) | Part::FeedForward(block) => self.block_name(block),
+                _ if tensor.hf_name.is_empty() => continue,
+                _ => tensor.module().to_owned(),
+            };
+            match modules.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, tensors)) => tensors.push(index),
+                None => modules.push((name, vec![index])),
+            }
+        }
+        modules
+    }
+
+    fn block_name(&self, block: BlockId) -> String {
+        match self.model.blocks.get(block.0 as usize) {
+            Some(block) if !block.module.is_empty() => block.module.clone(),
+            _ => format!("blk.{}", block.0),
+        }
+    }
+
+    /// Bytes of some tensors at each precision.
+    pub(super) fn sum(&self, tensors: &[usize]) -> Vec<Bytes> {
+        let sum = |sizes: &Vec<Bytes>| tensors.iter().map(|tensor| sizes[*tensor]).sum();
+        self.sizes.iter().map(sum).collect()
+    }
+
+    /// Bytes that one sequence of so many tokens keeps, in 16 bits.
+    pub(super) fn cache(&self, tokens: Tokens) -> Bytes {
+        let workload = Workload {
+            kv_format: KvFormat::F16,
+            ..Workload::of_context(tokens)
+        };
+        let blocks = self.model.blocks.iter();
+        let sizes = blocks.map(|block| match self.target {
+            Target::LlamaCpp => memory::llama_cpp_cache(block, &workload, memory::CUDA),
+            Target::Transformers => memory::transformers_cache(block, &workload, KvFormat::F16),
+        });
+        sizes.sum()
+    }
+
+    /// Parameters of some tensors.
+    pub(super) fn parameters(&self, tensors: &[usize]) -> u64 {
+        let tensors = tensors.iter().map(|tensor| &self.model.tensors[*tensor]);
         tensors
             .filter(|tensor| tensor.is_trained())
             .map(model::Tensor::elements)
@@ -50,21 +95,19 @@ impl Inspection {
 
     /// Bytes of keys and values that a node adds for each token, in 16 bits.
     pub(super) fn kv_bytes_per_token(&self, node: &Node) -> Bytes {
-        let workload = Workload {
-            kv_format: KvFormat::F16,
-            ..Workload::of_context(Tokens(1))
+        let NodeKind::Attention(block) = node.kind else {
+            return Bytes::ZERO;
         };
-        match (node.kind, self.target) {
-            (NodeKind::Attention(_), Target::LlamaCpp) => {
-                let dimensions = &self.model.dimensions;
-                KvFormat::F16.row_bytes(dimensions.n_kv_heads * dimensions.head_dim) * 2
-            }
-            (NodeKind::Attention(block), Target::Transformers) => {
-                let dimensions = &self.model.dimensions;
-                memory::transformers_kv_cache(dimensions, &workload, KvFormat::F16, block)
-            }
-            _ => Bytes::ZERO,
-        }
+        let caches = self
+            .model
+            .blocks
+            .get(block.0 as usize)
+            .map(|block| &block.caches);
+        let elements = caches.into_iter().flatten().map(|cache| match self.target {
+            Target::LlamaCpp => cache.elements_per_token(),
+            Target::Transformers => cache.elements_per_token_in_transformers(),
+        });
+        KvFormat::F16.row_bytes(elements.sum())
     }
 }
 
@@ -83,6 +126,7 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<Outcome, Failure> 
         graph: LayerGraph::new(&model),
         target: arguments.target,
         precisions: precisions.iter().map(Precision::to_string).collect(),
+        tensors: arguments.tensors,
         sizes: sizes?,
         model,
     };

@@ -4,20 +4,15 @@
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
 use crate::cost::compute::{self, Graph, Role, Streamed};
+use crate::cost::memory::Allocator;
 use crate::cost::{
     Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
 use crate::hardware::Rig;
 use crate::model::format::Format;
-use crate::model::{Dimensions, Kind, Model, Part, Precision, PrecisionError, Tensor};
+use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
 use crate::workload::Workload;
-
-/// CUDA rounds each tensor to this, and the CPU to the other.
-const CUDA_ALIGNMENT: Bytes = Bytes(128);
-const CPU_ALIGNMENT: Bytes = Bytes(32);
-/// CUDA pads the last row of a quantised tensor to a multiple of so many elements.
-const CUDA_ROW: u64 = 512;
 
 /// What a CUDA device loses to its context, cuBLAS and kernels. From a rule that gets 222 of 225
 /// published marks of fit or out-of-memory right (llama.cpp, 2023 to 2025); the rule's other margins
@@ -34,7 +29,6 @@ pub struct LlamaCpp<'a> {
     rig: &'a Rig,
     units: Vec<Unit>,
     graph: Graph,
-    context_bytes_read: Bytes,
     /// What each unit adds, summed up to it.
     sums: Vec<Sums>,
     /// Copied to every device that has blocks.
@@ -53,6 +47,7 @@ struct Sums {
     read: Bytes,
     kv_device: Bytes,
     kv_host: Bytes,
+    kv_read: Bytes,
     n_blocks: u64,
 }
 
@@ -84,8 +79,6 @@ impl<'a> LlamaCpp<'a> {
             .map(Unit::Block)
             .chain([Unit::Head])
             .collect();
-        let kv_device = kv_cache(dimensions, workload, Backend::Cuda);
-        let kv_host = kv_cache(dimensions, workload, Backend::Cpu);
         let has_head = tensors
             .iter()
             .any(|stored| stored.tensor.part == Part::Head);
@@ -104,11 +97,13 @@ impl<'a> LlamaCpp<'a> {
                         so_far.on_host += stored.cpu();
                     }
                 }
-                so_far.read += size;
+                so_far.read += model.read_for_a_token(stored.tensor, size);
             }
-            if matches!(unit, Unit::Block(_)) {
-                so_far.kv_device += kv_device;
-                so_far.kv_host += kv_host;
+            if let Unit::Block(block) = unit {
+                let block = &model.blocks[*block as usize];
+                so_far.kv_device += memory::llama_cpp_cache(block, workload, memory::CUDA);
+                so_far.kv_host += memory::llama_cpp_cache(block, workload, memory::CPU);
+                so_far.kv_read += memory::llama_cpp_cache_read(block, workload);
                 so_far.n_blocks += 1;
             }
             sums.push(so_far);
@@ -128,10 +123,6 @@ impl<'a> LlamaCpp<'a> {
             rig,
             units,
             graph: Graph::new(model, workload),
-            context_bytes_read: workload
-                .kv_format
-                .row_bytes(dimensions.n_kv_heads * dimensions.head_dim)
-                * (2 * workload.context.0),
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),
             input: input.map(Stored::cpu).sum(),
@@ -148,6 +139,7 @@ impl<'a> LlamaCpp<'a> {
             read: to.read.saturating_sub(from.read),
             kv_device: to.kv_device.saturating_sub(from.kv_device),
             kv_host: to.kv_host.saturating_sub(from.kv_host),
+            kv_read: to.kv_read.saturating_sub(from.kv_read),
             n_blocks: to.n_blocks - from.n_blocks,
         }
     }
@@ -212,7 +204,7 @@ impl Accounting for LlamaCpp<'_> {
 
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
         let sums = self.between(span);
-        let kv_read = self.context_bytes_read * sums.n_blocks;
+        let kv_read = sums.kv_read;
         match span.place {
             Place::Host => {
                 let rate = self.rig.host().map(time::host_rate);
@@ -280,47 +272,23 @@ impl Stored<'_> {
 
     /// What RAM it takes.
     fn cpu(&self) -> Bytes {
-        allocated(self.tensor, self.format, Backend::Cpu)
+        allocated(self.tensor, self.format, memory::CPU)
     }
 
     /// What CUDA allocates for it.
     fn cuda(&self) -> Bytes {
-        allocated(self.tensor, self.format, Backend::Cuda)
+        allocated(self.tensor, self.format, memory::CUDA)
     }
-}
-
-/// Who allocates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// RAM.
-    Cpu,
-    /// A GPU.
-    Cuda,
 }
 
 /// What a tensor takes: aligned, and on CUDA with the last quantised row padded.
-pub fn allocated(tensor: &Tensor, format: Format, backend: Backend) -> Bytes {
-    let size = tensor.bytes(format);
-    match backend {
-        Backend::Cpu => size.align_up(CPU_ALIGNMENT),
-        Backend::Cuda => {
-            let columns = tensor.columns();
-            let missing = columns.next_multiple_of(CUDA_ROW) - columns;
-            let padding = match format.is_quantised() {
-                true => format.row_bytes(missing),
-                false => Bytes::ZERO,
-            };
-            (size + padding).align_up(CUDA_ALIGNMENT)
-        }
-    }
-}
-
-/// Keys and values of one block.
-pub fn kv_cache(dimensions: &Dimensions, workload: &Workload, backend: Backend) -> Bytes {
-    match backend {
-        Backend::Cpu => memory::llama_cpp_kv_cache(dimensions, workload, 1, CPU_ALIGNMENT),
-        Backend::Cuda => memory::llama_cpp_kv_cache(dimensions, workload, CUDA_ROW, CUDA_ALIGNMENT),
-    }
+pub fn allocated(tensor: &Tensor, format: Format, allocator: Allocator) -> Bytes {
+    let columns = tensor.columns();
+    let padding = match format.is_quantised() {
+        true => format.row_bytes(columns.next_multiple_of(allocator.row) - columns),
+        false => Bytes::ZERO,
+    };
+    (tensor.bytes(format) + padding).align_up(allocator.alignment)
 }
 
 /// Whether a unit holds a tensor.

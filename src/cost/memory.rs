@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign};
 
-use crate::model::{BlockId, Dimensions};
+use crate::model::{Block, Cache};
 use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
 
@@ -52,44 +52,121 @@ pub fn llama_cpp_cells(workload: &Workload) -> Tokens {
     Tokens(workload.context.0.div_ceil(256) * 256 * u64::from(workload.sequences))
 }
 
-/// Bytes of keys and values that one block holds in llama.cpp on a device that aligns to
-/// `alignment`.
-///
-/// Shape `[cells, kv_heads · head_dim]` twice. CUDA pads a quantised tensor whose rows are no
-/// multiple of 512 elements by what is missing to one row.
-/// Source: `src/llama-kv-cache.cpp`, `ggml/src/ggml-cuda` (0c1e57098).
-pub fn llama_cpp_kv_cache(
-    dimensions: &Dimensions,
-    workload: &Workload,
-    pad_rows_to: u64,
-    alignment: Bytes,
-) -> Bytes {
-    let elements = dimensions.n_kv_heads * dimensions.head_dim;
-    let format = workload.kv_format;
-    let rows = format.row_bytes(elements) * llama_cpp_cells(workload).0;
-    let missing = elements.next_multiple_of(pad_rows_to) - elements;
-    let padding = if format.is_quantised() {
-        format.row_bytes(missing)
-    } else {
-        Bytes::ZERO
-    };
-    (rows + padding).align_up(alignment) * 2
+/// Who allocates for llama.cpp: tensors are aligned to `alignment`, and the last row of a quantised
+/// one is padded to a multiple of `row` elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocator {
+    /// Bytes.
+    pub alignment: Bytes,
+    /// Elements.
+    pub row: u64,
 }
 
-/// Bytes of keys and values that a block holds in transformers, in the format it computes in.
+/// RAM.
+pub const CPU: Allocator = Allocator {
+    alignment: Bytes(32),
+    row: 1,
+};
+/// A GPU.
+pub const CUDA: Allocator = Allocator {
+    alignment: Bytes(128),
+    row: 512,
+};
+
+impl Allocator {
+    /// A tensor of `rows` rows of `columns` elements of the cache.
+    fn cache(self, format: KvFormat, rows: u64, columns: u64) -> Bytes {
+        let padding = match format.is_quantised() {
+            true => format.row_bytes(columns.next_multiple_of(self.row) - columns),
+            false => Bytes::ZERO,
+        };
+        (format.row_bytes(columns) * rows + padding).align_up(self.alignment)
+    }
+}
+
+/// Bytes that one block keeps between tokens in llama.cpp.
 ///
-/// Shape `[sequences, cached_heads, min(context, window), head_dim]` twice.
-/// Source: transformers 5.24 `DynamicCache`; Falcon 40B broadcasts to all query heads first.
-pub fn transformers_kv_cache(
-    dimensions: &Dimensions,
-    workload: &Workload,
-    format: KvFormat,
-    block: BlockId,
-) -> Bytes {
-    let window = dimensions.window.filter(|window| block >= window.from);
-    let tokens = window.map_or(workload.context, |window| window.size.min(workload.context));
-    let elements = dimensions.transformers_cached_heads * dimensions.head_dim;
-    format.row_bytes(elements) * tokens.0 * u64::from(workload.sequences) * 2
+/// Keys and values are `[cells, heads · head_dim]` each; a sliding window keeps its own size and one
+/// micro-batch, padded to 256. A latent vector is kept once. A recurrent state is in 32 bits, one a
+/// sequence. Cross attention keeps nothing: its inputs are the encoder's outputs.
+/// Source: `src/llama-kv-cache.cpp`, `-iswa.cpp`, `llama-memory-recurrent.cpp` (0c1e57098).
+pub fn llama_cpp_cache(block: &Block, workload: &Workload, allocator: Allocator) -> Bytes {
+    let (format, sequences) = (workload.kv_format, u64::from(workload.sequences));
+    let all = llama_cpp_cells(workload).0;
+    let cells = |window: Option<Tokens>| match window {
+        None => all,
+        Some(window) => {
+            let kept = (window.0 + workload.ubatch.0).min(all / sequences);
+            kept.next_multiple_of(256) * sequences
+        }
+    };
+    let caches = block.caches.iter().map(|cache| match cache {
+        Cache::KeysValues(kept) => {
+            let cells = cells(kept.window);
+            let values = match kept.value {
+                0 => Bytes::ZERO,
+                _ => allocator.cache(format, cells, kept.values()),
+            };
+            allocator.cache(format, cells, kept.keys()) + values
+        }
+        Cache::Latent { rank, rope } => allocator.cache(format, all, rank + rope),
+        Cache::Cross { .. } => Bytes::ZERO,
+        Cache::State {
+            channels,
+            kernel,
+            state,
+        } => {
+            let float =
+                |elements: u64| Bytes(4 * elements * sequences).align_up(allocator.alignment);
+            float(channels * kernel.saturating_sub(1)) + float(*state)
+        }
+    });
+    caches.sum()
+}
+
+/// Bytes of a cache that llama.cpp reads for one more token of one sequence.
+pub fn llama_cpp_cache_read(block: &Block, workload: &Workload) -> Bytes {
+    let row = |elements| workload.kv_format.row_bytes(elements);
+    let caches = block.caches.iter().map(|cache| match cache {
+        Cache::KeysValues(kept) => {
+            let tokens = kept
+                .window
+                .unwrap_or(workload.context)
+                .min(workload.context);
+            (row(kept.keys()) + row(kept.values())) * tokens.0
+        }
+        Cache::Latent { rank, rope } => row(rank + rope) * workload.context.0,
+        Cache::Cross { .. } => Bytes::ZERO,
+        Cache::State { state, .. } => Bytes(8 * state),
+    });
+    caches.sum()
+}
+
+/// Bytes that a block keeps between tokens in transformers, in the format it computes in.
+///
+/// Shape `[sequences, cached_heads, min(context, window), head_dim]` for keys and for values; Falcon
+/// 40B broadcasts to all query heads first. A recurrent state keeps all taps of its convolution.
+/// Cross attention is counted for an encoder's input as long as the context.
+/// Source: transformers 5.24 `DynamicCache`.
+pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
+    let context = workload.context;
+    let caches = block.caches.iter().map(|cache| match cache {
+        Cache::KeysValues(kept) => {
+            let tokens = kept.window.map_or(context, |window| window.min(context));
+            let heads = kept.transformers_heads;
+            (format.row_bytes(heads * kept.key) + format.row_bytes(heads * kept.value)) * tokens.0
+        }
+        Cache::Latent { rank, rope } => {
+            (format.row_bytes(*rank) + format.row_bytes(*rope)) * context.0
+        }
+        Cache::Cross { elements } => format.row_bytes(*elements) * context.0,
+        Cache::State {
+            channels,
+            kernel,
+            state,
+        } => format.row_bytes(channels * kernel) + format.row_bytes(*state),
+    });
+    caches.sum::<Bytes>() * u64::from(workload.sequences)
 }
 
 #[cfg(test)]
@@ -97,25 +174,19 @@ mod tests {
     use super::*;
     use crate::model::{Origin, config, known};
 
-    fn dimensions(name: &str) -> Dimensions {
+    fn block(name: &str) -> Block {
         let known = known::find(name).unwrap();
-        config::model(name, Origin::Known, &known.config)
-            .unwrap()
-            .dimensions
+        let model = config::model(name, Origin::Known, &known.config).unwrap();
+        model.blocks[0].clone()
     }
 
     #[test]
     fn llama_2_70b_caches_16_mib_a_block_at_4k() {
         let workload = Workload::of_context(Tokens(4096));
-        let block = llama_cpp_kv_cache(&dimensions("llama-2-70b"), &workload, 512, Bytes(128));
-        assert_eq!(block, Bytes::mib(16));
+        let block = block("llama-2-70b");
+        assert_eq!(llama_cpp_cache(&block, &workload, CUDA), Bytes::mib(16));
         assert_eq!(
-            transformers_kv_cache(
-                &dimensions("llama-2-70b"),
-                &workload,
-                KvFormat::F16,
-                BlockId(0)
-            ),
+            transformers_cache(&block, &workload, KvFormat::F16),
             Bytes::mib(16)
         );
     }
@@ -123,12 +194,7 @@ mod tests {
     #[test]
     fn falcon_in_transformers_caches_every_query_head() {
         let workload = Workload::of_context(Tokens(4096));
-        let block = transformers_kv_cache(
-            &dimensions("falcon-40b"),
-            &workload,
-            KvFormat::F16,
-            BlockId(0),
-        );
+        let block = transformers_cache(&block("falcon-40b"), &workload, KvFormat::F16);
         // 8 053 063 680 bytes over 60 blocks, by transformers 5.24.
         assert_eq!(block * 60, Bytes(8_053_063_680));
     }

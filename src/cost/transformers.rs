@@ -11,7 +11,7 @@ use crate::cost::{
     Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
 use crate::hardware::{Rig, Transfer};
-use crate::model::{BlockId, Checkpoint, Kind, Model, Part, Precision, PrecisionError, Tensor};
+use crate::model::{Block, Checkpoint, Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
 use crate::workload::{KvFormat, Workload};
 
@@ -58,7 +58,8 @@ impl<'a> Transformers<'a> {
         let checkpoint = precision.for_transformers()?;
         let sizes = model.tensor_bytes(Precision::Checkpoint(checkpoint))?;
         let units = units(model);
-        let kv_cache = |block| kv_cache(model, workload, checkpoint, block);
+        let kv_cache = |block: u32| kv_cache(&model.blocks[block as usize], workload, checkpoint);
+        let grown = (0..model.dimensions.n_layers).map(kv_cache).max();
         let mut sums = vec![Sums::default()];
         let mut largest = vec![Bytes::ZERO];
         for unit in &units {
@@ -67,13 +68,14 @@ impl<'a> Transformers<'a> {
                 if part(*unit, tensor.part) {
                     next.weights += *size;
                     largest_yet = largest_yet.max(*size);
-                    if tensor.kind != Kind::Embedding {
-                        next.read += *size;
+                    // A tower sees images, not each token.
+                    if tensor.kind != Kind::Embedding && tensor.part != Part::Tower {
+                        next.read += model.read_for_a_token(tensor, *size);
                     }
                 }
             }
             if let Unit::Block(block) = unit {
-                next.kv_cache += kv_cache(BlockId(*block));
+                next.kv_cache += kv_cache(*block);
                 next.n_blocks += 1;
             }
             sums.push(next);
@@ -92,7 +94,7 @@ impl<'a> Transformers<'a> {
             sums,
             tied_head: model.tied.then(|| embedding.map(|(_, size)| *size).sum()),
             sequences: u64::from(workload.sequences),
-            activations: activations(model, workload, checkpoint) + kv_cache(BlockId(0)),
+            activations: activations(model, workload, checkpoint) + grown.unwrap_or_default(),
             logits: Bytes(6 * model.dimensions.vocab) * u64::from(workload.sequences),
             largest,
         })
@@ -217,17 +219,12 @@ impl Accounting for Transformers<'_> {
 }
 
 /// Keys and values of a block: transformers computes, and so caches, in the checkpoint's width.
-pub fn kv_cache(
-    model: &Model,
-    workload: &Workload,
-    checkpoint: Checkpoint,
-    block: BlockId,
-) -> Bytes {
+pub fn kv_cache(block: &Block, workload: &Workload, checkpoint: Checkpoint) -> Bytes {
     let format = match checkpoint {
         Checkpoint::Fp32 => KvFormat::F32,
         _ => workload.kv_format,
     };
-    memory::transformers_kv_cache(&model.dimensions, workload, format, block)
+    memory::transformers_cache(block, workload, format)
 }
 
 /// What quantises on load refuses a map in which anything is on "cpu"; the rest streams.
@@ -253,7 +250,7 @@ fn units(model: &Model) -> Vec<Unit> {
 /// Whether a tensor of `part` belongs to `unit`.
 fn part(unit: Unit, part: Part) -> bool {
     match (unit, part) {
-        (Unit::Embedding, Part::Embedding | Part::Everywhere)
+        (Unit::Embedding, Part::Embedding | Part::Tower | Part::Everywhere)
         | (Unit::FinalNorm, Part::FinalNorm)
         | (Unit::Head, Part::Head) => true,
         (Unit::Block(unit), Part::Attention(block) | Part::FeedForward(block)) => block.0 == unit,

@@ -22,26 +22,27 @@ fn device_map(plan: &Plan, modules: &Modules) -> Map<String, Value> {
     };
     let around = &plan.device_map.modules;
     let mut map = Map::new();
-    for embedding in &modules.embedding {
-        map.insert(embedding.clone(), number(&around.embedding));
-    }
-    // Rotation tables are planned with the embedding.
-    for buffer in &modules.buffers {
-        map.insert(
-            format!("{}.{buffer}", modules.root),
-            number(&around.embedding),
-        );
+    // A tower and rotation tables are planned with the embedding.
+    let first = modules
+        .tower
+        .iter()
+        .chain(&modules.embedding)
+        .chain(&modules.buffers);
+    for module in first {
+        map.insert(module.clone(), number(&around.embedding));
     }
     for run in &plan.device_map.runs {
-        for layer in run.layers.clone() {
-            map.insert(
-                format!("{}.{}.{layer}", modules.root, modules.blocks),
-                number(&run.device),
-            );
+        let layers = *run.layers.start() as usize..=*run.layers.end() as usize;
+        for block in modules.blocks.get(layers).into_iter().flatten() {
+            map.insert(block.clone(), number(&run.device));
         }
     }
-    map.insert(modules.final_norm.clone(), number(&around.final_norm));
-    map.insert("lm_head".to_owned(), number(&around.head));
+    for norm in &modules.final_norm {
+        map.insert(norm.clone(), number(&around.final_norm));
+    }
+    for head in &modules.head {
+        map.insert(head.clone(), number(&around.head));
+    }
     map
 }
 

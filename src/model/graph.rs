@@ -31,9 +31,11 @@ pub struct Node {
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
+    /// Modules beside the chain that feed it: a vision tower.
+    Tower,
     /// The input embedding.
     Embedding,
-    /// The attention of a block; it alone holds keys and values.
+    /// The attention or recurrent mixer of a block; it alone holds keys and values.
     Attention(BlockId),
     /// The feed-forward of a block.
     FeedForward(BlockId),
@@ -47,6 +49,7 @@ impl NodeKind {
     /// Its name in JSON.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Tower => "tower",
             Self::Embedding => "embedding",
             Self::Attention(_) => "attention",
             Self::FeedForward(_) => "feed_forward",
@@ -57,6 +60,7 @@ impl NodeKind {
 
     fn part(self) -> Part {
         match self {
+            Self::Tower => Part::Tower,
             Self::Embedding => Part::Embedding,
             Self::Attention(block) => Part::Attention(block),
             Self::FeedForward(block) => Part::FeedForward(block),
@@ -72,7 +76,8 @@ impl LayerGraph {
     /// Every edge carries one vector of the residual stream for each token, in 16 bits.
     pub fn new(model: &Model) -> Self {
         let blocks = (0..model.dimensions.n_layers).map(BlockId);
-        let kinds = std::iter::once(NodeKind::Embedding)
+        let kinds = [NodeKind::Tower, NodeKind::Embedding]
+            .into_iter()
             .chain(blocks.flat_map(|b| [NodeKind::Attention(b), NodeKind::FeedForward(b)]))
             .chain([NodeKind::FinalNorm, NodeKind::Head]);
         let activation = Bytes(2) * model.dimensions.hidden;
@@ -80,6 +85,11 @@ impl LayerGraph {
         let mut graph = DiGraph::new();
         let mut previous: Option<NodeIndex> = None;
         for kind in kinds {
+            // A tied head has a node and no tensor; other parts that a model lacks have none.
+            let is_optional = !matches!(kind, NodeKind::Embedding | NodeKind::Head);
+            if is_optional && !tensors.contains_key(&kind.part()) {
+                continue;
+            }
             let node = graph.add_node(Node {
                 name: name(kind),
                 kind,
@@ -127,7 +137,9 @@ fn name(kind: NodeKind) -> String {
         NodeKind::Attention(BlockId(block)) | NodeKind::FeedForward(BlockId(block)) => {
             format!("layers.{block}.{}", kind.name())
         }
-        NodeKind::Embedding | NodeKind::FinalNorm | NodeKind::Head => kind.name().to_owned(),
+        NodeKind::Tower | NodeKind::Embedding | NodeKind::FinalNorm | NodeKind::Head => {
+            kind.name().to_owned()
+        }
     }
 }
 

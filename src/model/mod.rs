@@ -3,6 +3,7 @@
 //! A model is read from headers and configuration alone; nothing here ever reads weights. What a
 //! tensor weighs follows from its shape and a [`Precision`]; where it could go from its [`Part`].
 
+pub mod block;
 pub mod config;
 pub mod family;
 pub mod format;
@@ -14,10 +15,11 @@ pub mod precision;
 pub mod read;
 pub mod recipe;
 
-use crate::model::family::Modules;
+use crate::model::family::{Island, Modules};
 use crate::model::format::Format;
 use crate::units::{Bytes, Tokens};
 
+pub use crate::model::block::{Block, Cache, KeysValues};
 pub use crate::model::graph::{LayerGraph, Node, NodeKind};
 pub use crate::model::open::{ModelError, open};
 pub use crate::model::precision::{Checkpoint, Precision, PrecisionError};
@@ -38,6 +40,8 @@ pub struct Model {
     pub architecture: String,
     /// Widths and counts.
     pub dimensions: Dimensions,
+    /// The repeating blocks, in order.
+    pub blocks: Vec<Block>,
     /// Every tensor, in the order of execution.
     pub tensors: Vec<Tensor>,
     /// Whether the head multiplies with the input embedding, which is then stored once.
@@ -63,7 +67,7 @@ pub enum Origin {
     Gguf(String),
 }
 
-/// Widths and counts of a decoder.
+/// Widths and counts, of the widest block where blocks differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dimensions {
     /// Repeating blocks.
@@ -82,19 +86,19 @@ pub struct Dimensions {
     pub vocab: u64,
     /// The context the model was trained for.
     pub context: Tokens,
-    /// How far attention looks back, where that is limited.
-    pub window: Option<Window>,
-    /// Heads that transformers keeps in its cache (Falcon: all query heads).
-    pub transformers_cached_heads: u64,
+    /// Its experts, where the feed-forward is a mixture.
+    pub experts: Option<Experts>,
 }
 
-/// Attention that looks back a limited way.
+/// A mixture of experts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Positions that are seen.
-    pub size: Tokens,
-    /// The first block that has it; those before see everything (Qwen2).
-    pub from: BlockId,
+pub struct Experts {
+    /// Experts of a block.
+    pub total: u64,
+    /// Those that one token passes.
+    pub used: u64,
+    /// Width of one expert inside.
+    pub ffn: u64,
 }
 
 /// One tensor: what it is for, what it is called, and its shape.
@@ -104,16 +108,21 @@ pub struct Tensor {
     pub part: Part,
     /// What it is for, which decides how it may be stored.
     pub kind: Kind,
-    /// Its name in a Hugging Face checkpoint; empty where only a GGUF file has it.
+    /// Its name in the Hugging Face class; empty where only a GGUF file has it.
     pub hf_name: String,
-    /// Its name in a GGUF file.
+    /// Its name in a GGUF file; empty where none has it.
     pub gguf_name: String,
+    /// The names of the parts in which a checkpoint stores it, where it does not store it whole:
+    /// equal shares of the rows, and one of each for an expert, whose number stands for `{}`.
+    pub checkpoint: Vec<String>,
     /// Shape, slowest first: `[rows, columns]` of a matrix.
     pub dims: Vec<u64>,
     /// How a file that we read stores it.
     pub stored: Option<Format>,
     /// Which of the two worlds has it.
     pub world: World,
+    /// When transformers keeps it in 32 bits.
+    pub fp32: Island,
 }
 
 /// Where a tensor exists.
@@ -124,7 +133,8 @@ pub enum World {
     /// Only in a GGUF file: rotation tables of Llama 3.1, and the head of a model that transformers
     /// ties but its GGUF file keeps apart (Falcon).
     Gguf,
-    /// Only in the memory of transformers: buffers that are computed and not stored.
+    /// Only with transformers: what a GGUF file holds in other pieces (experts fused with their gate)
+    /// or not at all (a vision tower), and buffers that are computed and not stored.
     Transformers,
 }
 
@@ -141,29 +151,45 @@ pub enum Part {
     FinalNorm,
     /// The matrix from vector to vocabulary.
     Head,
+    /// Modules beside the chain that come before it: a vision tower and its projector.
+    Tower,
     /// Tables beside the chain: llama.cpp copies `rope_freqs` to every device with blocks,
     /// transformers keeps its rotation buffers with the embedding.
     Everywhere,
 }
 
 /// What a tensor is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A table whose rows are looked up.
     Embedding,
     /// The weight of a plain `nn.Linear`.
     Linear,
-    /// The weight of a linear class of the model's own, which bitsandbytes leaves as it is.
+    /// The same, stored as `[columns, rows]` by a checkpoint (GPT-2's `Conv1D`).
+    TransposedLinear,
+    /// A matrix or kernel of a class of the model's own, which bitsandbytes leaves as it is: a
+    /// convolution, a router, Falcon's linear layers.
     OwnLinear,
+    /// The matrices of all experts as one parameter, which bitsandbytes leaves as it is too.
+    Experts,
     /// The weight of a norm.
     Norm,
     /// An added vector.
     Bias,
     /// The weight of the output head.
     Head,
-    /// A constant table.
+    /// A constant table of 32-bit words.
     Table,
+    /// A constant table of 16-bit words.
+    HalfTable,
+}
+
+impl Kind {
+    /// Whether it is computed and not trained.
+    pub fn is_constant(self) -> bool {
+        matches!(self, Self::Table | Self::HalfTable)
+    }
 }
 
 impl Tensor {
@@ -188,7 +214,15 @@ impl Tensor {
 
     /// Whether a checkpoint stores it, and so counts its elements as parameters.
     pub fn is_trained(&self) -> bool {
-        self.world == World::Both
+        self.world != World::Gguf && !self.kind.is_constant()
+    }
+
+    /// The module that holds it; a constant is one of its own.
+    pub fn module(&self) -> &str {
+        match self.hf_name.rsplit_once('.') {
+            Some((module, _)) if !self.kind.is_constant() => module,
+            _ => &self.hf_name,
+        }
     }
 
     /// Bytes in `format`, its scales included.
@@ -206,9 +240,20 @@ impl Model {
 
     /// Whether the feed-forward multiplies two branches, one of them a gate.
     pub fn is_gated(&self) -> bool {
-        self.tensors
-            .iter()
-            .any(|tensor| tensor.gguf_name.ends_with("ffn_gate.weight"))
+        self.tensors.iter().any(|tensor| {
+            tensor.gguf_name.ends_with("ffn_gate.weight")
+                || tensor.gguf_name.ends_with("ffn_gate_exps.weight")
+        })
+    }
+
+    /// What of a tensor's `bytes` a token reads: all, or of experts those that it passes.
+    pub fn read_for_a_token(&self, tensor: &Tensor, bytes: Bytes) -> Bytes {
+        match self.dimensions.experts {
+            Some(Experts { total, used, .. }) if tensor.kind == Kind::Experts => {
+                bytes.scale(used as f64 / total as f64)
+            }
+            _ => bytes,
+        }
     }
 
     /// Bytes of each tensor at `precision`, in the order of `tensors`.

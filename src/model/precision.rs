@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::family::Island;
 use crate::model::format::Format;
 use crate::model::recipe::{self, Facts, GgufTensor, Recipe};
 use crate::model::{Kind, Model, Origin, Tensor, World};
@@ -109,9 +110,15 @@ impl Checkpoint {
 
     /// The format of one tensor: all but plain linear weights stay at 16 bits, tables at 32.
     fn format(self, tensor: &Tensor) -> Format {
-        let plain_linear = tensor.kind == Kind::Linear;
+        let plain_linear = matches!(tensor.kind, Kind::Linear | Kind::TransposedLinear);
+        let is_island = match tensor.fp32 {
+            Island::Never => false,
+            Island::Fp16 => self != Self::Bf16,
+            Island::Always => true,
+        };
         match self {
-            _ if tensor.kind == Kind::Table => Format::F32,
+            _ if tensor.kind == Kind::Table || is_island => Format::F32,
+            _ if tensor.kind == Kind::HalfTable => Format::F16,
             Self::Fp32 => Format::F32,
             Self::Bf16 => Format::BF16,
             Self::Fp8 if plain_linear => Format::FP8,

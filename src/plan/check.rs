@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cost::llama_cpp::{self, Backend};
-use crate::cost::{Layout, Target, transformers};
+use crate::cost::memory::{self, Allocator};
+use crate::cost::{Layout, Target, llama_cpp, transformers};
 use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
 use crate::plan::{CPU, Plan};
 use crate::units::Bytes;
@@ -297,6 +297,8 @@ fn llama_cpp_sums<'a>(
                 add(plan.device_of(block).unwrap_or(CPU));
             }
             Part::FinalNorm | Part::Head => add(&modules.head),
+            // A vision tower is a file of its own.
+            Part::Tower => {}
             Part::Everywhere => {
                 let gpus = plan.device_map.runs.iter().map(|run| run.device.as_str());
                 gpus.filter(|device| *device != CPU).for_each(add);
@@ -304,18 +306,22 @@ fn llama_cpp_sums<'a>(
         }
     }
     for run in &plan.device_map.runs {
-        let n_blocks = u64::from(run.layers.end() - run.layers.start()) + 1;
-        let block = llama_cpp::kv_cache(&model.dimensions, workload, backend(&run.device));
-        sums.entry(&run.device).or_default().1 += block * n_blocks;
+        let blocks = run
+            .layers
+            .clone()
+            .filter_map(|layer| model.blocks.get(layer as usize));
+        let cache =
+            blocks.map(|block| memory::llama_cpp_cache(block, workload, backend(&run.device)));
+        sums.entry(&run.device).or_default().1 += cache.sum::<Bytes>();
     }
     Ok(sums)
 }
 
-fn backend(device: &str) -> Backend {
+fn backend(device: &str) -> Allocator {
     if device == CPU {
-        Backend::Cpu
+        memory::CPU
     } else {
-        Backend::Cuda
+        memory::CUDA
     }
 }
 
@@ -331,7 +337,7 @@ fn transformers_sums<'a>(
     let mut sums = Sums::new();
     for (tensor, size) in model.tensors.iter().zip(sizes) {
         let device = match tensor.part {
-            Part::Embedding | Part::Everywhere => &modules.embedding,
+            Part::Embedding | Part::Tower | Part::Everywhere => &modules.embedding,
             Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
                 plan.device_of(block).unwrap_or(CPU)
             }
@@ -347,8 +353,11 @@ fn transformers_sums<'a>(
         (device, _) => device,
     };
     for run in &plan.device_map.runs {
-        let blocks = run.layers.clone().map(BlockId);
-        let cache = blocks.map(|block| transformers::kv_cache(model, workload, checkpoint, block));
+        let blocks = run
+            .layers
+            .clone()
+            .filter_map(|layer| model.blocks.get(layer as usize));
+        let cache = blocks.map(|block| transformers::kv_cache(block, workload, checkpoint));
         sums.entry(computes(&run.device)).or_default().1 += cache.sum::<Bytes>();
     }
     Ok(sums)

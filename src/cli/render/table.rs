@@ -71,7 +71,7 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
         let mut row = vec![
             name,
             count.to_string(),
-            inspection.parameters(node).to_string(),
+            inspection.parameters(&node.tensors).to_string(),
             inspection.kv_bytes_per_token(node).to_string(),
         ];
         row.extend(inspection.bytes(node).iter().map(Bytes::to_string));
@@ -117,7 +117,7 @@ fn grouped(inspection: &Inspection) -> Vec<(String, usize, &Node)> {
         let alike = |other: &Node| {
             other.kind.name() == node.kind.name()
                 && inspection.bytes(other) == inspection.bytes(node)
-                && inspection.parameters(other) == inspection.parameters(node)
+                && inspection.parameters(&other.tensors) == inspection.parameters(&node.tensors)
         };
         match groups.iter_mut().find(|(_, _, other)| alike(other)) {
             Some((name, count, _)) => {

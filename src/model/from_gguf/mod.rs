@@ -1,12 +1,15 @@
 //! A GGUF header as a [`Model`]: its own tensors, each with the format that the file has.
 
+mod caches;
+mod names;
+
 use std::collections::BTreeMap;
 
-use crate::model::read::TensorInfo;
+use crate::model::family::{self, Scope};
 use crate::model::read::gguf::Gguf;
 use crate::model::recipe::Recipe;
 use crate::model::{
-    BlockId, Dimensions, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World, family,
+    BlockId, Dimensions, Experts, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World,
 };
 use crate::units::Tokens;
 
@@ -24,14 +27,8 @@ pub enum GgufError {
         /// What it says.
         value: u64,
     },
-    /// No row of the family table.
-    #[error("the architecture `{0}` is not read yet\nhint: {known} are", known = known())]
-    UnknownArchitecture(String),
-    /// Experts, which these families do not have.
-    #[error("it has {0} experts, and mixtures of experts are not read yet")]
-    Experts(u64),
-    /// A tensor that no part has.
-    #[error("the tensor `{0}` belongs to no part that is known")]
+    /// A tensor beyond the blocks that the header counts.
+    #[error("the tensor `{0}` belongs to no block that the header counts")]
     UnknownTensor(String),
     /// A tensor without which the architecture does not compute.
     #[error("the tensor `{0}` is missing: the file is incomplete")]
@@ -46,19 +43,16 @@ pub enum GgufError {
         /// The shape by the header.
         expected: Vec<u64>,
     },
-    /// Heads that differ between blocks.
-    #[error("`{0}` differs from block to block, which is not read yet")]
-    Uneven(String),
-}
-
-/// The architectures that are read, for a hint.
-fn known() -> String {
-    let mut names: Vec<_> = family::all()
-        .iter()
-        .map(|family| format!("`{}`", family.gguf))
-        .collect();
-    names.dedup();
-    names.join(", ")
+    /// An array that should have a value for each block.
+    #[error("`{key}` has {length} values for {blocks} blocks")]
+    Length {
+        /// The key.
+        key: String,
+        /// Its length.
+        length: u64,
+        /// The blocks.
+        blocks: u64,
+    },
 }
 
 /// Reads the model of a header.
@@ -70,19 +64,15 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
     let architecture = gguf
         .text(key)
         .ok_or_else(|| GgufError::Missing(key.to_owned()))?;
-    if family::all()
-        .iter()
-        .all(|family| family.gguf != architecture)
-    {
-        return Err(GgufError::UnknownArchitecture(architecture.to_owned()));
-    }
     let header = Header { gguf, architecture };
-    if let Some(experts) = header.number("expert_count")?.filter(|count| *count > 0) {
-        return Err(GgufError::Experts(experts));
-    }
-    let tensors: Vec<_> = gguf.tensors.iter().map(tensor).collect::<Result<_, _>>()?;
+    let tensors: Vec<_> = gguf
+        .tensors
+        .iter()
+        .map(names::tensor)
+        .collect::<Result<_, _>>()?;
     let dimensions = header.dimensions(&tensors)?;
     hold_against_families(architecture, &dimensions, &tensors)?;
+    let blocks = caches::blocks(&header, &dimensions, &tensors)?;
     let tied = tensors.iter().all(|tensor| tensor.part != Part::Head);
     let file_type = gguf
         .unsigned("general.file_type")
@@ -91,6 +81,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         name: name.to_owned(),
         architecture: architecture.to_owned(),
         dimensions,
+        blocks,
         tensors: in_order(tensors),
         tied,
         modules: None,
@@ -112,24 +103,22 @@ fn hold_against_families(
         .iter()
         .map(|tensor| (tensor.gguf_name.as_str(), tensor))
         .collect();
-    let rows = family::all()
-        .iter()
-        .filter(|family| family.gguf == architecture);
-    let faults = rows.map(|family| {
-        let expected = family.tensors(dimensions, true, |_| false);
+    let scope = scope(dimensions);
+    let rows = family::naming(architecture).filter(|family| family.gguf == architecture);
+    // A family whose parts follow from more than these widths is not held against the header.
+    let expected = rows.filter_map(|family| family.expand(&scope, true).ok());
+    let faults = expected.map(|expanded| {
         let of_file = |tensor: &&Tensor| tensor.world == World::Both && tensor.kind != Kind::Bias;
-        expected
-            .iter()
-            .filter(of_file)
-            .find_map(|tensor| match found.get(&*tensor.gguf_name) {
-                None => Some(GgufError::MissingTensor(tensor.gguf_name.clone())),
-                Some(other) if other.dims != tensor.dims => Some(GgufError::Shape {
-                    name: tensor.gguf_name.clone(),
-                    found: other.dims.clone(),
-                    expected: tensor.dims.clone(),
-                }),
-                Some(_) => None,
-            })
+        let mut expected = expanded.tensors.iter().filter(of_file);
+        expected.find_map(|tensor| match found.get(&*tensor.gguf_name) {
+            None => Some(GgufError::MissingTensor(tensor.gguf_name.clone())),
+            Some(other) if other.dims != tensor.dims => Some(GgufError::Shape {
+                name: tensor.gguf_name.clone(),
+                found: other.dims.clone(),
+                expected: tensor.dims.clone(),
+            }),
+            Some(_) => None,
+        })
     });
     let faults: Option<Vec<_>> = faults.collect();
     // With no fault in some row the file is of that row.
@@ -138,12 +127,30 @@ fn hold_against_families(
     }
     let beyond = |tensor: &&Tensor| match tensor.part {
         Part::Attention(block) | Part::FeedForward(block) => block.0 >= dimensions.n_layers,
-        Part::Embedding | Part::FinalNorm | Part::Head | Part::Everywhere => false,
+        Part::Embedding | Part::FinalNorm | Part::Head | Part::Tower | Part::Everywhere => false,
     };
     match tensors.iter().find(beyond) {
         Some(tensor) => Err(GgufError::UnknownTensor(tensor.gguf_name.clone())),
         None => Ok(()),
     }
+}
+
+/// The names that the expressions of a family of plain blocks use.
+fn scope(dimensions: &Dimensions) -> Scope {
+    let mut scope = Scope::default();
+    for (name, number) in [
+        ("n_layers", u64::from(dimensions.n_layers)),
+        ("hidden", dimensions.hidden),
+        ("ffn", dimensions.ffn),
+        ("n_heads", dimensions.n_heads),
+        ("n_kv_heads", dimensions.n_kv_heads),
+        ("head_dim", dimensions.head_dim),
+        ("vocab", dimensions.vocab),
+    ] {
+        scope.set(name, number);
+    }
+    scope.derive();
+    scope
 }
 
 /// The order of execution, whatever the file's is.
@@ -154,56 +161,13 @@ fn in_order(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
         Part::FeedForward(BlockId(block)) => (1, block, 1),
         Part::FinalNorm => (2, 0, 0),
         Part::Head => (3, 0, 0),
+        Part::Tower => (0, 0, 1),
         Part::Everywhere => (4, 0, 0),
     });
     tensors
 }
 
-fn tensor(info: &TensorInfo) -> Result<Tensor, GgufError> {
-    let unknown = || GgufError::UnknownTensor(info.name.clone());
-    let (part, kind) = match info.name.split_once('.').ok_or_else(unknown)? {
-        ("token_embd", _) => (Part::Embedding, Kind::Embedding),
-        ("token_embd_norm", _) => (Part::Embedding, Kind::Norm),
-        ("output_norm", _) => (Part::FinalNorm, Kind::Norm),
-        ("output", _) => (Part::Head, Kind::Head),
-        ("rope_freqs", _) => (Part::Everywhere, Kind::Table),
-        ("blk", rest) => {
-            let (block, rest) = rest.split_once('.').ok_or_else(unknown)?;
-            let block = BlockId(block.parse().map_err(|_| unknown())?);
-            let part = match rest.split('_').next() {
-                Some("ffn") => Part::FeedForward(block),
-                Some("attn") => Part::Attention(block),
-                _ => return Err(unknown()),
-            };
-            (part, block_kind(rest))
-        }
-        _ => return Err(unknown()),
-    };
-    Ok(Tensor {
-        part,
-        kind,
-        hf_name: String::new(),
-        gguf_name: info.name.clone(),
-        dims: info.dims.clone(),
-        stored: Some(info.format),
-        // Tables are no parameters, as in a checkpoint.
-        world: if kind == Kind::Table {
-            World::Gguf
-        } else {
-            World::Both
-        },
-    })
-}
-
-fn block_kind(rest: &str) -> Kind {
-    match rest.rsplit_once('.') {
-        Some((_, "bias")) => Kind::Bias,
-        Some((name, _)) if name.contains("norm") => Kind::Norm,
-        _ => Kind::Linear,
-    }
-}
-
-struct Header<'a> {
+pub(self) struct Header<'a> {
     gguf: &'a Gguf,
     architecture: &'a str,
 }
@@ -218,13 +182,20 @@ impl Header<'_> {
         }
     }
 
-    /// A count of heads, which a file may state once or for each block.
-    fn heads_of_blocks(&self, key: &str) -> Result<Option<u64>, GgufError> {
+    /// A number for each block, which a file may state once or for each.
+    fn of_blocks(&self, key: &str, blocks: u64) -> Result<Option<Vec<u64>>, GgufError> {
         let name = format!("{}.{key}", self.architecture);
-        match self.gguf.unsigneds(&name).as_deref() {
-            Some([first, rest @ ..]) if rest.iter().all(|heads| heads == first) => Ok(Some(*first)),
-            Some(_) => Err(GgufError::Uneven(name)),
-            None => self.number(key),
+        match self.gguf.unsigneds(&name) {
+            Some(values) if values.len() as u64 == blocks => Ok(Some(values)),
+            Some(values) => Err(GgufError::Length {
+                key: name,
+                length: values.len() as u64,
+                blocks,
+            }),
+            None => {
+                let value = self.number(key)?;
+                Ok(value.map(|value| vec![value; blocks as usize]))
+            }
         }
     }
 
@@ -248,13 +219,18 @@ impl Header<'_> {
     }
 
     fn dimensions(&self, tensors: &[Tensor]) -> Result<Dimensions, GgufError> {
+        let n_layers = self.required("block_count")?;
         let hidden = self.required("embedding_length")?;
-        let n_heads = self.required("attention.head_count")?;
-        let n_kv_heads = match self.heads_of_blocks("attention.head_count_kv")? {
-            Some(heads) => heads,
-            None => n_heads,
+        let widest = |key: &str| -> Result<Option<u64>, GgufError> {
+            let values = self.of_blocks(key, n_layers)?;
+            Ok(values.and_then(|values| values.into_iter().max()))
         };
-        if n_kv_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) {
+        // A recurrent model has no heads.
+        let n_heads = widest("attention.head_count")?.unwrap_or(0);
+        let n_kv_heads = widest("attention.head_count_kv")?.unwrap_or(n_heads);
+        let shares_evenly = n_kv_heads <= n_heads.max(1)
+            && (n_heads == 0 || n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads));
+        if !shares_evenly {
             let key = format!("{}.attention.head_count_kv", self.architecture);
             return Err(GgufError::Wrong {
                 key,
@@ -263,7 +239,7 @@ impl Header<'_> {
         }
         let head_dim = match self.number("attention.key_length")? {
             Some(_) => self.required("attention.key_length")?,
-            None => hidden / n_heads,
+            None => hidden.checked_div(n_heads).unwrap_or(0),
         };
         let embedding = tensors.iter().find(|tensor| tensor.kind == Kind::Embedding);
         let vocab = embedding
@@ -272,17 +248,32 @@ impl Header<'_> {
         let context = self
             .number("context_length")?
             .filter(|context| *context > 0);
+        let (total, used) = (
+            self.number("expert_count")?,
+            self.number("expert_used_count")?,
+        );
+        let experts = total
+            .filter(|total| *total > 1)
+            .zip(used)
+            .map(|(total, used)| Experts {
+                total,
+                used: used.min(total),
+                ffn: self
+                    .number("expert_feed_forward_length")
+                    .ok()
+                    .flatten()
+                    .unwrap_or(0),
+            });
         Ok(Dimensions {
-            n_layers: self.required("block_count")? as u32,
+            n_layers: n_layers as u32,
             hidden,
-            ffn: self.required("feed_forward_length")?,
+            ffn: widest("feed_forward_length")?.unwrap_or(0),
             n_heads,
             n_kv_heads,
             head_dim,
             vocab,
             context: Tokens(context.unwrap_or(2048)),
-            window: None,
-            transformers_cached_heads: n_kv_heads,
+            experts,
         })
     }
 }
@@ -290,6 +281,7 @@ impl Header<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::read::TensorInfo;
     use crate::model::format::Format;
     use crate::model::read::gguf::Value;
     use crate::model::{config, known};
@@ -361,7 +353,22 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_differ_between_blocks_are_refused() {
+    fn heads_may_differ_between_blocks() {
+        let mut header = header();
+        let values: Vec<_> = (0..32)
+            .map(|layer| Value::Unsigned([32, 4][layer % 2]))
+            .collect();
+        let array = Value::Array { length: 32, values };
+        header
+            .metadata
+            .insert("llama.attention.head_count_kv".to_owned(), array);
+        let read = model("file", "file", &header).unwrap();
+        let heads = |layer: usize| read.blocks[layer].keys_values().unwrap().heads;
+        assert_eq!((heads(0), heads(1)), (32, 4));
+    }
+
+    #[test]
+    fn an_array_of_another_length_is_refused() {
         let mut header = header();
         let values = vec![Value::Unsigned(8), Value::Unsigned(4)];
         let array = Value::Array { length: 2, values };
@@ -369,6 +376,9 @@ mod tests {
             .metadata
             .insert("llama.attention.head_count_kv".to_owned(), array);
         let error = model("file", "file", &header).unwrap_err();
-        assert!(matches!(error, GgufError::Uneven(_)), "{error}");
+        assert!(
+            matches!(error, GgufError::Length { length: 2, .. }),
+            "{error}"
+        );
     }
 }
