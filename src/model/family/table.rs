@@ -22,8 +22,18 @@ struct Table {
     families: Vec<Family>,
 }
 
-static FILES: [File; 2] = [
+static FILES: [File; 12] = [
     File::new(include_str!("../families/llama.yaml")),
+    File::new(include_str!("../families/qwen.yaml")),
+    File::new(include_str!("../families/mistral.yaml")),
+    File::new(include_str!("../families/deepseek.yaml")),
+    File::new(include_str!("../families/moe.yaml")),
+    File::new(include_str!("../families/gemma.yaml")),
+    File::new(include_str!("../families/vision.yaml")),
+    File::new(include_str!("../families/hybrid.yaml")),
+    File::new(include_str!("../families/classic.yaml")),
+    File::new(include_str!("../families/phi.yaml")),
+    File::new(include_str!("../families/encoder_decoder.yaml")),
     File::new(include_str!("../families/falcon.yaml")),
 ];
 

@@ -40,7 +40,7 @@ impl Pattern {
         match self {
             Self::Every => true,
             Self::AllButLastOf(group) => layer % group < group - 1,
-            Self::AllButFirstOf(group) => layer % group != 0,
+            Self::AllButFirstOf(group) => !layer.is_multiple_of(group),
         }
     }
 }

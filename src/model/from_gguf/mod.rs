@@ -167,7 +167,7 @@ fn in_order(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
     tensors
 }
 
-pub(self) struct Header<'a> {
+struct Header<'a> {
     gguf: &'a Gguf,
     architecture: &'a str,
 }
@@ -281,8 +281,8 @@ impl Header<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::read::TensorInfo;
     use crate::model::format::Format;
+    use crate::model::read::TensorInfo;
     use crate::model::read::gguf::Value;
     use crate::model::{config, known};
     use crate::units::Bytes;
