@@ -131,6 +131,9 @@ pub struct InspectArguments {
     /// Data instead of text
     #[arg(long)]
     pub json: bool,
+    /// The layer graph instead, with bytes at the first precision
+    #[arg(long, conflicts_with = "json")]
+    pub graph: Option<GraphFormat>,
     /// With --json: every tensor too
     #[arg(long, requires = "json")]
     pub tensors: bool,
@@ -208,4 +211,13 @@ fn backend(name: &str) -> Result<Backend, String> {
     known
         .copied()
         .ok_or_else(|| format!("this build has {}", names()))
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz
+    Dot,
+    /// For Markdown pages
+    Mermaid,
 }

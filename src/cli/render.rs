@@ -1,6 +1,7 @@
 //! Answers as text for people: bars, strips, tables. Meaning survives without colour.
 
 mod bar;
+pub(in crate::cli) mod graph;
 mod table;
 
 use std::fmt::Write as _;

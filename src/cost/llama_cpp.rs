@@ -86,6 +86,7 @@ impl<'a> LlamaCpp<'a> {
         let mut streamed = vec![Streamed::default()];
         let mut so_far = Sums::default();
         for unit in &units {
+            let read_before = so_far.read;
             for stored in &tensors {
                 let size = stored.bytes();
                 match held(stored.tensor, *unit, has_head) {
@@ -104,7 +105,7 @@ impl<'a> LlamaCpp<'a> {
                 so_far.kv_device += memory::llama_cpp_cache(block, workload, memory::CUDA);
                 so_far.kv_host += memory::llama_cpp_cache(block, workload, memory::CPU);
                 so_far.kv_read += memory::llama_cpp_cache_read(block, workload);
-                so_far.n_blocks += 1;
+                so_far.n_blocks += u64::from(so_far.read > read_before);
             }
             sums.push(so_far);
             let here = tensors

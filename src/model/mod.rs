@@ -147,6 +147,9 @@ pub enum Part {
     Attention(BlockId),
     /// Norm and matrices of one block's feed-forward.
     FeedForward(BlockId),
+    /// A block that predicts tokens further ahead: a slot of llama.cpp's, which loads it only to
+    /// speculate; transformers leaves it in the checkpoint.
+    NextToken(BlockId),
     /// The norm behind the last block.
     FinalNorm,
     /// The matrix from vector to vocabulary.

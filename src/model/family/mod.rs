@@ -159,6 +159,11 @@ pub fn define(scope: &mut Scope, names: &[Definition]) -> Result<(), ExpressionE
 }
 
 impl Family {
+    /// Whether all its blocks are of one kind, and nothing is named that is no dimension.
+    pub fn is_plain(&self) -> bool {
+        self.names.is_empty() && matches!(self.stacks.as_slice(), [stack] if stack.kinds.len() == 1)
+    }
+
     /// The blocks and tensors of a model of this family.
     ///
     /// # Errors

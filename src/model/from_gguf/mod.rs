@@ -74,6 +74,17 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
     hold_against_families(architecture, &dimensions, &tensors)?;
     let blocks = caches::blocks(&header, &dimensions, &tensors)?;
     let tied = tensors.iter().all(|tensor| tensor.part != Part::Head);
+    let next_token = header.number("nextn_predict_layers")?.unwrap_or(0);
+    let first_next = u64::from(dimensions.n_layers).saturating_sub(next_token);
+    let tensors = tensors.into_iter().map(|tensor| match tensor.part {
+        Part::Attention(block) | Part::FeedForward(block) if u64::from(block.0) >= first_next => {
+            Tensor {
+                part: Part::NextToken(block),
+                ..tensor
+            }
+        }
+        _ => tensor,
+    });
     let file_type = gguf
         .unsigned("general.file_type")
         .and_then(|number| u32::try_from(number).ok());
@@ -82,7 +93,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         architecture: architecture.to_owned(),
         dimensions,
         blocks,
-        tensors: in_order(tensors),
+        tensors: in_order(tensors.collect()),
         tied,
         modules: None,
         stored: file_type
@@ -105,7 +116,10 @@ fn hold_against_families(
         .collect();
     let scope = scope(dimensions);
     let rows = family::naming(architecture).filter(|family| family.gguf == architecture);
-    // A family whose parts follow from more than these widths is not held against the header.
+    // Only where every row is of plain blocks do these widths say what a file must hold.
+    let rows: Vec<_> = rows.collect();
+    let is_plain = dimensions.experts.is_none() && rows.iter().all(|family| family.is_plain());
+    let rows = rows.into_iter().filter(|_| is_plain);
     let expected = rows.filter_map(|family| family.expand(&scope, true).ok());
     let faults = expected.map(|expanded| {
         let of_file = |tensor: &&Tensor| tensor.world == World::Both && tensor.kind != Kind::Bias;
@@ -126,7 +140,9 @@ fn hold_against_families(
         return Err(fault);
     }
     let beyond = |tensor: &&Tensor| match tensor.part {
-        Part::Attention(block) | Part::FeedForward(block) => block.0 >= dimensions.n_layers,
+        Part::Attention(block) | Part::FeedForward(block) | Part::NextToken(block) => {
+            block.0 >= dimensions.n_layers
+        }
         Part::Embedding | Part::FinalNorm | Part::Head | Part::Tower | Part::Everywhere => false,
     };
     match tensors.iter().find(beyond) {
@@ -162,6 +178,7 @@ fn in_order(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
         Part::FinalNorm => (2, 0, 0),
         Part::Head => (3, 0, 0),
         Part::Tower => (0, 0, 1),
+        Part::NextToken(BlockId(block)) => (1, block, 2),
         Part::Everywhere => (4, 0, 0),
     });
     tensors
