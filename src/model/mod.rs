@@ -8,6 +8,7 @@ pub mod config;
 pub mod family;
 pub mod format;
 pub mod from_gguf;
+pub mod from_tensors;
 pub mod graph;
 pub mod known;
 pub mod open;
