@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::Place;
+use super::pieces::Place;
 use super::{Layout, Matrix, StorageError, Stored, pieces};
 use crate::model::read::TensorInfo;
 use crate::units::Bytes;
@@ -14,14 +14,14 @@ use crate::units::Bytes;
 #[derive(Clone, Debug, Default)]
 pub struct Grouped<'a> {
     /// By the name of the module: `model.layers.0.self_attn.q_proj`.
-    pub modules: BTreeMap<&'a str, Group<'a>>,
+    pub modules: BTreeMap<&'a str, Found<'a>>,
     /// What belongs to no weight: biases, parameters of no module, scales of the KV cache.
     pub others: Vec<&'a TensorInfo>,
 }
 
 /// The tensors of one module's weight.
 #[derive(Clone, Debug, Default)]
-pub struct Group<'a> {
+pub struct Found<'a> {
     /// In the order of the headers.
     tensors: Vec<(&'static str, &'a TensorInfo)>,
 }
@@ -121,14 +121,14 @@ const SETTINGS: [&str; 19] = [
 /// Finds the tensors that belong to one weight.
 pub fn group(tensors: &[TensorInfo]) -> Grouped<'_> {
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    let mut modules: BTreeMap<&str, Group<'_>> = BTreeMap::new();
+    let mut modules: BTreeMap<&str, Found<'_>> = BTreeMap::new();
     for name in &names {
         let stems = WEIGHTS.iter().filter_map(|weight| {
             let stem = name.strip_suffix(weight)?;
             let scales = format!("{stem}_scales");
             (*weight != "_blocks" || names.contains(scales.as_str())).then_some(stem)
         });
-        modules.extend(stems.map(|stem| (stem, Group::default())));
+        modules.extend(stems.map(|stem| (stem, Found::default())));
     }
     let suffixes = [&WEIGHTS[..], &BESIDE, &SETTINGS].concat();
     let mut others = Vec::new();
@@ -157,7 +157,7 @@ pub fn is_cache_scale(name: &str) -> bool {
     suffixes.iter().any(|suffix| name.ends_with(suffix))
 }
 
-impl<'a> Group<'a> {
+impl<'a> Found<'a> {
     /// Its tensors, in the order of the headers.
     pub fn tensors(&self) -> impl Iterator<Item = &'a TensorInfo> {
         self.tensors.iter().map(|(_, tensor)| *tensor)

@@ -8,8 +8,6 @@
 
 mod compressed;
 mod config;
-#[cfg(test)]
-mod facts;
 mod float8;
 mod group;
 mod layout;
@@ -17,6 +15,7 @@ mod model_opt;
 mod on_load;
 mod packed;
 mod pattern;
+mod pieces;
 mod section;
 
 use crate::model::Kind;
@@ -24,11 +23,11 @@ use crate::model::format::Format;
 use crate::model::read::TensorInfo;
 use crate::units::Bytes;
 
-use layout::{Piece, Place};
 use pattern::Pattern;
+use pieces::{Piece, Place};
 
 pub use config::SIDE_FILES;
-pub use group::{Group as FoundGroup, Grouped, group, is_cache_scale};
+pub use group::{Found, Grouped, group, is_cache_scale};
 pub use layout::{Blocks, Bnb4, Bnb4Kind, Element, Extra, Group, Layout, Numbers, Scaled, Span};
 pub use section::SchemeError;
 
@@ -267,11 +266,7 @@ impl Scheme {
     ///
     /// # Errors
     /// Where the weight is missing, or a tensor is of another shape.
-    pub fn held(
-        &self,
-        matrix: &Matrix<'_>,
-        found: &FoundGroup<'_>,
-    ) -> Result<Stored, StorageError> {
+    pub fn held(&self, matrix: &Matrix<'_>, found: &Found<'_>) -> Result<Stored, StorageError> {
         let own = self.layout(matrix);
         let others = self.rules.iter().map(|rule| &rule.layout);
         let mut all = [own].into_iter().chain(others).chain([&Layout::Plain]);

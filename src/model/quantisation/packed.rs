@@ -1,7 +1,5 @@
 //! GPTQ, AWQ and AutoRound: integers packed into 32-bit words, a scale each group of columns.
 
-use serde_json::Value;
-
 use super::config::{BLOCKS, classes, named, scheme, skipped};
 use super::layout::{Group, Layout};
 use super::pattern::Pattern;
@@ -11,6 +9,9 @@ use super::{Class, Method, Scheme};
 pub(super) fn gptq(section: &Section<'_>) -> Read<Scheme> {
     if section.text("checkpoint_format")? == Some("marlin") {
         return Err(section.bad("checkpoint_format", "`gptq` or `gptq_v2`"));
+    }
+    if !matches!(section.text("pack_dtype")?, None | Some("int32")) {
+        return Err(section.bad("pack_dtype", "`int32`"));
     }
     let base = gptq_layout(section, 4, Group::Of(128))?;
     let (bits, group) = base;

@@ -15,6 +15,8 @@ pub(super) enum Pattern {
     /// `should_convert_module` of transformers 5.24: from the start up to the border of a module,
     /// or the end of the name.
     Module { whole: Regex, end: String },
+    /// The same for a plain name, of which some lists have thousands.
+    Plain(String),
     /// ModelOpt and its readers: `fnmatch` on the whole name, or a run of its parts.
     Wildcard { whole: Regex, run: String },
     /// The last parts of the name.
@@ -37,6 +39,10 @@ impl Pattern {
     }
 
     pub(super) fn module(text: &str) -> Result<Self, String> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+        if text.chars().all(is_plain) {
+            return Ok(Self::Plain(text.to_owned()));
+        }
         let whole = compile(&format!("^(?:{text})$"))?;
         let end = text.to_owned();
         Ok(Self::Module { whole, end })
@@ -70,6 +76,12 @@ impl Pattern {
                 let borders = name.match_indices('.').flat_map(|(at, _)| [at, at + 1]);
                 let mut ends = borders.chain([name.len()]);
                 name.ends_with(end.as_str()) || ends.any(|end| whole.is_match(&name[..end]))
+            }
+            Self::Plain(text) => {
+                let rest = name.strip_prefix(text.as_str());
+                let at_border =
+                    |rest: &str| rest.is_empty() || rest.starts_with('.') || text.ends_with('.');
+                name.ends_with(text.as_str()) || rest.is_some_and(at_border)
             }
             Self::Wildcard { whole, run } => {
                 whole.is_match(name) || format!(".{name}.").contains(run.as_str())
