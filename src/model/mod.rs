@@ -13,6 +13,7 @@ pub mod graph;
 pub mod known;
 pub mod open;
 pub mod precision;
+pub mod quantisation;
 pub mod read;
 pub mod recipe;
 
