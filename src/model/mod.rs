@@ -13,13 +13,14 @@ pub mod open;
 pub mod precision;
 pub mod read;
 pub mod recipe;
+pub mod source;
 
 use crate::model::family::Modules;
 use crate::model::format::Format;
 use crate::units::{Bytes, Tokens};
 
 pub use crate::model::graph::{LayerGraph, Node, NodeKind};
-pub use crate::model::open::{ModelError, open};
+pub use crate::model::open::{ModelError, open, open_from};
 pub use crate::model::precision::{Checkpoint, Precision, PrecisionError};
 
 /// More blocks than any model has, and as many as llama.cpp takes (`LLAMA_MAX_LAYERS`).
