@@ -44,6 +44,7 @@ mod tests {
     fn length_of(bytes: &[u8]) -> Bytes {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, bytes).unwrap();
+        file.rewind().unwrap();
         let length = full_length(&mut file, bytes.len() as u64).unwrap();
         assert_eq!(file.stream_position().unwrap(), 0);
         length

@@ -256,9 +256,8 @@ impl Repository<'_> {
         thread::scope(|scope| {
             let workers = (0..WORKERS.min(files.len())).map(|_| scope.spawn(work));
             let workers: Vec<_> = workers.collect();
-            let ends = workers.into_iter().map(|worker| worker.join());
-            ends.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            let mut ends = workers.into_iter().map(|worker| worker.join());
+            ends.try_for_each(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     }
 
