@@ -17,6 +17,7 @@ use std::path::Path;
 use crate::model::format::Format;
 use crate::units::Bytes;
 
+pub(in crate::model) use error::shown;
 pub use error::{ReadError, ReadErrorKind};
 
 /// One tensor as a header states it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::choice::ChoiceError;
 use super::name::NameError;
-use crate::model::read::ReadErrorKind;
+use crate::model::read::{ReadErrorKind, shown};
 use crate::units::Bytes;
 
 /// Why there is nothing to read.
@@ -144,23 +144,22 @@ pub enum SourceError {
     },
 }
 
+/// Some of the names, fit for a terminal.
 fn quoted(names: &[String]) -> String {
-    let shown: Vec<_> = names
-        .iter()
-        .take(8)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let more = match names.len() {
-        0..=8 => String::new(),
-        many => format!(" and {} more", many - 8),
+    const MOST: usize = 8;
+    let few = names.iter().take(MOST);
+    let few: Vec<_> = few.map(|name| format!("`{}`", shown(name))).collect();
+    let more = match names.len().saturating_sub(MOST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
-    shown.join(", ") + &more
+    few.join(", ") + &more
 }
 
 fn are_missing(names: &[String]) -> String {
     match names {
         [] => "its download has not ended".to_owned(),
-        [one] => format!("`{one}` is missing"),
+        [_] => format!("{} is missing", quoted(names)),
         names => format!("{} are missing", quoted(names)),
     }
 }
@@ -262,11 +261,9 @@ pub enum HttpError {
 }
 
 fn said(message: &str) -> String {
-    let plain = message.chars().filter(|letter| !letter.is_control());
-    let plain: String = plain.take(200).collect();
-    match plain.is_empty() {
+    match message.is_empty() {
         true => String::new(),
-        false => format!(" ({plain})"),
+        false => format!(" ({})", shown(message)),
     }
 }
 

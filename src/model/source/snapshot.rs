@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::name::HubName;
+use super::name::{HubName, is_plain_path};
 use super::need::{CONFIG, INDEX, Need, SINGLE, may_be_elsewhere, need};
 use super::{Found, SourceError};
 use crate::model::read::safetensors::{self, JSON_LIMIT};
@@ -147,7 +147,9 @@ fn collect(snapshot: &Path, below: &str, files: &mut Vec<String>) {
                 collect(snapshot, &format!("{name}/"), files);
             }
             Ok(kind) if kind.is_dir() => {}
-            _ => files.push(name),
+            // A name that no repository may have is not one of its files.
+            _ if is_plain_path(&name) => files.push(name),
+            _ => {}
         }
     }
 }
