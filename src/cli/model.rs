@@ -1,7 +1,7 @@
 //! `shardplan model inspect`.
 
 use super::args::{GraphFormat, InspectArguments};
-use super::{Failure, Outcome, json, output, render};
+use super::{Failure, Outcome, json, output, render, source};
 use crate::cost::{Target, memory};
 use crate::model::format::Format;
 use crate::model::recipe::Recipe;
@@ -124,7 +124,7 @@ impl Inspection {
 }
 
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<Outcome, Failure> {
-    let model = model::open(&arguments.model)?;
+    let model = source::open(&arguments.model)?;
     let precisions = match arguments.precision.as_slice() {
         [] if arguments.json => every(&model),
         [] => usual(&model),

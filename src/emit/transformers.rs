@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::cost::Layout;
 use crate::emit::{Backend, Emission, EmitError};
 use crate::model::family::Modules;
+use crate::model::source::HubName;
 use crate::model::{Checkpoint, Precision};
 use crate::plan::{CPU, Plan};
 
@@ -110,7 +111,14 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
     let config = config
         .map(|config| format!(", quantization_config={config}"))
         .unwrap_or_default();
-    let name = python_string(&plan.model.name);
+    let name = match plan.model.name.parse::<HubName>() {
+        Ok(name) => {
+            let revision = name.stated_revision().map(python_string);
+            let revision = revision.map(|it| format!(", revision={it}"));
+            python_string(&name.repository) + &revision.unwrap_or_default()
+        }
+        Err(_) => python_string(&plan.model.name),
+    };
     format!(
         "import json, torch; from transformers import AutoModelForCausalLM{import}\n\
          device_map = json.load(open(\"device_map.json\"))\n\

@@ -16,6 +16,7 @@ pub mod precision;
 pub mod quantisation;
 pub mod read;
 pub mod recipe;
+pub mod source;
 
 use crate::model::family::{Island, Modules};
 use crate::model::format::Format;
@@ -23,7 +24,7 @@ use crate::units::{Bytes, Tokens};
 
 pub use crate::model::block::{Block, Cache, KeysValues};
 pub use crate::model::graph::{LayerGraph, Node, NodeKind};
-pub use crate::model::open::{ModelError, open};
+pub use crate::model::open::{ModelError, open, open_from};
 pub use crate::model::precision::{Checkpoint, Precision, PrecisionError};
 
 /// More blocks than any model has, and as many as llama.cpp takes (`LLAMA_MAX_LAYERS`).

@@ -1,4 +1,5 @@
-//! From what a user writes to a [`Model`]: a file, a folder, or a name of the built-in list.
+//! From what a user writes to a [`Model`]: a file, a folder, a name of the built-in list, or a name
+//! that [`source`](crate::model::source) leads to one of these.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use serde_json::Value;
 use crate::model::config::{self, ConfigError};
 use crate::model::from_gguf::{self, GgufError};
 use crate::model::read::{ReadError, gguf, safetensors};
+use crate::model::source::{Found, HubName, SourceError, Sources};
 use crate::model::{Model, Origin, known};
 use crate::units::Bytes;
 
@@ -15,7 +17,7 @@ use crate::units::Bytes;
 pub enum ModelError {
     /// Neither a file nor a name.
     #[error(
-        "`{name}` is no file, and no model of the built-in list\nhint: name a GGUF file, a config.json, a folder with one, or {}", nearest.join(", ")
+        "`{name}` is no file, and no model of the built-in list\nhint: name a GGUF file, a config.json, a folder with one, {}or {}", elsewhere(name), nearest.join(", ")
     )]
     Unknown {
         /// What was written.
@@ -23,6 +25,9 @@ pub enum ModelError {
         /// The names of the list that are nearest to it.
         nearest: Vec<String>,
     },
+    /// A name with a scheme that leads nowhere.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A folder without a model.
     #[error("`{}` holds neither a config.json nor a GGUF file", .0.display())]
     EmptyFolder(PathBuf),
@@ -129,11 +134,43 @@ fn with_hint(error: &ReadError) -> String {
 /// Most bytes of a config.json.
 const LARGEST_CONFIG: Bytes = Bytes::mib(16);
 
-/// Reads the model that a user names.
+/// Reads the model that a user names, from where the environment says that models are.
 ///
 /// # Errors
 /// Where there is none, it cannot be read, or it is of no kind that is known.
 pub fn open(name: &str) -> Result<Model, ModelError> {
+    open_from(name, &Sources::of_environment())
+}
+
+/// Reads the model that a user names, from these sources.
+///
+/// # Errors
+/// Where there is none, it cannot be read, or it is of no kind that is known.
+pub fn open_from(name: &str, sources: &Sources) -> Result<Model, ModelError> {
+    match sources.find(name)? {
+        None => open_here(name),
+        Some(Found::Folder(folder)) => Ok(Model {
+            name: name.to_owned(),
+            ..open_folder(&folder)?
+        }),
+        Some(Found::Gguf { path, file }) => Ok(Model {
+            name: name.to_owned(),
+            origin: Origin::Gguf(file),
+            ..open_gguf(&path)?
+        }),
+    }
+}
+
+/// How a name would be written that is one of the Hub's.
+fn elsewhere(name: &str) -> String {
+    match format!("hf:{name}").parse::<HubName>() {
+        Ok(name) if name.repository.contains('/') => format!("`{name}`, "),
+        _ => String::new(),
+    }
+}
+
+/// Reads a path, or a name of the built-in list.
+fn open_here(name: &str) -> Result<Model, ModelError> {
     let path = Path::new(name);
     if path.is_dir() {
         return open_folder(path);

@@ -242,7 +242,7 @@ impl ReadError {
 const SHOWN_LIMIT: usize = 200;
 
 /// A stranger's text, fit for a terminal: short, and without control characters.
-fn shown(text: &str) -> String {
+pub(in crate::model) fn shown(text: &str) -> String {
     let mut safe = String::new();
     for character in text.chars().take(SHOWN_LIMIT) {
         if character.is_control() {

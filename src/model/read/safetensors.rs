@@ -31,7 +31,7 @@ pub struct Safetensors {
 }
 
 /// A longer header or index is refused, by the safetensors crate too.
-const JSON_LIMIT: Bytes = Bytes(100_000_000);
+pub(in crate::model) const JSON_LIMIT: Bytes = Bytes(100_000_000);
 
 /// The part of an index that is read.
 #[derive(Deserialize)]
@@ -140,11 +140,24 @@ fn by_tensor<'index>(
 
 /// The names of all files, sorted; each lies in `folder`.
 fn shards(folder: &Path, weight_map: &Entries<'_>) -> Result<Vec<String>, ReadErrorKind> {
+    let names = names(weight_map)?;
+    all_present(folder, &names).map(|()| names)
+}
+
+/// The names of all files of an index with this text, sorted, whether they are there or not.
+pub(in crate::model) fn shard_names(text: &[u8]) -> Result<Vec<String>, ReadErrorKind> {
+    let index: Index<'_> = json::parse(text)?;
+    names(&index.weight_map)
+}
+
+fn names(weight_map: &Entries<'_>) -> Result<Vec<String>, ReadErrorKind> {
     let names: BTreeSet<&str> = weight_map.0.iter().map(|(_, shard)| &*shard.0).collect();
-    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
     match names.iter().find(|name| !is_plain_name(name)) {
-        None => all_present(folder, &names).map(|()| names),
-        Some(name) => Err(ReadErrorKind::BadShardName { name: name.clone() }),
+        None => Ok(names.into_iter().map(str::to_owned).collect()),
+        Some(name) => {
+            let name = (*name).to_owned();
+            Err(ReadErrorKind::BadShardName { name })
+        }
     }
 }
 
