@@ -90,17 +90,19 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
         )
     };
     let (dtype, config) = match checkpoint {
-        Checkpoint::Fp32 => ("float32", None),
-        Checkpoint::Bf16 => ("bfloat16", None),
-        Checkpoint::Fp16 => ("float16", None),
-        Checkpoint::Fp8 => ("bfloat16", Some("FineGrainedFP8Config()".to_owned())),
+        // Whatever the checkpoint says, its quantisation included.
+        Checkpoint::Stored => ("\"auto\"", None),
+        Checkpoint::Fp32 => ("torch.float32", None),
+        Checkpoint::Bf16 => ("torch.bfloat16", None),
+        Checkpoint::Fp16 => ("torch.float16", None),
+        Checkpoint::Fp8 => ("torch.bfloat16", Some("FineGrainedFP8Config()".to_owned())),
         Checkpoint::Int8 => (
-            "float16",
+            "torch.float16",
             Some("BitsAndBytesConfig(load_in_8bit=True)".to_owned()),
         ),
-        Checkpoint::Nf4 => ("float16", Some(four_bits(""))),
+        Checkpoint::Nf4 => ("torch.float16", Some(four_bits(""))),
         Checkpoint::Nf4DoubleQuant => (
-            "float16",
+            "torch.float16",
             Some(four_bits(", bnb_4bit_use_double_quant=True")),
         ),
     };
@@ -122,7 +124,7 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
     format!(
         "import json, torch; from transformers import AutoModelForCausalLM{import}\n\
          device_map = json.load(open(\"device_map.json\"))\n\
-         model = AutoModelForCausalLM.from_pretrained({name}, device_map=device_map, dtype=torch.{dtype}{config})\n"
+         model = AutoModelForCausalLM.from_pretrained({name}, device_map=device_map, dtype={dtype}{config})\n"
     )
 }
 

@@ -152,6 +152,7 @@ pub fn model(
             checkpoint: Vec::new(),
             dims: info.dims.clone(),
             stored: Some(info.format),
+            packed: None,
             world: World::Transformers,
             fp32: Island::Never,
         });
@@ -183,6 +184,7 @@ pub fn model(
         tensors,
         tied,
         stored: None,
+        quantised: None,
         origin: Origin::Safetensors(path.to_owned()),
     })
 }
@@ -275,6 +277,7 @@ fn modules(tensors: &[Tensor], blocks: &[Block]) -> Modules {
         embedding: of(Part::Embedding),
         blocks: blocks.iter().map(|block| block.module.clone()).collect(),
         final_norm: of(Part::FinalNorm),
+        stored: Vec::new(),
         head: match of(Part::Head) {
             names if names.is_empty() => vec!["lm_head".to_owned()],
             names => names,

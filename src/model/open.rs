@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::model::config::{self, ConfigError};
+use crate::model::config::{self, ConfigError, Keys};
 use crate::model::from_gguf::{self, GgufError};
+use crate::model::from_tensors::{self, TensorsError};
+use crate::model::headers::{self, Mismatch};
+use crate::model::quantisation::{SIDE_FILES, Scheme, SchemeError, StorageError};
 use crate::model::read::{ReadError, gguf, safetensors};
 use crate::model::source::{Found, HubName, SourceError, Sources};
 use crate::model::{Model, Origin, known};
@@ -80,6 +83,22 @@ pub enum ModelError {
         /// What is wrong.
         error: GgufError,
     },
+    /// A quantisation that is not read.
+    #[error("`{}`: {error}", path.display())]
+    Scheme {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: SchemeError,
+    },
+    /// Tensors of no family that are no model that we can plan.
+    #[error("`{}`: {error}", path.display())]
+    Tensors {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        error: TensorsError,
+    },
     /// Headers and configuration that disagree.
     #[error("`{}`: {fault}", path.display())]
     Mismatch {
@@ -88,29 +107,6 @@ pub enum ModelError {
         /// What differs.
         fault: Mismatch,
     },
-}
-
-/// Where a checkpoint differs from its configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
-    /// A tensor that the configuration asks for.
-    #[error(
-        "the tensor `{0}`, which config.json asks for, is missing\nhint: the checkpoint is incomplete, or config.json is another model's"
-    )]
-    Missing(String),
-    /// A tensor of another shape.
-    #[error("the tensor `{name}` is {found:?}, and config.json makes it {expected:?}")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Its shape in the header.
-        found: Vec<u64>,
-        /// Its shape by the configuration.
-        expected: Vec<u64>,
-    },
-    /// A tensor that no part of the model is.
-    #[error("the tensor `{0}` is no part of this architecture")]
-    Extra(String),
 }
 
 impl From<ReadError> for ModelError {
@@ -243,9 +239,8 @@ fn open_file(path: &Path) -> Result<Model, ModelError> {
         Some("gguf") => open_gguf(path),
         Some("json") if !path.to_string_lossy().ends_with(".index.json") => open_config(path),
         Some("json" | "safetensors") => {
-            let config = path.with_file_name("config.json");
-            let model = read_config(&config)?;
-            with_headers(model, path)
+            let config = read_json(&path.with_file_name("config.json"))?;
+            read_checkpoint(&path.with_file_name("config.json"), &config, Some(path))
         }
         _ => Err(ModelError::UnknownKind(path.into())),
     }
@@ -262,16 +257,14 @@ fn open_gguf(path: &Path) -> Result<Model, ModelError> {
 
 /// A configuration, and the checkpoint's headers where they lie beside it.
 fn open_config(path: &Path) -> Result<Model, ModelError> {
-    let model = read_config(path)?;
+    let config = read_json(path)?;
     let checkpoints = ["model.safetensors.index.json", "model.safetensors"];
     let beside = checkpoints.map(|name| path.with_file_name(name));
-    match beside.iter().find(|checkpoint| checkpoint.is_file()) {
-        Some(checkpoint) => with_headers(model, checkpoint),
-        None => Ok(model),
-    }
+    let checkpoint = beside.iter().find(|checkpoint| checkpoint.is_file());
+    read_checkpoint(path, &config, checkpoint.map(PathBuf::as_path))
 }
 
-fn read_config(path: &Path) -> Result<Model, ModelError> {
+fn read_json(path: &Path) -> Result<Value, ModelError> {
     let io = |error| ModelError::Io {
         path: path.into(),
         error,
@@ -281,71 +274,96 @@ fn read_config(path: &Path) -> Result<Model, ModelError> {
         return Err(ModelError::TooLarge(path.into()));
     }
     let text = std::fs::read(path).map_err(io)?;
-    // ModelOpt writes what it quantised into a file of its own.
-    if path.with_file_name("hf_quant_config.json").is_file() {
-        let error = ConfigError::Quantised("hf_quant_config.json".to_owned());
-        return Err(ModelError::Config {
-            path: path.into(),
-            error,
-        });
-    }
-    let config: Value = serde_json::from_slice(&text).map_err(|error| ModelError::Json {
-        path: path.into(),
-        error,
-    })?;
-    // A folder is what transformers loads.
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let name = folder.unwrap_or(Path::new(".")).to_string_lossy();
-    let origin = Origin::Config(path.to_string_lossy().into_owned());
-    config::model(&name, origin, &config).map_err(|error| ModelError::Config {
+    serde_json::from_slice(&text).map_err(|error| ModelError::Json {
         path: path.into(),
         error,
     })
 }
 
-/// Holds a configuration against the headers of its checkpoint.
-fn with_headers(mut model: Model, path: &Path) -> Result<Model, ModelError> {
-    let mismatch = |fault| ModelError::Mismatch {
-        path: path.into(),
-        fault,
+/// How the checkpoint is quantised: a file beside config.json may say it instead.
+fn scheme(path: &Path, config: &Value) -> Result<Option<Scheme>, ModelError> {
+    let wrong = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| ModelError::Scheme { path, error }
     };
-    let header = safetensors::read(path)?;
-    let mut found: std::collections::BTreeMap<&str, _> = header
-        .tensors
-        .iter()
-        .map(|tensor| (tensor.name.as_str(), tensor))
-        .collect();
-    for tensor in model
-        .tensors
-        .iter_mut()
-        .filter(|tensor| tensor.is_trained())
-    {
-        // A checkpoint of the base model leaves out the name of the module around it.
-        let bare = tensor.hf_name.split_once('.').map_or("", |(_, bare)| bare);
-        let info = found
-            .remove(tensor.hf_name.as_str())
-            .or_else(|| found.remove(bare))
-            .ok_or_else(|| mismatch(Mismatch::Missing(tensor.hf_name.clone())))?;
-        if info.dims != tensor.dims {
-            return Err(mismatch(Mismatch::Shape {
-                name: tensor.hf_name.clone(),
-                found: info.dims.clone(),
-                expected: tensor.dims.clone(),
-            }));
+    if let Some(scheme) = Scheme::from_config(config).map_err(wrong(path))? {
+        return Ok(Some(scheme));
+    }
+    for file in SIDE_FILES {
+        let beside = path.with_file_name(file);
+        if beside.is_file() {
+            let text = read_json(&beside)?;
+            let scheme = Scheme::from_side_file(file, &text).map_err(wrong(&beside))?;
+            return Ok(Some(scheme));
         }
-        tensor.stored = Some(info.format);
     }
-    // A second copy of a tied head, and constants that older versions saved, are not loaded.
-    let is_loaded = |name: &&&str| {
-        let second_head = model.tied && **name == "lm_head.weight";
-        let constants = ["rotary_emb.inv_freq", "attn.bias", "masked_bias"];
-        !second_head && !constants.iter().any(|constant| name.ends_with(constant))
+    Ok(None)
+}
+
+/// A model by its configuration at `path`, held against the headers of its checkpoint if there is one.
+/// Without a family, the tensors alone are the model.
+fn read_checkpoint(
+    path: &Path,
+    config: &Value,
+    checkpoint: Option<&Path>,
+) -> Result<Model, ModelError> {
+    // A folder is what transformers loads.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let name = folder.unwrap_or(Path::new(".")).to_string_lossy();
+    let scheme = scheme(path, config)?;
+    let origin = Origin::Config(path.to_string_lossy().into_owned());
+    let at = |error| ModelError::Config {
+        path: path.into(),
+        error,
     };
-    if let Some(extra) = found.keys().find(is_loaded) {
-        return Err(mismatch(Mismatch::Extra((*extra).to_owned())));
-    }
-    model.origin = Origin::Safetensors(path.to_string_lossy().into_owned());
-    Ok(model)
+    let model = config::model(&name, origin, config);
+    let Some(checkpoint) = checkpoint else {
+        let model = model.map_err(at)?;
+        return match scheme {
+            None => Ok(model),
+            Some(scheme) => packed(model, &scheme).map_err(|fault| ModelError::Mismatch {
+                path: path.into(),
+                fault: fault.into(),
+            }),
+        };
+    };
+    let found = safetensors::read(checkpoint)?.tensors;
+    let file = checkpoint.to_string_lossy();
+    let origin = Origin::Safetensors(file.clone().into_owned());
+    let quantised = scheme.as_ref().map(|scheme| scheme.method);
+    let model = match model {
+        Ok(model) => {
+            headers::held(model, &found, scheme.as_ref()).map_err(|fault| ModelError::Mismatch {
+                path: checkpoint.into(),
+                fault,
+            })?
+        }
+        Err(ConfigError::UnknownArchitecture(_) | ConfigError::NoArchitecture) => {
+            let empty = serde_json::Map::new();
+            let keys = Keys::new(config.as_object().unwrap_or(&empty));
+            from_tensors::model(&name, &file, &found, &keys).map_err(|error| {
+                ModelError::Tensors {
+                    path: checkpoint.into(),
+                    error,
+                }
+            })?
+        }
+        Err(error) => return Err(at(error)),
+    };
+    Ok(Model {
+        origin,
+        quantised,
+        ..model
+    })
+}
+
+/// A model of a quantised checkpoint whose headers are not at hand.
+fn packed(model: Model, scheme: &Scheme) -> Result<Model, StorageError> {
+    let model = headers::packed_by(model, scheme)?;
+    Ok(Model {
+        quantised: Some(scheme.method),
+        ..model
+    })
 }

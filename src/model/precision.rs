@@ -42,6 +42,8 @@ pub enum Checkpoint {
     Nf4,
     /// The same with double quantisation.
     Nf4DoubleQuant,
+    /// As the checkpoint is stored, packed where it is quantised.
+    Stored,
 }
 
 /// A precision that cannot be had.
@@ -95,6 +97,7 @@ impl Checkpoint {
             Self::Int8 => "int8",
             Self::Nf4 => "nf4",
             Self::Nf4DoubleQuant => "nf4-dq",
+            Self::Stored => "stored",
         }
     }
 
@@ -108,8 +111,17 @@ impl Checkpoint {
         matches!(self, Self::Int8 | Self::Nf4 | Self::Nf4DoubleQuant)
     }
 
+    /// The format of what is not quantised.
+    pub fn plain(self) -> Format {
+        match self {
+            Self::Fp32 => Format::F32,
+            Self::Bf16 | Self::Stored => Format::BF16,
+            Self::Fp8 | Self::Fp16 | Self::Int8 | Self::Nf4 | Self::Nf4DoubleQuant => Format::F16,
+        }
+    }
+
     /// The format of one tensor: all but plain linear weights stay at 16 bits, tables at 32.
-    fn format(self, tensor: &Tensor) -> Format {
+    pub(super) fn format(self, tensor: &Tensor) -> Format {
         let plain_linear = matches!(tensor.kind, Kind::Linear | Kind::TransposedLinear);
         let is_island = match tensor.fp32 {
             Island::Never => false,
@@ -120,7 +132,7 @@ impl Checkpoint {
             _ if tensor.kind == Kind::Table || is_island => Format::F32,
             _ if tensor.kind == Kind::HalfTable => Format::F16,
             Self::Fp32 => Format::F32,
-            Self::Bf16 => Format::BF16,
+            Self::Bf16 | Self::Stored => Format::BF16,
             Self::Fp8 if plain_linear => Format::FP8,
             Self::Int8 if plain_linear => Format::Int8,
             Self::Nf4 if plain_linear => Format::NF4,
@@ -183,6 +195,7 @@ impl Precision {
             Self::Checkpoint(Checkpoint::Fp32) => Ok(Self::Gguf(Recipe::F32)),
             Self::Checkpoint(Checkpoint::Fp16) => Ok(Self::Gguf(Recipe::F16)),
             Self::Checkpoint(Checkpoint::Bf16) => Ok(Self::Gguf(Recipe::BF16)),
+            Self::Checkpoint(Checkpoint::Stored) => Ok(Self::Stored),
             Self::Checkpoint(Checkpoint::Fp8 | Checkpoint::Int8) => {
                 Err(PrecisionError::NotForLlamaCpp(self, Recipe::Q8_0))
             }
@@ -200,13 +213,14 @@ impl Precision {
     pub fn for_transformers(self) -> Result<Checkpoint, PrecisionError> {
         match self {
             Self::Checkpoint(checkpoint) => Ok(checkpoint),
+            Self::Stored => Ok(Checkpoint::Stored),
             Self::Gguf(Recipe::F32) => Ok(Checkpoint::Fp32),
             Self::Gguf(Recipe::F16) => Ok(Checkpoint::Fp16),
             Self::Gguf(Recipe::BF16) => Ok(Checkpoint::Bf16),
             Self::Gguf(Recipe::Q8_0) | Self::Pure(Format::Q8_0) => {
                 Err(PrecisionError::NotForTransformers(self, Checkpoint::Int8))
             }
-            Self::Gguf(_) | Self::Pure(_) | Self::Stored => {
+            Self::Gguf(_) | Self::Pure(_) => {
                 Err(PrecisionError::NotForTransformers(self, Checkpoint::Nf4))
             }
         }
@@ -235,7 +249,7 @@ fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Option<Format>> {
         n_layers: model.dimensions.n_layers.into(),
         n_heads: model.dimensions.n_heads,
         n_kv_heads: model.dimensions.n_kv_heads,
-        n_experts: 0,
+        n_experts: model.dimensions.experts.map_or(0, |experts| experts.total),
         importance_matrix: recipe.needs_importance_matrix(),
     };
     let mut formats = recipe::formats(recipe, &facts, &tensors).into_iter();

@@ -108,6 +108,7 @@ pub fn model(name: &str, origin: Origin, config: &Value) -> Result<Model, Config
         tied,
         modules: Some(expanded.modules),
         stored: config.dtype(),
+        quantised: None,
         origin,
     })
 }

@@ -89,7 +89,7 @@ pub enum Text {
 }
 
 /// How a checkpoint calls a module.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Renamed {
     /// How names of the class begin.
@@ -124,6 +124,9 @@ pub struct Modules {
     /// The modules of the head; likewise.
     #[serde(default)]
     pub head: Vec<String>,
+    /// What stands in a checkpoint before a name, where it differs; likewise.
+    #[serde(skip)]
+    pub stored: Vec<Renamed>,
 }
 
 /// What a family makes of a configuration.
@@ -252,6 +255,7 @@ impl Family {
             },
             tower: towers(tensors),
             blocks: blocks.iter().map(|block| block.module.clone()).collect(),
+            stored: self.checkpoint.clone(),
             ..self.modules.clone()
         }
     }

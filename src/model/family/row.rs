@@ -153,6 +153,7 @@ impl Row {
             checkpoint: self.checkpoint.iter().map(numbered).collect(),
             dims,
             stored: None,
+            packed: None,
             world: match (self.hf.is_empty(), self.gguf.is_empty()) {
                 (false, false) => World::Both,
                 (true, _) => World::Gguf,

@@ -99,6 +99,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         stored: file_type
             .and_then(Recipe::from_file_type)
             .map(Precision::Gguf),
+        quantised: None,
         origin: Origin::Gguf(file.to_owned()),
     })
 }

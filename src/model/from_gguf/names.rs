@@ -51,6 +51,7 @@ pub(super) fn tensor(info: &TensorInfo) -> Result<Tensor, GgufError> {
         checkpoint: Vec::new(),
         dims: info.dims.clone(),
         stored: Some(info.format),
+        packed: None,
         // Tables are no parameters, as in a checkpoint.
         world: if kind == Kind::Table {
             World::Gguf
