@@ -220,7 +220,7 @@ impl Scheme {
         };
         let module = matrix.module();
         let rule = self.rules.iter().find(|rule| match &rule.who {
-            Who::Classes(classes) => classes.contains(&class),
+            Who::Classes(classes) => classes.contains(&class) && !is_router(module),
             Who::Named(pattern) => pattern.matches(module),
         });
         rule.map_or(&Layout::Plain, |rule| &rule.layout)
@@ -279,6 +279,12 @@ impl Scheme {
         }
         Err(fault)
     }
+}
+
+/// Whether a module chooses experts. It is no `nn.Linear` in transformers 5, and GPTQModel, AutoAWQ
+/// and ModelOpt leave it alone without a word in the configuration.
+fn is_router(module: &str) -> bool {
+    module.ends_with(".gate") || module.ends_with(".router")
 }
 
 /// The tensors that a layout makes of one tensor of the model, the weight first.
