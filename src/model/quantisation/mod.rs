@@ -193,7 +193,8 @@ impl Method {
         }
     }
 
-    /// Whether transformers 5.24 has a quantiser of this name (`AUTO_QUANTIZER_MAPPING`).
+    /// Whether transformers 5.24 has a quantiser of this name (`AUTO_QUANTIZER_MAPPING`). That of HQQ
+    /// is one in name only: it raises `NotImplementedError` as it quantises.
     pub fn is_known_to_transformers(self) -> bool {
         !matches!(self, Self::ModelOpt | Self::Exl2 | Self::Exl3)
     }
