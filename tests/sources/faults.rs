@@ -356,6 +356,12 @@ fn what_is_no_list_of_files_is_no_hub() {
         let error = fault("hf:org/tiny", &sources(folder().path(), &hub));
         says(&error, &["the answer is not the Hub's", "`HF_ENDPOINT`"]);
     }
+    // No list is compared with names that no model has.
+    let many = files(&[("a-00001-of-99999.gguf", Vec::new())]);
+    let list = server::info(&many);
+    let hub = Server::start(move |_, _, stream| send(stream, "200 OK", &[], list.as_bytes()));
+    let error = fault("hf:org/tiny", &sources(folder().path(), &hub));
+    says(&error, &["99999 files, and a model has at most 2000"]);
     // A file that would leave the folder is no file of the repository.
     let list =
         format!("{{\"sha\":\"{COMMIT}\",\"siblings\":[{{\"rfilename\":\"../../x.gguf\"}}]}}");
