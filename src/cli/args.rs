@@ -77,8 +77,8 @@ impl LoadArguments {
 /// `shardplan plan`.
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name[@revision][:file],
-    /// or ollama:name[:tag]
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"
     #[arg(long)]
@@ -121,8 +121,8 @@ pub enum ModelCommand {
 /// `shardplan model inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name[@revision][:file],
-    /// or ollama:name[:tag]
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A precision to show; may be repeated; the usual ones where it is left out, with --json all
     #[arg(long)]
@@ -177,8 +177,8 @@ pub struct DetectArguments {
 /// `shardplan whatif`.
 #[derive(Debug, Args)]
 pub struct WhatifArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name[@revision][:file],
-    /// or ollama:name[:tag]
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"; may be repeated
     #[arg(long, required = true)]

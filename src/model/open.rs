@@ -143,16 +143,20 @@ pub fn open(name: &str) -> Result<Model, ModelError> {
 /// # Errors
 /// Where there is none, it cannot be read, or it is of no kind that is known.
 pub fn open_from(name: &str, sources: &Sources) -> Result<Model, ModelError> {
+    // A name stays what the user wrote; a folder goes by what was found in it.
+    let named = |model: Model| match Path::new(name).is_dir() {
+        true => model,
+        false => Model {
+            name: name.to_owned(),
+            ..model
+        },
+    };
     match sources.find(name)? {
         None => open_here(name),
-        Some(Found::Folder(folder)) => Ok(Model {
-            name: name.to_owned(),
-            ..open_folder(&folder)?
-        }),
+        Some(Found::Folder(folder)) => open_folder(&folder).map(named),
         Some(Found::Gguf { path, file }) => Ok(Model {
-            name: name.to_owned(),
             origin: Origin::Gguf(file),
-            ..open_gguf(&path)?
+            ..named(open_gguf(&path)?)
         }),
     }
 }

@@ -210,6 +210,15 @@ impl Repository<'_> {
     where
         F: Fn(usize, &str) -> Result<Vec<u8>, SourceError> + Sync,
     {
+        if files.len() > MOST_FILES {
+            return Err(SourceError::NotTheHub {
+                what: self.name.to_string(),
+                fault: format!(
+                    "{} files, and a model has at most {MOST_FILES}",
+                    files.len()
+                ),
+            });
+        }
         let missing = files.iter().filter(|file| !self.files.contains(file));
         let missing: Vec<String> = missing.cloned().collect();
         if !missing.is_empty() {
@@ -218,15 +227,6 @@ impl Repository<'_> {
                 missing,
                 partial: Vec::new(),
                 hint: "the repository itself lacks them: name another revision".to_owned(),
-            });
-        }
-        if files.len() > MOST_FILES {
-            return Err(SourceError::NotTheHub {
-                what: self.name.to_string(),
-                fault: format!(
-                    "{} files, and a model has at most {MOST_FILES}",
-                    files.len()
-                ),
             });
         }
         let next = AtomicUsize::new(0);
