@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::model::config::{self, ConfigError};
 use crate::model::from_gguf::{self, GgufError};
+use crate::model::read::json::{self, JsonError};
 use crate::model::read::{ReadError, gguf, safetensors};
 use crate::model::{Model, Origin, known};
 use crate::units::Bytes;
@@ -49,12 +48,12 @@ pub enum ModelError {
     #[error("`{}`: a configuration has at most {LARGEST_CONFIG}", .0.display())]
     TooLarge(PathBuf),
     /// No JSON.
-    #[error("{}:{}:{}: {}", path.display(), error.line(), error.column(), without_place(error))]
+    #[error("{}:{}:{}: {}", path.display(), error.line, error.column, error.message)]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong where.
-        error: serde_json::Error,
+        error: JsonError,
     },
     /// A configuration that is no model.
     #[error("`{}`: {error}", path.display())]
@@ -112,13 +111,6 @@ impl From<ReadError> for ModelError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
     }
-}
-
-/// What is wrong, without the place that serde_json writes behind it.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ")
-        .map_or(text.clone(), |(fault, _)| fault.to_owned())
 }
 
 fn with_hint(error: &ReadError) -> String {
@@ -252,7 +244,7 @@ fn read_config(path: &Path) -> Result<Model, ModelError> {
             error,
         });
     }
-    let config: Value = serde_json::from_slice(&text).map_err(|error| ModelError::Json {
+    let config = json::python(&text).map_err(|error| ModelError::Json {
         path: path.into(),
         error,
     })?;

@@ -6,6 +6,7 @@
 
 mod error;
 pub mod gguf;
+pub mod json;
 pub mod safetensors;
 
 use std::collections::HashSet;

@@ -4,8 +4,8 @@
 //! is checked against the headers in both directions. Its `total_size` is ignored: published ones
 //! are often wrong. Not here: which format a quantised checkpoint packs into `U8` or `I32`.
 
+mod entries;
 mod header;
-mod json;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read;
@@ -13,9 +13,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{ReadError, ReadErrorKind, TensorInfo, all_present, open};
+use super::{ReadError, ReadErrorKind, TensorInfo, all_present, json, open};
 use crate::units::Bytes;
-use json::Entries;
+use entries::Entries;
 
 pub use header::read_header;
 
@@ -88,7 +88,8 @@ fn read_index(path: &Path) -> Result<Vec<u8>, ReadErrorKind> {
 
 /// Reads every file that the index of this text names, and compares what they have.
 fn join(path: &Path, text: &[u8]) -> Result<Safetensors, ReadError> {
-    let index: Index<'_> = json::parse(text).map_err(|kind| kind.at(path))?;
+    let index: Index<'_> =
+        json::strict(text).map_err(|error| ReadErrorKind::from(error).at(path))?;
     let mut listed = by_tensor(&index.weight_map).map_err(|kind| kind.at(path))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let shards = shards(folder, &index.weight_map).map_err(|kind| kind.at(path))?;

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::super::{ReadErrorKind, TensorInfo, count_elements, unique_names};
-use super::json::{self, Entries};
+use super::super::{ReadErrorKind, TensorInfo, count_elements, json, unique_names};
+use super::entries::{self, Entries};
 use super::{JSON_LIMIT, Safetensors};
 use crate::model::format::Format;
 use crate::units::Bytes;
@@ -43,7 +43,7 @@ struct Shape(Vec<u64>);
 /// Where the header is no safetensors header, or contradicts itself or the length.
 pub fn read_header<R: Read>(mut reader: R, length: Bytes) -> Result<Safetensors, ReadErrorKind> {
     let (text, data_offset) = read_text(&mut reader, length)?;
-    let header: Header = json::parse(&text)?;
+    let header: Header = json::strict(&text)?;
     let mut placed = header
         .tensors
         .into_iter()
@@ -222,7 +222,7 @@ impl<'de> Deserialize<'de> for Header<'de> {
                 };
                 while let Some(name) = map.next_key::<String>()? {
                     if name != "__metadata__" {
-                        json::limited(header.tensors.len())?;
+                        entries::limited(header.tensors.len())?;
                         header.tensors.push((name, map.next_value()?));
                     } else if header.metadata.is_some() {
                         return Err(A::Error::custom("`__metadata__` appears twice"));
