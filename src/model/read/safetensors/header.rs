@@ -85,8 +85,8 @@ fn read_text(reader: &mut impl Read, length: Bytes) -> Result<(Vec<u8>, Bytes), 
     if data_offset > length {
         return Err(truncated("the header", PREFIX, stated));
     }
-    // Grows while it reads, so that a length alone allocates nothing.
-    let mut text = Vec::new();
+    // Grows while it reads, so that a length alone allocates little.
+    let mut text = Vec::with_capacity(stated.0.min(1 << 18) as usize);
     reader.take(stated.0).read_to_end(&mut text)?;
     if text.len() as u64 != stated.0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
