@@ -10,6 +10,7 @@ use crate::model::from_gguf::{self, GgufError};
 use crate::model::from_tensors::{self, TensorsError};
 use crate::model::headers::{self, Mismatch};
 use crate::model::quantisation::{SIDE_FILES, Scheme, SchemeError, StorageError};
+use crate::model::read::json::{self, JsonError};
 use crate::model::read::{ReadError, gguf, safetensors};
 use crate::model::source::{Found, HubName, SourceError, Sources};
 use crate::model::{Model, Origin, known};
@@ -57,12 +58,12 @@ pub enum ModelError {
     #[error("`{}`: a configuration has at most {LARGEST_CONFIG}", .0.display())]
     TooLarge(PathBuf),
     /// No JSON.
-    #[error("{}:{}:{}: {}", path.display(), error.line(), error.column(), without_place(error))]
+    #[error("{}:{}:{}: {}", path.display(), error.line, error.column, error.message)]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong where.
-        error: serde_json::Error,
+        error: JsonError,
     },
     /// A configuration that is no model.
     #[error("`{}`: {error}", path.display())]
@@ -113,13 +114,6 @@ impl From<ReadError> for ModelError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
     }
-}
-
-/// What is wrong, without the place that serde_json writes behind it.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ")
-        .map_or(text.clone(), |(fault, _)| fault.to_owned())
 }
 
 fn with_hint(error: &ReadError) -> String {
@@ -278,7 +272,7 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
         return Err(ModelError::TooLarge(path.into()));
     }
     let text = std::fs::read(path).map_err(io)?;
-    serde_json::from_slice(&text).map_err(|error| ModelError::Json {
+    json::python(&text).map_err(|error| ModelError::Json {
         path: path.into(),
         error,
     })

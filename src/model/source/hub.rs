@@ -16,6 +16,7 @@ use super::need::{CONFIG, INDEX, Need, SINGLE, need};
 use super::snapshot::is_commit;
 use super::store::{Store, write};
 use super::{Event, Found, HttpError, SourceError, Sources};
+use crate::model::quantisation::SIDE_FILES;
 use crate::model::read::excerpt::excerpt;
 use crate::model::read::safetensors::JSON_LIMIT;
 use crate::model::read::{ReadErrorKind, gguf, safetensors};
@@ -177,12 +178,8 @@ impl Repository<'_> {
     /// The configuration and the headers of a checkpoint.
     fn checkpoint(&self) -> Result<Found, SourceError> {
         let has = |wanted: &&str| self.files.iter().any(|file| file == wanted);
-        let texts = [CONFIG, "hf_quant_config.json", INDEX];
-        let texts: Vec<String> = texts
-            .iter()
-            .filter(|it| has(it))
-            .map(|it| (*it).to_owned())
-            .collect();
+        let texts = [CONFIG, INDEX].into_iter().chain(SIDE_FILES);
+        let texts: Vec<String> = texts.filter(|file| has(&file)).map(str::to_owned).collect();
         self.fetch_all(&texts, |_, file| {
             let limit = match file {
                 INDEX => JSON_LIMIT,
@@ -195,7 +192,7 @@ impl Repository<'_> {
         let shards = if has(&INDEX) {
             let path = self.folder().join(INDEX);
             let text = std::fs::read(&path).map_err(|error| SourceError::Cache { path, error })?;
-            safetensors::shard_names(&text).map_err(|kind| self.header_fault(INDEX, kind))?
+            safetensors::read_index(&text).map_err(|kind| self.header_fault(INDEX, kind))?
         } else if has(&SINGLE) {
             vec![SINGLE.to_owned()]
         } else {

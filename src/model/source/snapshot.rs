@@ -165,7 +165,7 @@ fn checkpoint(snapshot: &Path, files: &[String]) -> Result<Vec<String>, SourceEr
         wanted.push(INDEX.to_owned());
         if index.is_file() {
             let names = read(&index).and_then(|text| {
-                safetensors::shard_names(&text).map_err(|kind| SourceError::Header {
+                safetensors::read_index(&text).map_err(|kind| SourceError::Header {
                     what: index.to_string_lossy().into_owned(),
                     kind,
                 })
