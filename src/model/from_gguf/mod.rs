@@ -9,7 +9,7 @@ use crate::model::family::{self, Scope};
 use crate::model::read::gguf::Gguf;
 use crate::model::recipe::Recipe;
 use crate::model::{
-    BlockId, Dimensions, Experts, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World,
+    Dimensions, Experts, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World,
 };
 use crate::units::Tokens;
 
@@ -93,7 +93,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         architecture: architecture.to_owned(),
         dimensions,
         blocks,
-        tensors: in_order(tensors.collect()),
+        tensors: names::in_order(tensors.collect()),
         tied,
         modules: None,
         stored: file_type
@@ -168,21 +168,6 @@ fn scope(dimensions: &Dimensions) -> Scope {
     }
     scope.derive();
     scope
-}
-
-/// The order of execution, whatever the file's is.
-fn in_order(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
-    tensors.sort_by_key(|tensor| match tensor.part {
-        Part::Embedding => (0, 0, 0),
-        Part::Attention(BlockId(block)) => (1, block, 0),
-        Part::FeedForward(BlockId(block)) => (1, block, 1),
-        Part::FinalNorm => (2, 0, 0),
-        Part::Head => (3, 0, 0),
-        Part::Tower => (0, 0, 1),
-        Part::NextToken(BlockId(block)) => (1, block, 2),
-        Part::Everywhere => (4, 0, 0),
-    });
-    tensors
 }
 
 struct Header<'a> {
