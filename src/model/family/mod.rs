@@ -246,7 +246,11 @@ impl Family {
                 names => names,
             },
             tower: towers(tensors),
-            blocks: blocks.iter().map(|block| block.module.clone()).collect(),
+            blocks: blocks
+                .iter()
+                .map(|block| block.module.clone())
+                .filter(|module| !module.is_empty())
+                .collect(),
             ..self.modules.clone()
         }
     }
