@@ -237,7 +237,12 @@ fn offload(checkpoint: Checkpoint) -> Offload {
 
 /// The chain: a tied head is no unit of its own, it goes where the embedding goes.
 fn units(model: &Model) -> Vec<Unit> {
-    let blocks = (0..model.dimensions.n_layers).map(Unit::Block);
+    // Blocks that predict further tokens are not loaded.
+    let n_blocks = match &model.modules {
+        Some(modules) => modules.blocks.len() as u32,
+        None => model.dimensions.n_layers,
+    };
+    let blocks = (0..n_blocks).map(Unit::Block);
     let mut units = vec![Unit::Embedding];
     units.extend(blocks);
     units.push(Unit::FinalNorm);

@@ -86,7 +86,12 @@ fn summary(question: &Question<'_>) -> ModelSummary {
         },
         architecture: model.architecture.clone(),
         parameters: model.parameters(),
-        blocks: model.dimensions.n_layers,
+        blocks: question
+            .accounting
+            .units()
+            .iter()
+            .filter(|unit| matches!(unit, Unit::Block(_)))
+            .count() as u32,
         modules: match target {
             Target::LlamaCpp => None,
             Target::Transformers => model.modules.clone(),

@@ -254,7 +254,11 @@ impl Family {
                 names => names,
             },
             tower: towers(tensors),
-            blocks: blocks.iter().map(|block| block.module.clone()).collect(),
+            blocks: blocks
+                .iter()
+                .map(|block| block.module.clone())
+                .filter(|module| !module.is_empty())
+                .collect(),
             stored: self.checkpoint.clone(),
             ..self.modules.clone()
         }

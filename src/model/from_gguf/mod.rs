@@ -166,6 +166,9 @@ fn scope(dimensions: &Dimensions) -> Scope {
     ] {
         scope.set(name, number);
     }
+    if let Some(experts) = dimensions.experts {
+        scope.set("num_local_experts", experts.total);
+    }
     scope.derive();
     scope
 }
