@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use shardplan::cost::llama_cpp::LlamaCpp;
-use shardplan::cost::{Accounting, Layout, Place, Position, Span};
+use shardplan::cost::{Accounting, Layout, Place, Position, Span, graph};
 use shardplan::hardware::{DeviceId, Rig, text};
 use shardplan::model::{Model, Origin, Precision, config};
 use shardplan::units::Tokens;
 use shardplan::workload::Workload;
+
+mod replay;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -26,16 +28,26 @@ fn main() -> Result<(), Failure> {
         serde_json::from_reader(std::io::BufReader::new(std::fs::File::open(path)?))?;
     let rig = text::parse("16x 1000 GiB@1 TB/s, ram 1000 GiB")?;
     let mut tally = BTreeMap::<String, Tally>::new();
+    let mut replayed = BTreeMap::<String, Replayed>::new();
     for record in records["measurements"]
         .as_array()
         .ok_or("no measurements")?
     {
         let name = record["model"].as_str().unwrap_or_default();
+        let facts = &records["models"][name];
+        hold_replay(record, facts, replayed.entry(name.to_owned()).or_default());
         let Ok(model) = model(name, &records["models"][name]) else {
             continue;
         };
         let tally = tally.entry(name.to_owned()).or_default();
         hold(record, &model, &rig, tally)?;
+    }
+    for (model, replayed) in &replayed {
+        let (right, all) = (replayed.right, replayed.all);
+        println!("{model:18} replayed {right}/{all} buffers exact");
+        for line in replayed.wrong.iter().take(6) {
+            println!("  {line}");
+        }
     }
     for (model, mut tally) in tally {
         tally.ratios.sort_by(f64::total_cmp);
@@ -69,6 +81,47 @@ struct Tally {
     cache: (u32, u32),
     ratios: Vec<f64>,
     worst: Vec<String>,
+}
+
+/// Buffers that the replay gets right.
+#[derive(Default)]
+struct Replayed {
+    right: u32,
+    all: u32,
+    wrong: Vec<String>,
+}
+
+fn hold_replay(record: &Value, facts: &Value, tally: &mut Replayed) -> Option<()> {
+    let shape = replay::shape(facts, record["quant"].as_str()?)?;
+    let batch = replay::batch(record)?;
+    let (placement, devices) = replay::placement(record, &shape, batch.tokens)?;
+    let ours = graph::buffers(&shape, &batch, &placement);
+    let host = if devices.is_empty() {
+        "CPU"
+    } else {
+        "SIM_Host"
+    };
+    for (device, ours) in devices.iter().map(String::as_str).chain([host]).zip(ours) {
+        let Some(theirs) = record["buffers"][device]["compute"].as_u64() else {
+            continue;
+        };
+        tally.all += 1;
+        tally.right += u32::from(theirs == ours.0);
+        if theirs != ours.0 {
+            let ratio = ours.0 as f64 / theirs as f64;
+            tally.wrong.push(format!(
+                "{} {} {} {} {}: {device} {} {theirs} {ratio:.4} {}",
+                record["id"],
+                record["quant"],
+                record["mode"],
+                record["rig"],
+                record["cli"],
+                ours.0,
+                record["graph"]
+            ));
+        }
+    }
+    Some(())
 }
 
 /// The model of a record, where its family is read.
