@@ -92,7 +92,7 @@ struct Replayed {
 }
 
 fn hold_replay(record: &Value, facts: &Value, tally: &mut Replayed) -> Option<()> {
-    let shape = replay::shape(facts, record["quant"].as_str()?)?;
+    let shape = replay::shape(record, facts)?;
     let batch = replay::batch(record)?;
     let (placement, devices) = replay::placement(record, &shape, batch.tokens)?;
     let ours = graph::buffers(&shape, &batch, &placement);

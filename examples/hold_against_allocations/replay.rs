@@ -5,18 +5,31 @@ use shardplan::cost::Place;
 use shardplan::cost::graph::{
     AttentionShape, Batch, BlockPlace, BlockShape, Branches, DeltaNetShape, DenseShape, Entry,
     ExpertsShape, FeedForwardShape, Formats, Gather, GraphShape, HeadNorms, LatentShape, Logits,
-    MambaShape, Matrix, Mixer, Norm, OnHost, Placement, Rotation, Scores, SharedShape, Wiring,
+    MambaShape, Matrix, Mixer, Norm, Placement, Rotation, Scores, SharedShape, Wiring,
 };
 use shardplan::hardware::DeviceId;
 use shardplan::model::format::Format;
 
-/// The shape of a model of the records at a quantisation.
-pub fn shape(facts: &Value, quant: &str) -> Option<GraphShape> {
+/// The shape of the model of a record.
+pub(crate) fn shape(record: &Value, facts: &Value) -> Option<GraphShape> {
+    let quant = record["quant"].as_str()?;
+    let sees_all = record["flags"]["swa_full"] == 1;
     let arch = facts["arch"].as_str()?;
     let number = |key: &str| facts[key].as_u64();
     let (hidden, vocab) = (number("n_embd")?, number("n_vocab")?);
     let block = |index: u64| -> Option<BlockShape> {
-        let mixer = mixer(facts, arch, index)?;
+        let mut mixer = mixer(facts, arch, index)?;
+        if let (
+            Mixer::Attention(AttentionShape {
+                window: Some(window),
+                ..
+            }),
+            true,
+        ) = (&mut mixer, sees_all)
+        {
+            // Cells for everything, in a cache of their own nonetheless.
+            *window = 1 << 40;
+        }
         let wiring = match arch {
             "falcon" => Wiring::FalconTwoNorms,
             "gemma2" => Wiring::Sandwiched,
@@ -201,23 +214,25 @@ fn formats(facts: &Value, arch: &str, quant: &str, index: u64) -> Option<Formats
                 .as_u64()
                 .is_some_and(|width| !width.is_multiple_of(256))
         };
-        let (down, value_up) = (narrow("n_ff_exp"), narrow("nope"));
-        if down {
-            let narrower = match formats.of(Matrix::ExpertDown) {
-                Format::Q6K => Format::Q8_0,
-                _ => Format::Q5_0,
-            };
-            formats = formats.with(Matrix::ExpertDown, narrower);
-        }
-        if value_up {
-            formats = formats.with(Matrix::LatentKey, Format::Q5_0);
+        for (matrix, width) in [
+            (Matrix::Down, "n_ff"),
+            (Matrix::ExpertDown, "n_ff_exp"),
+            (Matrix::LatentKey, "nope"),
+        ] {
+            if narrow(width) {
+                let narrower = match formats.of(matrix) {
+                    Format::Q6K => Format::Q8_0,
+                    _ => Format::Q5_0,
+                };
+                formats = formats.with(matrix, narrower);
+            }
         }
     }
     Some(formats)
 }
 
 /// What a record computes at once.
-pub fn batch(record: &Value) -> Option<Batch> {
+pub(crate) fn batch(record: &Value) -> Option<Batch> {
     let flags = &record["flags"];
     let number = |key: &str| flags[key].as_u64();
     let sequences = number("np").unwrap_or(1);
@@ -246,14 +261,14 @@ pub fn batch(record: &Value) -> Option<Batch> {
 }
 
 /// Where a record put everything, and the names of its devices in their order.
-pub fn placement(
+pub(crate) fn placement(
     record: &Value,
     shape: &GraphShape,
     tokens: u64,
 ) -> Option<(Placement, Vec<String>)> {
     let flags = &record["flags"];
     let number = |key: &str| flags[key].as_u64();
-    if number("nkvo") == Some(1) {
+    if number("nkvo") == Some(1) || !flags["ot"].is_null() {
         return None;
     }
     let n_devices = match record["rig"].as_str()? {
@@ -276,20 +291,17 @@ pub fn placement(
         let device = devices.iter().position(|device| device == name);
         Some(device.map_or(Place::Host, |index| Place::Device(DeviceId(index))))
     };
-    let overridden = flags["ot"].as_str().and_then(|rule| {
-        let digits: String = rule.chars().filter(char::is_ascii_digit).collect();
-        digits.parse::<u64>().ok()
-    });
-    let on_host = |block: u64| match (overridden == Some(block), number("cmoe"), number("ncmoe")) {
-        (true, _, _) => OnHost::FeedForward,
-        (_, Some(1), _) => OnHost::Experts,
-        (_, _, Some(first)) if block < first => OnHost::Experts,
-        _ => OnHost::Nothing,
+    let on_host = |block: u64| {
+        number("cmoe") == Some(1) || number("ncmoe").is_some_and(|first| block < first)
     };
     let blocks = (0..n_blocks).map(|block| {
-        Some(BlockPlace {
-            place: place(block)?,
-            on_host: on_host(block),
+        let whole = BlockPlace::whole(place(block)?);
+        Some(match on_host(block) {
+            true => BlockPlace {
+                experts: Place::Host,
+                ..whole
+            },
+            false => whole,
         })
     });
     let layers_on_devices = flags["ngl"].as_i64().filter(|ngl| *ngl >= 0);

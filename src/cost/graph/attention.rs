@@ -2,7 +2,7 @@
 
 use crate::model::format::Format;
 
-use super::build::{Builder, CacheInput, Group};
+use super::build::{Builder, CacheInput};
 use super::shape::{AttentionShape, HeadNorms, LatentShape, Matrix, Norm, Rotation};
 use super::tensor::{Id, Op, Tensor};
 
@@ -70,7 +70,7 @@ impl Builder<'_> {
         let stored_values = self.store_values(values, dims, &cache);
         let sinks = shape
             .sinks
-            .then(|| self.weight(Group::Mixer, Format::F32, [shape.heads, 1, 1, 1]));
+            .then(|| self.weight(Format::F32, [shape.heads, 1, 1, 1]));
         let look = Look {
             queries,
             keys: stored_keys,
@@ -115,8 +115,8 @@ impl Builder<'_> {
         let mut keys = self.project(Matrix::Key, widths[1], shape.biased, input);
         let values = self.project(Matrix::Value, widths[2], shape.biased, input);
         if shape.head_norms == HeadNorms::Together {
-            queries = self.pinned_norm(queries, Norm::Rms, Group::Mixer);
-            keys = self.pinned_norm(keys, Norm::Rms, Group::Mixer);
+            queries = self.pinned_norm(queries, Norm::Rms);
+            keys = self.pinned_norm(keys, Norm::Rms);
         }
         let keys = self
             .tape
@@ -140,7 +140,7 @@ impl Builder<'_> {
     fn norm_and_rotate(&mut self, shape: &AttentionShape, heads: Id) -> Id {
         let mut heads = heads;
         if shape.head_norms == HeadNorms::Each {
-            heads = self.pinned_norm(heads, Norm::Rms, Group::Mixer);
+            heads = self.pinned_norm(heads, Norm::Rms);
         }
         match shape.rotation {
             Rotation::None => heads,
@@ -148,7 +148,7 @@ impl Builder<'_> {
             Rotation::Factors => {
                 let positions = self.positions();
                 let factors = [shape.key_dim / 2, 1, 1, 1];
-                let factors = self.weight(Group::Mixer, Format::F32, factors);
+                let factors = self.weight(Format::F32, factors);
                 self.tape.like(Op::Rope, &[heads, positions, factors])
             }
         }
@@ -370,7 +370,7 @@ impl Builder<'_> {
         let into_queries = match shape.query_rank {
             Some(rank) => {
                 let narrow = self.project(Matrix::QueryDown, rank, false, input);
-                self.pinned_norm(narrow, Norm::Rms, Group::Mixer)
+                self.pinned_norm(narrow, Norm::Rms)
             }
             None => input,
         };
@@ -389,14 +389,14 @@ impl Builder<'_> {
             [4, row, row, row * tokens],
         );
         let place = self.rotate(place);
-        let latent = self.pinned_norm(latent, Norm::Rms, Group::Mixer);
+        let latent = self.pinned_norm(latent, Norm::Rms);
         let strides = self.tape.get(queries).strides;
         let head = |dim: u64| [dim, shape.heads, tokens, 1];
         let plain_queries = self.tape.view(queries, head(plain), strides);
         let rotated_queries = self.tape.view(queries, head(rotated), strides);
         let rotated_queries = self.rotate(rotated_queries);
         let absorb = self.formats.of(Matrix::LatentKey);
-        let absorb = self.weight(Group::Mixer, absorb, [plain, rank, shape.heads, 1]);
+        let absorb = self.weight(absorb, [plain, rank, shape.heads, 1]);
         let by_head = self.tape.permute(plain_queries, [0, 2, 1, 3]);
         let absorbed = self.tape.mat_mul(absorb, by_head);
         let absorbed = self.tape.permute(absorbed, [0, 2, 1, 3]);
@@ -419,11 +419,7 @@ impl Builder<'_> {
             .tape
             .view(stored, [rank, 1, extents[2], extents[3]], strides);
         let unfold = self.formats.of(Matrix::LatentValue);
-        let unfold = self.weight(
-            Group::Mixer,
-            unfold,
-            [rank, shape.value_dim, shape.heads, 1],
-        );
+        let unfold = self.weight(unfold, [rank, shape.value_dim, shape.heads, 1]);
         let look = Look {
             queries,
             keys: stored,

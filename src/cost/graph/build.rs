@@ -12,7 +12,7 @@ use super::shape::{
     Wiring,
 };
 use super::tensor::{Backend, Id, Op, Tape, Tensor};
-use super::{Batch, BlockPlace, OnHost, Placement};
+use super::{Batch, BlockPlace, Placement};
 
 /// The graph under construction.
 pub(super) struct Builder<'a> {
@@ -20,7 +20,7 @@ pub(super) struct Builder<'a> {
     pub(super) shape: &'a GraphShape,
     pub(super) batch: &'a Batch,
     placement: &'a Placement,
-    /// The block that is built: its place, and how its matrices are stored.
+    /// Where what is built now lies, and how its matrices are stored.
     here: BlockPlace,
     pub(super) formats: Formats,
     positions: Option<Id>,
@@ -39,14 +39,6 @@ pub(super) struct CacheInput {
     pub(super) mask: Id,
     pub(super) keys_turn: Option<Id>,
     pub(super) values_turn: Option<Id>,
-}
-
-/// Which tensors may be told to stay in RAM.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Group {
-    Mixer,
-    FeedForward,
-    Experts,
 }
 
 /// The graph of `shape`, placed.
@@ -87,7 +79,7 @@ impl Builder<'_> {
         let vectors = self.input(Format::F32, [hidden, tokens, 1, 1]);
         self.here = BlockPlace::whole(Place::Host);
         let table = [hidden, self.shape.vocab, 1, 1];
-        let table = self.weight(Group::Mixer, self.shape.table, table);
+        let table = self.weight(self.shape.table, table);
         let stream = self.tape.get_rows(table, ids);
         self.tape.expand(stream);
         // Vectors in place of tokens: unused, and yet an input.
@@ -97,7 +89,7 @@ impl Builder<'_> {
             Entry::Scaled => self.tape.like(Op::InPlace, &[stream]),
             Entry::Normed => {
                 self.here = self.placement.blocks[0];
-                self.norm(stream, Group::Mixer)
+                self.norm(stream)
             }
         }
     }
@@ -105,15 +97,18 @@ impl Builder<'_> {
     fn head(&mut self, stream: Id) {
         let gather = self.shape.gather;
         let mut stream = stream;
+        // What a head of several tokens would read is kept as an output, whoever asks.
         if gather == Gather::BeforeNorm {
+            self.tape.get_mut(stream).is_output = true;
             stream = self.gather(stream);
         }
-        stream = self.norm_anywhere(stream, self.shape.norm, Group::Mixer);
+        stream = self.norm_anywhere(stream, self.shape.norm);
+        self.tape.get_mut(stream).is_output = true;
         if gather == Gather::AfterNorm {
             stream = self.gather(stream);
         }
         let (hidden, vocab) = (self.shape.hidden, self.shape.vocab);
-        let head = self.weight(Group::Mixer, self.shape.head, [hidden, vocab, 1, 1]);
+        let head = self.weight(self.shape.head, [hidden, vocab, 1, 1]);
         let mut logits = self.tape.mat_mul(head, stream);
         match self.shape.logits {
             Logits::Plain => {}
@@ -123,7 +118,7 @@ impl Builder<'_> {
                     logits = self.tape.like(Op::InPlace, &[logits]);
                 }
             }
-            Logits::Biased => logits = self.add_bias(logits, Group::Mixer),
+            Logits::Biased => logits = self.add_bias(logits),
         }
         self.tape.expand(logits);
     }
@@ -135,10 +130,10 @@ impl Builder<'_> {
         };
         let normed = match block.wiring {
             Wiring::PostNormed => stream,
-            _ => self.norm(stream, Group::Mixer),
+            _ => self.norm(stream),
         };
         let into_mixer = match block.wiring {
-            Wiring::FalconTwoNorms => self.norm(stream, Group::Mixer),
+            Wiring::FalconTwoNorms => self.norm(stream),
             _ => normed,
         };
         if self.expands_norms() {
@@ -152,20 +147,20 @@ impl Builder<'_> {
             Wiring::Sequential if *after == FeedForwardShape::None => self.add(mixed, stream),
             Wiring::Sequential => {
                 let stream = self.add(mixed, stream);
-                let normed = self.norm(stream, Group::FeedForward);
+                let normed = self.norm(stream);
                 let fed = self.feed_forward(after, normed);
                 self.add(fed, stream)
             }
             Wiring::Sandwiched | Wiring::PostNormed => {
-                let mixed = self.norm(mixed, Group::Mixer);
+                let mixed = self.norm(mixed);
                 let stream = self.add(mixed, stream);
                 let normed = match block.wiring {
-                    Wiring::Sandwiched => self.norm(stream, Group::FeedForward),
+                    Wiring::Sandwiched => self.norm(stream),
                     _ => stream,
                 };
                 let fed = self.feed_forward(after, normed);
                 // llama.cpp names no block here, so this norm is pinned to no device.
-                let fed = self.norm_anywhere(fed, self.shape.norm, Group::Mixer);
+                let fed = self.norm_anywhere(fed, self.shape.norm);
                 self.add(fed, stream)
             }
             Wiring::Falcon | Wiring::FalconTwoNorms => {
@@ -175,7 +170,7 @@ impl Builder<'_> {
                 self.add(sum, stream)
             }
             Wiring::NeoX => {
-                let normed = self.norm(stream, Group::FeedForward);
+                let normed = self.norm(stream);
                 let fed = self.feed_forward(after, normed);
                 let sum = self.add(fed, stream);
                 self.add(sum, mixed)
@@ -212,13 +207,13 @@ impl Builder<'_> {
     }
 
     /// A norm of the residual stream, pinned to the device of its block.
-    fn norm(&mut self, input: Id, group: Group) -> Id {
-        self.pinned_norm(input, self.shape.norm, group)
+    fn norm(&mut self, input: Id) -> Id {
+        self.pinned_norm(input, self.shape.norm)
     }
 
     /// A norm that is pinned to the device of its block, where norms are.
-    pub(super) fn pinned_norm(&mut self, input: Id, norm: Norm, group: Group) -> Id {
-        let result = self.norm_anywhere(input, norm, group);
+    pub(super) fn pinned_norm(&mut self, input: Id, norm: Norm) -> Id {
+        let result = self.norm_anywhere(input, norm);
         if self.placement.pins_norms {
             let mut id = result;
             // From the last of the norm's operations back to the first.
@@ -230,17 +225,17 @@ impl Builder<'_> {
         result
     }
 
-    fn norm_anywhere(&mut self, input: Id, norm: Norm, group: Group) -> Id {
+    fn norm_anywhere(&mut self, input: Id, norm: Norm) -> Id {
         let op = match norm {
             Norm::Rms => Op::InPlace,
             Norm::Layer | Norm::BiasedLayer => Op::Other,
         };
         let width = self.tape.get(input).extents[0];
         let mut result = self.tape.like(op, &[input]);
-        let weight = self.weight(group, Format::F32, [width, 1, 1, 1]);
+        let weight = self.weight(Format::F32, [width, 1, 1, 1]);
         result = self.tape.like(Op::InPlace, &[result, weight]);
         if norm == Norm::BiasedLayer {
-            result = self.add_bias(result, group);
+            result = self.add_bias(result);
         }
         result
     }
@@ -249,9 +244,9 @@ impl Builder<'_> {
         self.tape.like(Op::InPlace, &[a, b])
     }
 
-    pub(super) fn add_bias(&mut self, input: Id, group: Group) -> Id {
+    pub(super) fn add_bias(&mut self, input: Id) -> Id {
         let width = self.tape.get(input).extents[0];
-        let bias = self.weight(group, Format::F32, [width, 1, 1, 1]);
+        let bias = self.weight(Format::F32, [width, 1, 1, 1]);
         self.add(input, bias)
     }
 
@@ -267,36 +262,24 @@ impl Builder<'_> {
 
     /// A matrix of this block times an input, and a bias where there is one.
     pub(super) fn project(&mut self, matrix: Matrix, rows: u64, biased: bool, input: Id) -> Id {
-        let group = match matrix {
-            Matrix::Gate
-            | Matrix::Up
-            | Matrix::Down
-            | Matrix::Router
-            | Matrix::SharedGate
-            | Matrix::SharedUp
-            | Matrix::SharedDown => Group::FeedForward,
-            _ => Group::Mixer,
-        };
         let columns = self.tape.get(input).extents[0];
-        let weight = self.weight(group, self.formats.of(matrix), [columns, rows, 1, 1]);
+        let weight = self.weight(self.formats.of(matrix), [columns, rows, 1, 1]);
         let result = self.tape.mat_mul(weight, input);
         match biased {
-            true => self.add_bias(result, group),
+            true => self.add_bias(result),
             false => result,
         }
     }
 
-    pub(super) fn weight(&mut self, group: Group, format: Format, extents: [u64; 4]) -> Id {
-        let on_host = match self.here.on_host {
-            OnHost::Nothing => false,
-            OnHost::Experts => group == Group::Experts,
-            OnHost::FeedForward => group != Group::Mixer,
-        };
-        let place = if on_host {
-            Place::Host
-        } else {
-            self.here.place
-        };
+    pub(super) fn weight(&mut self, format: Format, extents: [u64; 4]) -> Id {
+        self.weight_in(self.here.place, format, extents)
+    }
+
+    pub(super) fn expert_weight(&mut self, format: Format, extents: [u64; 4]) -> Id {
+        self.weight_in(self.here.experts, format, extents)
+    }
+
+    fn weight_in(&mut self, place: Place, format: Format, extents: [u64; 4]) -> Id {
         let mut tensor = Tensor::new(Op::None, format, extents);
         tensor.is_weight = true;
         tensor.held = Some(self.backend(place));

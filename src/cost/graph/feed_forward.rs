@@ -2,7 +2,7 @@
 
 use crate::model::format::Format;
 
-use super::build::{Builder, Group};
+use super::build::Builder;
 use super::shape::{Branches, DenseShape, ExpertsShape, FeedForwardShape, Matrix, Scores};
 use super::tensor::{Id, Op, Tensor};
 
@@ -77,7 +77,7 @@ impl Builder<'_> {
         };
         let mut besides = self.dense(&dense, SHARED, input);
         if shared.gated {
-            let gate = self.weight(Group::FeedForward, Format::F32, [hidden, 1, 1, 1]);
+            let gate = self.weight(Format::F32, [hidden, 1, 1, 1]);
             let gate = self.tape.mat_mul(gate, input);
             let gate = self.tape.like(Op::InPlace, &[gate]);
             besides = self.tape.like(Op::InPlace, &[besides, gate]);
@@ -95,7 +95,7 @@ impl Builder<'_> {
             Scores::OfUsed => logits,
         };
         let mut choice = match shape.choice_biased {
-            true => self.add_bias(scores, Group::FeedForward),
+            true => self.add_bias(scores),
             false => scores,
         };
         if let Some((groups, used)) = shape.groups {
@@ -166,12 +166,12 @@ impl Builder<'_> {
     ) -> Id {
         let columns = self.tape.get(input).extents[0];
         let extents = [columns, rows, shape.count, 1];
-        let matrices = self.weight(Group::Experts, self.formats.of(matrix), extents);
+        let matrices = self.expert_weight(self.formats.of(matrix), extents);
         let result = self.tape.mat_mul_id(matrices, input, chosen);
         match shape.biased {
             true => {
                 let bias = [rows, shape.count, 1, 1];
-                let bias = self.weight(Group::Experts, Format::F32, bias);
+                let bias = self.expert_weight(Format::F32, bias);
                 self.tape.like(Op::InPlace, &[result, bias, chosen])
             }
             false => result,

@@ -62,8 +62,8 @@ impl Batch {
 pub struct BlockPlace {
     /// Its device, or the host.
     pub place: Place,
-    /// Which of its matrices are in RAM nonetheless.
-    pub on_host: OnHost,
+    /// Where the matrices lie that a router chooses.
+    pub experts: Place,
 }
 
 impl BlockPlace {
@@ -71,20 +71,9 @@ impl BlockPlace {
     pub fn whole(place: Place) -> Self {
         Self {
             place,
-            on_host: OnHost::Nothing,
+            experts: place,
         }
     }
-}
-
-/// Matrices that an override keeps in RAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnHost {
-    /// None.
-    Nothing,
-    /// Those that a router chooses.
-    Experts,
-    /// The whole feed-forward.
-    FeedForward,
 }
 
 /// Where everything is.

@@ -5,7 +5,7 @@
 
 use crate::model::format::Format;
 
-use super::build::{Builder, Group};
+use super::build::Builder;
 use super::shape::{DeltaNetShape, MambaShape, Matrix, Norm};
 use super::tensor::{Id, Op};
 
@@ -85,7 +85,7 @@ impl Builder<'_> {
     fn convolve(&mut self, kernel: u64, all: Id) -> Id {
         let (tokens, sequences) = self.sequences();
         let channels = self.tape.get(all).extents[1];
-        let weight = self.weight(Group::Mixer, Format::F32, [kernel, channels, 1, 1]);
+        let weight = self.weight(Format::F32, [kernel, channels, 1, 1]);
         self.tape
             .result(Op::Other, [channels, tokens, sequences, 1], &[all, weight])
     }
@@ -109,7 +109,7 @@ impl Builder<'_> {
         let z = self.tape.view(both, half, strides);
         let columns = self.convolve_input(shape.convolution, x);
         let x = self.convolve(shape.convolution, columns);
-        let x = self.add_bias(x, Group::Mixer);
+        let x = self.add_bias(x);
         let x = self.tape.like(Op::InPlace, &[x]);
         let parameters = self.project(Matrix::StateParameters, step + 2 * state, false, x);
         let strides = self.tape.get(parameters).strides;
@@ -126,13 +126,13 @@ impl Builder<'_> {
         let delta = self.tape.packed_copy(delta, [step, tokens, sequences, 1]);
         let delta = self.project(Matrix::StateStep, inner, true, delta);
         let by_channel = self.tape.reshape(x, [1, inner, tokens, sequences]);
-        let decay = self.weight(Group::Mixer, Format::F32, [state, inner, 1, 1]);
+        let decay = self.weight(Format::F32, [state, inner, 1, 1]);
         let scan = Scan {
             sources: [by_channel, delta, decay, into, out],
             state: [state, 1, inner],
         };
         let y = self.scan(&scan, half);
-        let skip = self.weight(Group::Mixer, Format::F32, [inner, 1, 1, 1]);
+        let skip = self.weight(Format::F32, [inner, 1, 1, 1]);
         let skipped = self.tape.like(Op::InPlace, &[x, skip]);
         let y = self.add(y, skipped);
         let z = self.tape.packed_copy(z, half);
@@ -160,7 +160,7 @@ impl Builder<'_> {
         let delta = self.tape.view(all, [heads, tokens, sequences, 1], strides);
         let columns = self.convolve_input(shape.convolution, mixed);
         let mixed = self.convolve(shape.convolution, columns);
-        let mixed = self.add_bias(mixed, Group::Mixer);
+        let mixed = self.add_bias(mixed);
         let mixed = self.tape.like(Op::InPlace, &[mixed]);
         let strides = self.tape.get(mixed).strides;
         let part = |builder: &mut Self, width: u64, n: u64| {
@@ -171,21 +171,21 @@ impl Builder<'_> {
         let x = part(self, dim, heads);
         let (into, out) = (part(self, state, groups), part(self, state, groups));
         let delta = self.tape.packed_copy(delta, [heads, tokens, sequences, 1]);
-        let delta = self.add_bias(delta, Group::Mixer);
-        let decay = self.weight(Group::Mixer, Format::F32, [1, heads, 1, 1]);
+        let delta = self.add_bias(delta);
+        let decay = self.weight(Format::F32, [1, heads, 1, 1]);
         let scan = Scan {
             sources: [x, delta, decay, into, out],
             state: [state, dim, heads],
         };
         let y = self.scan(&scan, [dim, heads, tokens, sequences]);
-        let skip = self.weight(Group::Mixer, Format::F32, [1, heads, 1, 1]);
+        let skip = self.weight(Format::F32, [1, heads, 1, 1]);
         let skipped = self.tape.like(Op::InPlace, &[x, skip]);
         let y = self.add(y, skipped);
         let z = self.tape.packed_copy(z, [dim, heads, tokens, sequences]);
         let y = self.tape.like(Op::Other, &[z, y]);
         let grouped = [inner / groups, groups, tokens, sequences];
         let y = self.tape.reshape(y, grouped);
-        let y = self.pinned_norm(y, Norm::Rms, Group::Mixer);
+        let y = self.pinned_norm(y, Norm::Rms);
         let y = self.tape.reshape(y, [inner, tokens * sequences, 1, 1]);
         self.project(Matrix::StateOut, self.shape.hidden, false, y)
     }
@@ -231,9 +231,9 @@ impl Builder<'_> {
         let beta = self.tape.packed_copy(beta, part);
         let beta = self.tape.like(Op::InPlace, &[beta]);
         let alpha = self.tape.packed_copy(alpha, [values, tokens, sequences, 1]);
-        let alpha = self.add_bias(alpha, Group::Mixer);
+        let alpha = self.add_bias(alpha);
         let alpha = self.tape.like(Op::InPlace, &[alpha]);
-        let decay = self.weight(Group::Mixer, Format::F32, [values, 1, 1, 1]);
+        let decay = self.weight(Format::F32, [values, 1, 1, 1]);
         let decay = self.tape.like(Op::InPlace, &[alpha, decay]);
         let by_head = [1, values, tokens, sequences];
         let beta = self.tape.reshape(beta, by_head);
@@ -265,7 +265,7 @@ impl Builder<'_> {
         let written = self.tape.write(into, &[states, into]);
         self.tape.expand(written);
         let z = self.tape.reshape(z, [dim, values, tokens, sequences]);
-        let normed = self.pinned_norm(output, Norm::Rms, Group::Mixer);
+        let normed = self.pinned_norm(output, Norm::Rms);
         let gate = self.tape.like(Op::InPlace, &[z]);
         let gated = self.tape.like(Op::InPlace, &[normed, gate]);
         let gated = self
