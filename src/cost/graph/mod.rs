@@ -8,7 +8,10 @@ mod allocate;
 mod attention;
 mod build;
 mod feed_forward;
+mod of_model;
 mod recurrent;
+#[cfg(test)]
+pub(crate) mod samples;
 mod schedule;
 mod shape;
 mod tensor;
@@ -17,6 +20,7 @@ use crate::cost::Place;
 use crate::model::format::Format;
 use crate::units::Bytes;
 
+pub use of_model::shape;
 pub use shape::*;
 
 use schedule::Rules;
