@@ -87,16 +87,17 @@ impl Compute {
             host: Vec::new(),
             devices: Vec::new(),
         };
-        match (layout, position) {
-            (Layout::Offloaded, Position::First) => {
+        match (layout, position, units.start.checked_sub(1)) {
+            (Layout::Offloaded, Position::First, _) => {
                 chain.host = self.stored.sample(0..units.start);
             }
-            (Layout::Offloaded, Position::Later) => {
-                chain.host = self.stored.sample(0..1);
-                chain.devices.push(self.one(units.start - 1));
+            (_, Position::Later, Some(before)) => {
+                if layout == Layout::Offloaded {
+                    chain.host = self.stored.sample(0..1);
+                }
+                chain.devices.push(self.one(before));
             }
-            (_, Position::First) => {}
-            (_, Position::Later) => chain.devices.push(self.one(units.start - 1)),
+            (_, Position::First, _) | (_, Position::Later, None) => {}
         }
         let own = chain.devices.len();
         chain.devices.push(self.kinds.sample(blocks));
