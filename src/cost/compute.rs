@@ -31,10 +31,10 @@ pub struct Compute {
     kinds: Kinds,
     /// Blocks that differ in shape or formats.
     stored: Kinds,
-    known: RefCell<BTreeMap<Chain, Buffers>>,
+    known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
 }
 
-/// What a stage on a device takes for its graph.
+/// What a stage takes for its graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceBuffer {
     /// The buffer.
@@ -54,11 +54,22 @@ struct Chain {
     devices: Vec<Vec<usize>>,
 }
 
-/// Buffers of a chain's devices and host, as they are and where caches are unpacked.
-#[derive(Clone, Debug)]
-struct Buffers {
-    plain: Vec<Bytes>,
-    unpacked: Vec<Bytes>,
+/// A device of a chain, or behind all devices the host.
+struct Asked {
+    chain: Chain,
+    index: usize,
+}
+
+impl DeviceBuffer {
+    /// Room for either.
+    fn or(self, other: Self) -> Self {
+        let compute = self.compute.max(other.compute);
+        let on_cuda = (self.compute + self.unpacked).max(other.compute + other.unpacked);
+        Self {
+            compute,
+            unpacked: on_cuda.saturating_sub(compute),
+        }
+    }
 }
 
 impl Compute {
@@ -80,41 +91,57 @@ impl Compute {
 
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
+        let own = self.answer(self.chain_of(layout, position, units));
+        match (layout, position) {
+            // The matrices of all blocks before it stream through the first device.
+            (Layout::Offloaded, Position::First) if units.start > 1 => {
+                let streamed = self.chain_behind(units);
+                own.or(self.answer(streamed))
+            }
+            _ => own,
+        }
+    }
+
+    /// A chain in which a device has these units.
+    fn chain_of(&self, layout: Layout, position: Position, units: &Range<usize>) -> Asked {
         let n_blocks = self.shape.blocks.len();
         let (blocks, has_head) = (units.start..units.end.min(n_blocks), units.end > n_blocks);
-        let mut chain = Chain {
-            layout,
-            host: Vec::new(),
-            devices: Vec::new(),
+        let host = match (layout, units.start) {
+            (Layout::Offloaded, 1..) => self.stored.sample(0..1),
+            _ => Vec::new(),
         };
-        match (layout, position, units.start.checked_sub(1)) {
-            (Layout::Offloaded, Position::First, _) => {
-                chain.host = self.stored.sample(0..units.start);
-            }
-            (_, Position::Later, Some(before)) => {
-                if layout == Layout::Offloaded {
-                    chain.host = self.stored.sample(0..1);
-                }
-                chain.devices.push(self.one(before));
-            }
-            (_, Position::First, _) | (_, Position::Later, None) => {}
-        }
-        let own = chain.devices.len();
-        chain.devices.push(self.kinds.sample(blocks));
+        let mut devices = match (position, units.start.checked_sub(1)) {
+            (Position::Later, Some(before)) => vec![self.one(before)],
+            (Position::Later, None) | (Position::First, _) => Vec::new(),
+        };
+        let index = devices.len();
+        devices.push(self.kinds.sample(blocks));
         if !has_head {
             // Whatever comes later has at least the head, and the last block if nobody had it yet.
-            let rest = if units.end < n_blocks {
-                self.one(n_blocks - 1)
-            } else {
-                Vec::new()
-            };
-            chain.devices.push(rest);
+            devices.push(match units.end < n_blocks {
+                true => self.one(n_blocks - 1),
+                false => Vec::new(),
+            });
         }
-        let (compute, unpacked) = self.answer(chain, own);
-        DeviceBuffer {
-            compute,
-            unpacked: unpacked.saturating_sub(compute),
-        }
+        let chain = Chain {
+            layout,
+            host,
+            devices,
+        };
+        Asked { chain, index }
+    }
+
+    /// A chain whose first device computes for the blocks before these units, and has one of each
+    /// kind of these: inputs that both read stay between.
+    fn chain_behind(&self, units: &Range<usize>) -> Asked {
+        let n_blocks = self.shape.blocks.len();
+        let own = units.start.min(n_blocks)..units.end.min(n_blocks);
+        let chain = Chain {
+            layout: Layout::Offloaded,
+            host: self.stored.sample(0..own.start),
+            devices: vec![self.kinds.within(own).collect(), self.one(n_blocks - 1)],
+        };
+        Asked { chain, index: 0 }
     }
 
     /// What the host takes besides `on_host` blocks that it computes, the first of the chain:
@@ -136,12 +163,18 @@ impl Compute {
             host: host.collect(),
             devices,
         };
-        self.answer(chain, index).0
+        self.answer(Asked { chain, index }).compute
     }
 
     /// Logits on the host, for every token of a micro-batch: the most that any tool asks for.
     pub fn output_buffer(&self) -> Bytes {
         Bytes(4 * self.batch.outputs * self.shape.vocab)
+    }
+
+    /// The residual stream of a micro-batch. A stage that stands for others is off by at most one of
+    /// these where the holes between tensors fall otherwise (tests below).
+    pub fn residual_stream(&self) -> Bytes {
+        Bytes(4 * self.batch.tokens * self.shape.hidden)
     }
 
     fn one(&self, block: usize) -> Vec<usize> {
@@ -153,7 +186,8 @@ impl Compute {
         self.stored.of[self.kinds.first[kind]]
     }
 
-    fn answer(&self, chain: Chain, index: usize) -> (Bytes, Bytes) {
+    fn answer(&self, asked: Asked) -> DeviceBuffer {
+        let Asked { chain, index } = asked;
         let mut known = self.known.borrow_mut();
         let buffers = match known.get(&chain) {
             Some(buffers) => buffers,
@@ -162,10 +196,10 @@ impl Compute {
                 known.entry(chain).or_insert(buffers)
             }
         };
-        (buffers.plain[index], buffers.unpacked[index])
+        buffers[index]
     }
 
-    fn replay(&self, chain: &Chain) -> Buffers {
+    fn replay(&self, chain: &Chain) -> Vec<DeviceBuffer> {
         let block = |kinds: &Kinds, kind: usize| self.shape.blocks[kinds.first[kind]];
         let mut blocks: Vec<BlockShape> = Vec::new();
         let mut places = Vec::new();
@@ -196,7 +230,7 @@ impl Compute {
             streams: true,
         };
         let plain = graph::buffers(&shape, &self.batch, &placement);
-        let unpacked = match (self.batch.keys, self.batch.values) {
+        let on_cuda = match (self.batch.keys, self.batch.values) {
             (Format::F16, Format::F16) => plain.clone(),
             _ => {
                 let batch = Batch {
@@ -206,7 +240,12 @@ impl Compute {
                 graph::buffers(&shape, &batch, &placement)
             }
         };
-        Buffers { plain, unpacked }
+        let both = plain.into_iter().zip(on_cuda);
+        both.map(|(compute, on_cuda)| DeviceBuffer {
+            compute,
+            unpacked: on_cuda.saturating_sub(compute),
+        })
+        .collect()
     }
 }
 
@@ -276,6 +315,12 @@ impl Kinds {
             before.push(counts);
         }
         Self { of, first, before }
+    }
+
+    /// The kinds of a run of blocks.
+    fn within(&self, run: Range<usize>) -> impl Iterator<Item = usize> {
+        let (from, to) = (&self.before[run.start], &self.before[run.end]);
+        (0..self.first.len()).filter(|kind| to[*kind] > from[*kind])
     }
 
     /// Kinds that stand for a run of blocks: the first and the last of each kind, in their order.

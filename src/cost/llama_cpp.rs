@@ -23,8 +23,10 @@ const CUDA_ROW: u64 = 512;
 /// published marks of fit or out-of-memory right (llama.cpp, 2023 to 2025); the rule's other margins
 /// are not those of this file.
 const CUDA_CONTEXT: Bytes = Bytes::mib(450);
-/// The estimate of a compute buffer is never short by more than this share of it.
-const COMPUTE_MARGIN: f64 = 0.05;
+/// Kept besides a compute buffer, with one residual stream. The buffer is replayed to the byte for
+/// the version that was read; this share is for what other versions change, and for the chains that
+/// stand for many. A guess.
+const COMPUTE_MARGIN: f64 = 0.02;
 /// `-ts` takes at most so many shares (`common/arg.cpp` refuses 16).
 pub const MOST_DEVICES: usize = 15;
 
@@ -155,11 +157,12 @@ impl<'a> LlamaCpp<'a> {
         } else {
             Bytes::ZERO
         };
+        let margin = buffer.compute.scale(COMPUTE_MARGIN) + self.compute.residual_stream();
         Memory {
             weights: sums.on_device + everywhere,
             kv_cache: sums.kv_device,
             compute: buffer.compute,
-            overhead: CUDA_CONTEXT + buffer.compute.scale(COMPUTE_MARGIN) + buffer.unpacked,
+            overhead: CUDA_CONTEXT + margin + buffer.unpacked,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::cost::graph::samples;
@@ -104,49 +104,54 @@ fn staged(case: &Case) -> Vec<Bytes> {
     buffers
 }
 
+/// One residual stream: what a stage may be off by where holes of the allocator fall otherwise.
+fn stream(case: &Case) -> Bytes {
+    Bytes(4 * batch(&case.workload).tokens * case.shape.hidden)
+}
+
 #[test]
-fn explore() {
-    let mut runner = TestRunner::new_with_rng(
-        Config::default(),
-        proptest::test_runner::TestRng::deterministic_rng(
-            proptest::test_runner::RngAlgorithm::ChaCha,
-        ),
-    );
-    let mut counts = std::collections::BTreeMap::<_, (u32, u32, f64, f64)>::new();
-    for _ in 0..std::env::var("CASES").map_or(300, |n| n.parse().unwrap()) {
+fn a_stage_alone_takes_what_it_takes_in_a_whole_graph() {
+    let mut runner = TestRunner::deterministic();
+    let (mut n_exact, mut n_all) = (0, 0);
+    for _ in 0..120 {
         let case = case().new_tree(&mut runner).unwrap().current();
         let (whole, staged) = (whole(&case), staged(&case));
-        let n = whole.len();
+        let devices = whole.len() - 1;
         for (index, (whole, staged)) in whole.iter().zip(&staged).enumerate() {
-            let what = match (index, index + 1 == n) {
-                (_, true) => "host",
-                (0, _) => "first",
-                _ => "later",
-            };
-            let entry = counts
-                .entry((case.layout, what))
-                .or_insert((0, 0, 1.0f64, 1.0f64));
-            entry.0 += 1;
-            if whole != staged {
-                entry.1 += 1;
-                let ratio = staged.0 as f64 / whole.0 as f64;
-                entry.2 = entry.2.min(ratio);
-                entry.3 = entry.3.max(ratio);
-                println!(
-                    "{ratio:.4} {what} {index} {:?} {:?} blocks {} hidden {} {:?} whole {:?} staged {:?}",
-                    case.layout,
-                    case.cut,
-                    case.shape.blocks.len(),
-                    case.shape.hidden,
-                    case.workload,
-                    whole.0,
-                    staged.0
-                );
-            }
+            n_all += 1;
+            n_exact += u32::from(whole == staged);
+            // The margins of `cost/llama_cpp.rs`; RAM has the room for logits besides.
+            let margin = staged.scale(0.02) + stream(&case);
+            let is_short = index < devices && *whole > *staged + margin;
+            assert!(!is_short, "{index}: {whole:?} of {staged:?}, {case:?}");
         }
     }
-    for (key, count) in counts {
-        println!("{key:?} {count:?}");
+    assert!(n_exact * 100 >= n_all * 97, "{n_exact} of {n_all}");
+}
+
+#[test]
+fn many_blocks_of_a_kind_take_no_more_than_a_few() {
+    let workload = Workload::of_context(Tokens(8192));
+    let compute = Compute::new(samples::llama_2_7b(), &workload);
+    let device = |end| compute.device(Layout::Sequential, Position::First, &(0..end));
+    assert_eq!(device(6), device(31));
+    let replayed = compute.known.borrow().len();
+    for end in 7..31 {
+        device(end);
     }
-    panic!("look");
+    assert_eq!(compute.known.borrow().len(), replayed);
+}
+
+#[test]
+fn a_quantised_cache_is_unpacked_beside_the_buffer() {
+    let mut workload = Workload::of_context(Tokens(8192));
+    let buffer = |workload: &Workload| {
+        let compute = Compute::new(samples::llama_3_8b(), workload);
+        compute.device(Layout::Sequential, Position::First, &(0..16))
+    };
+    assert_eq!(buffer(&workload).unpacked, Bytes::ZERO);
+    workload.kv_format = KvFormat::Q8_0;
+    // Keys and values of one layer in 16 bits are 32 MiB, of which holes take a part.
+    let unpacked = buffer(&workload).unpacked;
+    assert!(unpacked > Bytes::ZERO && unpacked <= Bytes::mib(32));
 }

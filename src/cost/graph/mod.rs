@@ -117,3 +117,6 @@ pub fn buffers(shape: &GraphShape, batch: &Batch, placement: &Placement) -> Vec<
     let buffers = allocate::buffers(&tape, &schedule, host, batch.unpacks);
     buffers.into_iter().map(Bytes).collect()
 }
+
+#[cfg(test)]
+mod tests;
