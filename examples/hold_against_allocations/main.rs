@@ -1,16 +1,20 @@
 //! Holds the accounting of llama.cpp against what llama.cpp allocated.
 //!
 //! Reads records of real loads (JSON: models, and measurements with flags, slots and buffers by
-//! device) and prints, for every family that is read, how many values agree to the byte and how far
-//! the estimates of compute buffers are off.
+//! device). Prints for every model how many compute buffers the replay of the whole graph gives to
+//! the byte and what the accounting of single stages says over what was allocated; and for every
+//! family that is read, how many weights and caches agree to the byte.
 //!
 //! `cargo run --release --example hold_against_allocations -- memory.json`
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
 
 use serde_json::{Value, json};
+use shardplan::cost::compute::Compute;
 use shardplan::cost::llama_cpp::LlamaCpp;
 use shardplan::cost::{Accounting, Layout, Place, Position, Span, graph};
 use shardplan::hardware::{DeviceId, Rig, text};
@@ -35,37 +39,24 @@ fn main() -> Result<(), Failure> {
     {
         let name = record["model"].as_str().unwrap_or_default();
         let facts = &records["models"][name];
-        hold_replay(record, facts, replayed.entry(name.to_owned()).or_default());
-        let Ok(model) = model(name, &records["models"][name]) else {
+        let of_model = replayed.entry(name.to_owned()).or_default();
+        hold_replay(record, facts, of_model);
+        hold_stages(record, facts, of_model);
+        let Ok(model) = model(name, facts) else {
             continue;
         };
         let tally = tally.entry(name.to_owned()).or_default();
         hold(record, &model, &rig, tally)?;
     }
-    for (model, replayed) in &replayed {
-        let (right, all) = (replayed.right, replayed.all);
-        println!("{model:18} replayed {right}/{all} buffers exact");
+    for (model, replayed) in &mut replayed {
+        println!("{model:18} {replayed}");
         for line in replayed.wrong.iter().take(6) {
             println!("  {line}");
         }
     }
-    for (model, mut tally) in tally {
-        tally.ratios.sort_by(f64::total_cmp);
-        let at = |share: f64| tally.ratios[((tally.ratios.len() - 1) as f64 * share) as usize];
-        let compute = match tally.ratios.is_empty() {
-            true => "no compute buffers".to_owned(),
-            false => format!(
-                "compute {} buffers: least {:.3}, 5 % {:.3}, median {:.3}, 95 % {:.3}, most {:.3}",
-                tally.ratios.len(),
-                at(0.0),
-                at(0.05),
-                at(0.5),
-                at(0.95),
-                at(1.0)
-            ),
-        };
+    for (model, tally) in tally {
         println!(
-            "{model:16} weights {}/{} cache {}/{} exact; {compute}",
+            "{model:18} weights {}/{} cache {}/{} exact",
             tally.weights.0, tally.weights.1, tally.cache.0, tally.cache.1
         );
         for line in tally.worst {
@@ -79,16 +70,103 @@ fn main() -> Result<(), Failure> {
 struct Tally {
     weights: (u32, u32),
     cache: (u32, u32),
-    ratios: Vec<f64>,
     worst: Vec<String>,
 }
 
-/// Buffers that the replay gets right.
+/// Buffers that the replay of whole graphs gets right, and what the accounting of single stages
+/// says over what was allocated.
 #[derive(Default)]
 struct Replayed {
     right: u32,
     all: u32,
     wrong: Vec<String>,
+    ratios: Vec<f64>,
+}
+
+impl fmt::Display for Replayed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "replayed {}/{} buffers exact",
+            self.right, self.all
+        )?;
+        let mut ratios = self.ratios.clone();
+        ratios.sort_by(f64::total_cmp);
+        let exact = ratios.iter().filter(|ratio| **ratio == 1.0).count();
+        write!(formatter, "; stages {exact}/{} exact", ratios.len())?;
+        let shares = [
+            ("least", 0.0),
+            ("5 %", 0.05),
+            ("median", 0.5),
+            ("95 %", 0.95),
+            ("most", 1.0),
+        ];
+        for (name, share) in shares {
+            let at = (ratios.len().saturating_sub(1) as f64 * share) as usize;
+            if let Some(ratio) = ratios.get(at) {
+                write!(formatter, ", {name} {ratio:.4}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs of slots on devices: their name and their slots.
+fn runs(record: &Value) -> impl Iterator<Item = (&str, Range<usize>)> {
+    let runs = record["layers"].as_array().into_iter().flatten();
+    runs.filter(|run| run[2] != "CPU").filter_map(|run| {
+        let (first, last) = (run[0].as_u64()?, run[1].as_u64()?);
+        Some((run[2].as_str()?, first as usize..last as usize + 1))
+    })
+}
+
+fn layout(record: &Value) -> Layout {
+    let mut runs = record["layers"].as_array().into_iter().flatten();
+    match (
+        runs.any(|run| run[2] == "CPU"),
+        record["pipeline_parallel"] == "on",
+    ) {
+        (true, _) => Layout::Offloaded,
+        (false, true) => Layout::Pipelined,
+        (false, false) => Layout::Sequential,
+    }
+}
+
+/// What plans can ask for: a cache for each sequence, keys stored as values, no overrides.
+fn workload(record: &Value) -> Option<Workload> {
+    let flags = &record["flags"];
+    let number = |key: &str| flags[key].as_u64();
+    let is_set = |key: &&str| !flags[*key].is_null() && flags[*key] != 0 && flags[*key] != false;
+    let overrides = ["ot", "nkvo", "cmoe", "ncmoe", "kvu", "swa_full"];
+    if flags["ctk"] != flags["ctv"] || overrides.iter().any(|key| is_set(key)) {
+        return None;
+    }
+    let sequences = number("np").unwrap_or(1);
+    Some(Workload {
+        context: Tokens(number("c")? / sequences),
+        sequences: sequences as u32,
+        kv_format: flags["ctk"].as_str()?.parse().ok()?,
+        ubatch: Tokens(number("ub")?),
+    })
+}
+
+/// Holds the accounting of stages against real loads with what every plan asks for: flash
+/// attention, weights of blocks on the CPU that stream, and logits of every token.
+fn hold_stages(record: &Value, facts: &Value, tally: &mut Replayed) -> Option<()> {
+    let (workload, flags) = (workload(record)?, &record["flags"]);
+    let is_planned = flags["fa"] == "on" && flags["nout"].is_null() && flags["op_offload"] != 0;
+    if !is_planned || record["mode"] != "real" {
+        return None;
+    }
+    let compute = Compute::new(replay::shape(record, facts)?, &workload);
+    let mut position = Position::First;
+    for (device, units) in runs(record) {
+        let ours = compute.device(layout(record), position, &units).compute;
+        let theirs = record["buffers"][device]["compute"].as_u64()?;
+        tally.ratios.push(ours.0 as f64 / theirs as f64);
+        position = Position::Later;
+    }
+    Some(())
 }
 
 fn hold_replay(record: &Value, facts: &Value, tally: &mut Replayed) -> Option<()> {
@@ -147,45 +225,22 @@ fn model(name: &str, facts: &Value) -> Result<Model, Failure> {
 }
 
 fn hold(record: &Value, model: &Model, rig: &Rig, tally: &mut Tally) -> Result<(), Failure> {
-    let flags = &record["flags"];
-    let number = |key: &str| flags[key].as_u64();
-    let has_overrides = ["ot", "nkvo", "cmoe", "ncmoe"]
-        .iter()
-        .any(|key| !flags[*key].is_null() && flags[*key] != 0 && flags[*key] != false);
-    if flags["ctk"] != flags["ctv"] || has_overrides || record["layers"].is_null() {
+    let Some(workload) = workload(record) else {
         return Ok(());
-    }
-    let sequences = number("np").unwrap_or(1);
-    if flags["kvu"] == 1 || flags["kvu"] == true {
-        return Ok(());
-    }
-    let workload = Workload {
-        context: Tokens(number("c").unwrap_or(4096) / sequences),
-        sequences: sequences as u32,
-        kv_format: flags["ctk"].as_str().unwrap_or("f16").parse()?,
-        ubatch: Tokens(number("ub").unwrap_or(512)),
     };
     let precision: Precision = record["quant"].as_str().unwrap_or_default().parse()?;
     let accounting = LlamaCpp::new(model, precision, rig, &workload)?;
-    let layers = record["layers"].as_array().ok_or("no layers")?;
-    let on_cpu = layers.iter().any(|run| run[2] == "CPU");
-    let layout = match (on_cpu, record["pipeline_parallel"] == "on") {
-        (true, _) => Layout::Offloaded,
-        (false, true) => Layout::Pipelined,
-        (false, false) => Layout::Sequential,
-    };
     let mut position = Position::First;
-    for (index, run) in layers.iter().filter(|run| run[2] != "CPU").enumerate() {
-        let (first, last) = (run[0].as_u64().unwrap_or(0), run[1].as_u64().unwrap_or(0));
+    for (index, (name, units)) in runs(record).enumerate() {
         let span = Span {
             place: Place::Device(DeviceId(index)),
-            units: first as usize..last as usize + 1,
+            units,
             streamed: 0..0,
             position,
         };
-        let stage = accounting.stage(layout, &span);
+        let stage = accounting.stage(layout(record), &span);
         position = Position::Later;
-        let buffers = &record["buffers"][run[2].as_str().unwrap_or_default()];
+        let buffers = &record["buffers"][name];
         let bytes = |key: &str| buffers[key].as_u64().unwrap_or(0);
         tally.weights.1 += 1;
         tally.weights.0 += u32::from(bytes("model") == stage.device.weights.0);
@@ -193,26 +248,11 @@ fn hold(record: &Value, model: &Model, rig: &Rig, tally: &mut Tally) -> Result<(
         tally.cache.0 += u32::from(bytes("context") == stage.device.kv_cache.0);
         let differs =
             bytes("model") != stage.device.weights.0 || bytes("context") != stage.device.kv_cache.0;
-        let line = |what: &str| {
-            format!(
-                "{} {what}: {} {} run {run} ours {:?} theirs {buffers}",
-                record["id"], record["quant"], record["cli"], stage.device
-            )
-        };
         if differs && tally.worst.len() < 3 {
-            tally.worst.push(line("differs"));
-        }
-        // Plans always ask for flash attention, and for logits of every token.
-        if flags["fa"] == "on"
-            && record["mode"] == "real"
-            && number("nout").is_none()
-            && bytes("compute") > 0
-        {
-            let ratio = stage.device.compute.0 as f64 / bytes("compute") as f64;
-            if !(0.95..1.15).contains(&ratio) && tally.worst.len() < 8 {
-                tally.worst.push(line(&format!("{ratio:.3}")));
-            }
-            tally.ratios.push(ratio);
+            tally.worst.push(format!(
+                "{} differs: {} {} {name} ours {:?} theirs {buffers}",
+                record["id"], record["quant"], record["cli"], stage.device
+            ));
         }
     }
     Ok(())

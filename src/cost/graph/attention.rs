@@ -3,35 +3,36 @@
 use crate::model::format::Format;
 
 use super::build::{Builder, CacheInput};
-use super::shape::{AttentionShape, HeadNorms, LatentShape, Matrix, Norm, Rotation};
-use super::tensor::{Id, Op, Tensor};
+use super::formats::Matrix;
+use super::shape::{AttentionShape, HeadNorms, Norm, Rotation};
+use super::tensor::{Id, Op};
 
 /// Side of the smaller of the matrices that turn a quantised cache.
 const TURN: u64 = 64;
 
 /// Heads of one kind: how many, and how wide.
 #[derive(Clone, Copy)]
-struct Heads {
-    n: u64,
-    dim: u64,
+pub(super) struct Heads {
+    pub(super) n: u64,
+    pub(super) dim: u64,
 }
 
 /// What is looked at, and from where.
-struct Look {
-    queries: Id,
-    keys: Id,
-    values: Id,
+pub(super) struct Look {
+    pub(super) queries: Id,
+    pub(super) keys: Id,
+    pub(super) values: Id,
     /// Beside the cache: the largest score of nothing.
-    sinks: Option<Id>,
+    pub(super) sinks: Option<Id>,
     /// From compressed values to heads.
-    unfold: Option<Id>,
-    capped: bool,
+    pub(super) unfold: Option<Id>,
+    pub(super) capped: bool,
 }
 
 impl Builder<'_> {
     pub(super) fn attention(&mut self, shape: &AttentionShape, input: Id) -> Id {
         let tokens = self.batch.tokens;
-        let (queries, gate, keys, values) = self.into_heads(shape, input);
+        let (queries, gate, keys, values) = self.project_heads(shape, input);
         let mut queries = self.norm_and_rotate(shape, queries);
         let keys = self.norm_and_rotate(shape, keys);
         if shape.scales_queries {
@@ -96,7 +97,7 @@ impl Builder<'_> {
     }
 
     /// Queries, their gate, keys and values: `[dim, heads, tokens]`.
-    fn into_heads(&mut self, shape: &AttentionShape, input: Id) -> (Id, Option<Id>, Id, Id) {
+    fn project_heads(&mut self, shape: &AttentionShape, input: Id) -> (Id, Option<Id>, Id, Id) {
         let (dims, tokens) = ([shape.key_dim, shape.value_dim], self.batch.tokens);
         let widths = [
             shape.heads * dims[0],
@@ -154,7 +155,7 @@ impl Builder<'_> {
         }
     }
 
-    fn rotate(&mut self, heads: Id) -> Id {
+    pub(super) fn rotate(&mut self, heads: Id) -> Id {
         let positions = self.positions();
         self.tape.like(Op::Rope, &[heads, positions])
     }
@@ -171,7 +172,7 @@ impl Builder<'_> {
     }
 
     /// The inputs that all layers of one kind of cache share.
-    fn cache_input(
+    pub(super) fn cache_input(
         &mut self,
         window: Option<u64>,
         cells: u64,
@@ -223,7 +224,7 @@ impl Builder<'_> {
             .view(heads, [width, tokens, 1, 1], [4, stride, plane, plane])
     }
 
-    fn store_keys(&mut self, keys: Id, heads: Heads, cache: &CacheInput) -> Id {
+    pub(super) fn store_keys(&mut self, keys: Id, heads: Heads, cache: &CacheInput) -> Id {
         let format = self.batch.keys;
         self.store(keys, heads, format, cache, cache.keys_into)
     }
@@ -289,7 +290,7 @@ impl Builder<'_> {
     }
 
     /// Scores, their sum to one, and what they weigh: `[heads · dim, tokens]`.
-    fn look(&mut self, look: Look, cache: &CacheInput) -> Id {
+    pub(super) fn look(&mut self, look: Look, cache: &CacheInput) -> Id {
         let streams = self.batch.streams;
         let queries = *self.tape.get(look.queries);
         let [dim, heads, tokens, _] = queries.extents;
@@ -360,82 +361,5 @@ impl Builder<'_> {
         let [dim, heads, tokens, streams] = self.tape.get(seen).extents;
         self.tape
             .packed_copy(seen, [dim * heads, tokens * streams, 1, 1])
-    }
-
-    /// Attention over a compressed cache, as `deepseek2.cpp` absorbs its matrices.
-    pub(super) fn latent(&mut self, shape: &LatentShape, input: Id) -> Id {
-        let tokens = self.batch.tokens;
-        let (plain, rotated, rank) = (shape.plain_dim, shape.rotated_dim, shape.rank);
-        let (dim, wide) = (plain + rotated, rank + rotated);
-        let into_queries = match shape.query_rank {
-            Some(rank) => {
-                let narrow = self.project(Matrix::QueryDown, rank, false, input);
-                self.pinned_norm(narrow, Norm::Rms)
-            }
-            None => input,
-        };
-        let queries = self.project(Matrix::Query, shape.heads * dim, false, into_queries);
-        let queries = self.tape.reshape(queries, [dim, shape.heads, tokens, 1]);
-        let compressed = self.project(Matrix::LatentDown, wide, false, input);
-        let row = 4 * wide;
-        let latent = self.tape.view(
-            compressed,
-            [rank, tokens, 1, 1],
-            [4, row, row * tokens, row * tokens],
-        );
-        let place = self.tape.view(
-            compressed,
-            [rotated, 1, tokens, 1],
-            [4, row, row, row * tokens],
-        );
-        let place = self.rotate(place);
-        let latent = self.pinned_norm(latent, Norm::Rms);
-        let strides = self.tape.get(queries).strides;
-        let head = |dim: u64| [dim, shape.heads, tokens, 1];
-        let plain_queries = self.tape.view(queries, head(plain), strides);
-        let rotated_queries = self.tape.view(queries, head(rotated), strides);
-        let rotated_queries = self.rotate(rotated_queries);
-        let absorb = self.formats.of(Matrix::LatentKey);
-        let absorb = self.weight(absorb, [plain, rank, shape.heads, 1]);
-        let by_head = self.tape.permute(plain_queries, [0, 2, 1, 3]);
-        let absorbed = self.tape.mat_mul(absorb, by_head);
-        let absorbed = self.tape.permute(absorbed, [0, 2, 1, 3]);
-        let queries = self
-            .tape
-            .result(Op::Other, head(wide), &[absorbed, rotated_queries]);
-        let latent = self.tape.reshape(latent, [rank, 1, tokens, 1]);
-        let keys = self
-            .tape
-            .result(Op::Other, [wide, 1, tokens, 1], &[latent, place]);
-        for id in [queries, latent, keys] {
-            self.tape.expand(id);
-        }
-        let cache = self.latent_input(wide);
-        let stored = self.store_keys(keys, Heads { n: 1, dim: wide }, &cache);
-        let Tensor {
-            extents, strides, ..
-        } = *self.tape.get(stored);
-        let values = self
-            .tape
-            .view(stored, [rank, 1, extents[2], extents[3]], strides);
-        let unfold = self.formats.of(Matrix::LatentValue);
-        let unfold = self.weight(unfold, [rank, shape.value_dim, shape.heads, 1]);
-        let look = Look {
-            queries,
-            keys: stored,
-            values,
-            sinks: None,
-            unfold: Some(unfold),
-            capped: false,
-        };
-        let seen = self.look(look, &cache);
-        self.project(Matrix::AttentionOutput, self.shape.hidden, false, seen)
-    }
-
-    /// The inputs of a compressed cache, which is never turned.
-    fn latent_input(&mut self, wide: u64) -> CacheInput {
-        let cells = self.batch.cells;
-        // No width that is a multiple of 64 is asked for, so nothing turns.
-        self.cache_input(None, cells, wide, [1, 1])
     }
 }

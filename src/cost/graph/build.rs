@@ -7,9 +7,9 @@
 use crate::cost::Place;
 use crate::model::format::Format;
 
+use super::formats::{Formats, Matrix};
 use super::shape::{
-    BlockShape, Entry, FeedForwardShape, Formats, Gather, GraphShape, Logits, Matrix, Mixer, Norm,
-    Wiring,
+    BlockShape, Entry, FeedForwardShape, Gather, GraphShape, Logits, Mixer, Norm, Wiring,
 };
 use super::tensor::{Backend, Id, Op, Tape, Tensor};
 use super::{Batch, BlockPlace, Placement};

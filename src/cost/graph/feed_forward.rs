@@ -3,7 +3,8 @@
 use crate::model::format::Format;
 
 use super::build::Builder;
-use super::shape::{Branches, DenseShape, ExpertsShape, FeedForwardShape, Matrix, Scores};
+use super::formats::Matrix;
+use super::shape::{Branches, DenseShape, ExpertsShape, FeedForwardShape, Scores};
 use super::tensor::{Id, Op, Tensor};
 
 /// The matrices of a dense feed-forward.

@@ -8,6 +8,8 @@ mod allocate;
 mod attention;
 mod build;
 mod feed_forward;
+mod formats;
+mod latent;
 mod of_model;
 mod recurrent;
 #[cfg(test)]
@@ -20,6 +22,7 @@ use crate::cost::Place;
 use crate::model::format::Format;
 use crate::units::Bytes;
 
+pub use formats::{Formats, Matrix};
 pub use of_model::shape;
 pub use shape::*;
 

@@ -6,9 +6,10 @@
 use crate::model::format::Format;
 use crate::model::{Model, Part, Tensor};
 
+use super::formats::{Formats, Matrix};
 use super::shape::{
-    AttentionShape, BlockShape, Branches, DenseShape, Entry, FeedForwardShape, Formats, Gather,
-    GraphShape, HeadNorms, Logits, Matrix, Mixer, Norm, Rotation, Wiring,
+    AttentionShape, BlockShape, Branches, DenseShape, Entry, FeedForwardShape, Gather, GraphShape,
+    HeadNorms, Logits, Mixer, Norm, Rotation, Wiring,
 };
 
 /// The shape of `model`, whose tensors are stored as told.

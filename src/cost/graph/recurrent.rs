@@ -6,7 +6,8 @@
 use crate::model::format::Format;
 
 use super::build::Builder;
-use super::shape::{DeltaNetShape, MambaShape, Matrix, Norm};
+use super::formats::Matrix;
+use super::shape::{DeltaNetShape, MambaShape, Norm};
 use super::tensor::{Id, Op};
 
 /// Which states a micro-batch goes on from, and which it only keeps.

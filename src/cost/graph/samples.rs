@@ -2,10 +2,11 @@
 
 use crate::model::format::Format;
 
+use super::formats::{Formats, Matrix};
 use super::shape::{
     AttentionShape, BlockShape, Branches, DeltaNetShape, DenseShape, Entry, ExpertsShape,
-    FeedForwardShape, Formats, Gather, GraphShape, HeadNorms, LatentShape, Logits, MambaShape,
-    Matrix, Mixer, Norm, Rotation, Scores, SharedShape, Wiring,
+    FeedForwardShape, Gather, GraphShape, HeadNorms, LatentShape, Logits, MambaShape, Mixer, Norm,
+    Rotation, Scores, SharedShape, Wiring,
 };
 
 pub(crate) fn all() -> Vec<GraphShape> {
