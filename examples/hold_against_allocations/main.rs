@@ -138,7 +138,7 @@ fn workload(record: &Value) -> Option<Workload> {
     let number = |key: &str| flags[key].as_u64();
     let is_set = |key: &&str| !flags[*key].is_null() && flags[*key] != 0 && flags[*key] != false;
     let overrides = ["ot", "nkvo", "cmoe", "ncmoe", "kvu", "swa_full"];
-    if flags["ctk"] != flags["ctv"] || overrides.iter().any(|key| is_set(key)) {
+    if flags["ctk"] != flags["ctv"] || overrides.iter().any(is_set) {
         return None;
     }
     let sequences = number("np").unwrap_or(1);
