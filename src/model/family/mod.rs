@@ -14,7 +14,7 @@ use crate::model::{Block, Part, Tensor, World};
 
 pub use expression::{ExpressionError, Scope};
 pub use row::Island;
-pub use table::{all, gguf_architectures, naming};
+pub use table::{all, naming};
 
 use row::{Place, Row};
 use stack::{Stack, Tower};
@@ -162,11 +162,6 @@ pub fn define(scope: &mut Scope, names: &[Definition]) -> Result<(), ExpressionE
 }
 
 impl Family {
-    /// Whether all its blocks are of one kind, and nothing is named that is no dimension.
-    pub fn is_plain(&self) -> bool {
-        self.names.is_empty() && matches!(self.stacks.as_slice(), [stack] if stack.kinds.len() == 1)
-    }
-
     /// The blocks and tensors of a model of this family.
     ///
     /// # Errors
