@@ -232,9 +232,10 @@ impl Family {
                 .iter()
                 .filter(|tensor| tensor.part == part && !tensor.hf_name.is_empty());
             for tensor in of_part {
-                let name = tensor.module().to_owned();
-                if !names.contains(&name) {
-                    names.push(name);
+                let name = tensor.module();
+                // A constant within a module that is named needs no name of its own.
+                if !names.iter().any(|other| other == name || is_below(name, other)) {
+                    names.push(name.to_owned());
                 }
             }
             names
