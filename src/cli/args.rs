@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cost::Target;
 use crate::model::Precision;
-use crate::solve::Backend;
+use crate::scenario::{Constraint, Terms};
+use crate::solve::{Backend, Goal, Objective, Stop};
 use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
 
@@ -54,6 +55,33 @@ pub struct LoadArguments {
     /// What to leave free on a device, such as cuda0=1GiB; may be repeated
     #[arg(long, value_name = "DEVICE=SIZE", value_parser = reserve)]
     pub reserve: Vec<(String, Bytes)>,
+    /// A share of all memory to leave free, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub margin: Option<f64>,
+    /// A part on a device, such as "layers 0-10=cuda1", "head=cuda0" or "layer 7=cpu"; may be repeated
+    #[arg(long, value_name = "PART=DEVICE", value_parser = Constraint::pin)]
+    pub pin: Vec<Constraint>,
+    /// A device that holds nothing; cpu: nothing is offloaded; may be repeated
+    #[arg(long, value_name = "DEVICE", value_parser = forbid)]
+    pub forbid: Vec<Constraint>,
+    /// An option of llama.cpp that is fixed, such as ngl=60
+    #[arg(long, value_name = "OPTION=VALUE", value_parser = Constraint::fix)]
+    pub fix: Vec<Constraint>,
+    /// What a plan is best at: decode, prefill, request, throughput, context, devices, headroom or
+    /// quality; several, such as devices,decode, one after the other
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "GOAL,GOAL…",
+        default_value = "decode"
+    )]
+    pub objective: Vec<Objective>,
+    /// Tokens of the prompt that prefill and request speak of
+    #[arg(long, value_name = "N", default_value = "2048")]
+    pub prompt: Tokens,
+    /// Tokens of the answer that request speaks of
+    #[arg(long, value_name = "N", default_value = "512")]
+    pub answer: Tokens,
     /// Solver of the linear program
     #[arg(long, value_parser = backend, default_value = "microlp", value_name = "NAME")]
     pub solver: Backend,
@@ -70,6 +98,21 @@ impl LoadArguments {
             sequences: self.sequences,
             kv_format: self.kv,
             ubatch: self.ubatch,
+        }
+    }
+
+    /// What a plan is best at, what is fixed, and who solves.
+    pub fn terms(&self, stop: &Stop) -> Terms {
+        let fixed = self.pin.iter().chain(&self.forbid).chain(&self.fix);
+        Terms {
+            constraints: fixed.cloned().collect(),
+            goal: Goal {
+                objectives: self.objective.clone(),
+                prompt: self.prompt,
+                output: self.answer,
+            },
+            backend: self.solver,
+            stop: stop.clone(),
         }
     }
 }
@@ -191,6 +234,25 @@ fn reserve(text: &str) -> Result<(String, Bytes), String> {
         .ok_or_else(|| "write a device and a size, such as `cuda0=1GiB`".to_owned())?;
     let size = size.parse().map_err(|error| format!("{error}"))?;
     Ok((device.to_owned(), size))
+}
+
+/// Only so that the parser's type is that of the others: a name is checked against the rig.
+fn forbid(text: &str) -> Result<Constraint, String> {
+    match text.trim() {
+        "" => Err("write a device, such as `cuda2`".to_owned()),
+        device => Ok(Constraint::forbid(device)),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text
+        .trim()
+        .strip_suffix('%')
+        .and_then(|digits| digits.trim().parse().ok());
+    percent
+        .filter(|percent| (0.0..=90.0).contains(percent))
+        .map(|percent: f64| percent / 100.0)
+        .ok_or_else(|| "write a share from `0%` to `90%`, such as `5%`".to_owned())
 }
 
 fn backend(name: &str) -> Result<Backend, String> {

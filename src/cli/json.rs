@@ -3,13 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::model::Inspection;
+use super::plan::Refusal;
 use super::render;
 use super::whatif::Row;
 use crate::hardware::Rig;
 use crate::plan::document::layers;
 use crate::plan::{DeviceUse, Plan};
 use crate::scenario::{Fix, Scenario, ScenarioError};
-use crate::solve::Infeasible;
 use crate::units::Bytes;
 
 fn text(value: &Value) -> String {
@@ -40,13 +40,16 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
         "estimate": plan.estimate,
         "proof": {
             "status": proof.status.name(),
-            "objective": proof.objective.0,
-            "bound": proof.bound.0,
+            "objective": proof.objective.number(),
+            "bound": proof.bound.number(),
             "gap": proof.gap,
             "solver": proof.solver,
         },
         "baselines": plan.baselines,
     });
+    if !proof.goal.is_empty() {
+        value["proof"]["goal"] = json!(proof.goal);
+    }
     if let Some(seconds) = seconds {
         value["proof"]["seconds"] = json!(seconds);
     }
@@ -66,17 +69,18 @@ fn device(device: &DeviceUse) -> Value {
     })
 }
 
-pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[Fix]) -> String {
-    text(&infeasible_value(&scenario.rig, infeasible, Some(fixes)))
-}
-
-fn infeasible_value(rig: &Rig, infeasible: &Infeasible, fixes: Option<&[Fix]>) -> Value {
+pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
+    let Refusal {
+        infeasible,
+        conflict,
+        fixes,
+    } = refusal;
     let reasons: Vec<_> = infeasible
         .reasons
         .iter()
         .map(|reason| {
             json!({
-                "device": render::place(rig, reason.place),
+                "device": render::place(&scenario.rig, reason.place),
                 "missing": reason.missing.0,
                 "capacity": reason.capacity.0,
             })
@@ -84,10 +88,11 @@ fn infeasible_value(rig: &Rig, infeasible: &Infeasible, fixes: Option<&[Fix]>) -
         .collect();
     let mut value =
         json!({"status": "infeasible", "proven": infeasible.is_proven, "reasons": reasons});
-    if let Some(fixes) = fixes {
-        value["fixes"] = fixes.iter().map(fix).collect();
+    if !conflict.is_empty() {
+        value["conflict"] = conflict.iter().map(|it| json!(it.to_string())).collect();
     }
-    value
+    value["fixes"] = fixes.iter().map(fix).collect();
+    text(&value)
 }
 
 fn fix(fix: &Fix) -> Value {
@@ -98,6 +103,7 @@ fn fix(fix: &Fix) -> Value {
         Fix::Precision(precision) => ("precision", json!(precision.to_string())),
         Fix::Ram(ram) => ("ram", json!(ram.0)),
         Fix::AnotherCard(model) => ("another_card", json!(model)),
+        Fix::Without(constraint) => ("without", json!(constraint.to_string())),
         Fix::Target(target, _) => ("target", json!(target.name())),
     };
     let mut entry = json!({"lever": lever, "value": value, "text": render::fix(fix)});

@@ -19,8 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::hardware::{Rig, read};
-use crate::units::Bytes;
-use args::{Arguments, Command, ModelCommand, RigCommand};
+use args::{Arguments, Command, LoadArguments, ModelCommand, RigCommand};
 
 /// Why a command failed; the sentence is all that a person needs.
 type Failure = Box<dyn std::error::Error>;
@@ -62,13 +61,16 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
     }
 }
 
-/// The rig that a user names, with the reserves that they ask for.
-fn rig_with(rig: &str, reserves: &[(String, Bytes)]) -> Result<Rig, Failure> {
+/// The rig that a user names, with the reserves and the margin that they ask for.
+fn rig_with(rig: &str, load: &LoadArguments) -> Result<Rig, Failure> {
     let mut rig = read(rig)?;
-    for (device, reserve) in reserves {
+    for (device, reserve) in &load.reserve {
         rig = rig.with_reserve(device, *reserve)?;
     }
-    Ok(rig)
+    Ok(match load.margin {
+        Some(share) => rig.with_margin(share)?,
+        None => rig,
+    })
 }
 
 /// Whoever read our output stopped reading: `shardplan … | head`.

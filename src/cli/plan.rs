@@ -7,30 +7,44 @@ use super::args::PlanArguments;
 use super::{Failure, Outcome, json, output, render, rig_with};
 use crate::emit;
 use crate::model;
-use crate::scenario::{Scenario, ScenarioError, usual_context};
+use crate::scenario::{Constraint, Fix, Scenario, ScenarioError, usual_context};
+use crate::solve::{Infeasible, Stop};
+
+/// A no with its reasons and ways out.
+pub(super) struct Refusal {
+    pub(super) infeasible: Infeasible,
+    /// The smallest set of constraints that leaves no plan.
+    pub(super) conflict: Vec<Constraint>,
+    pub(super) fixes: Vec<Fix>,
+}
 
 pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
     let model = model::open(&arguments.model)?;
     let load = &arguments.load;
+    let stop = Stop::default();
     let context = arguments.context.unwrap_or_else(|| usual_context(&model));
     let scenario = Scenario {
-        rig: rig_with(&arguments.rig, &load.reserve)?,
+        rig: rig_with(&arguments.rig, load)?,
         target: load.target,
         precision: arguments
             .precision
             .unwrap_or(load.target.usual_precision(&model)),
         workload: load.workload(context).checked()?,
-        backend: load.solver,
+        terms: load.terms(&stop),
         model,
     };
     let start = Instant::now();
     let plan = match scenario.plan() {
         Ok(plan) => plan,
         Err(ScenarioError::Infeasible(infeasible)) => {
-            let fixes = scenario.fixes(&infeasible);
+            let refusal = Refusal {
+                conflict: scenario.conflict(),
+                fixes: scenario.fixes(&infeasible),
+                infeasible,
+            };
             match load.json {
-                true => output::print(&json::infeasible(&scenario, &infeasible, &fixes))?,
-                false => output::remark(&render::infeasible(&scenario, &infeasible, &fixes))?,
+                true => output::print(&json::infeasible(&scenario, &refusal))?,
+                false => output::remark(&render::infeasible(&scenario, &refusal))?,
             }
             return Ok(Outcome::NoPlan);
         }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
+use super::plan::Refusal;
 use super::whatif::Row;
 use crate::cost::Place;
 use crate::emit::Emission;
@@ -14,7 +15,6 @@ use crate::hardware::Rig;
 use crate::plan::document::layers;
 use crate::plan::{Plan, Status, build};
 use crate::scenario::{Fix, Scenario, ScenarioError};
-use crate::solve::Infeasible;
 use crate::units::Bytes;
 
 pub(super) use table::{inspection, rig};
@@ -112,13 +112,17 @@ fn speed(plan: &Plan) -> String {
 
 fn proof(plan: &Plan) -> String {
     let proof = &plan.proof;
+    let (better, worth) = match proof.goal.as_str() {
+        "" => ("faster".to_owned(), format!("{} a token", proof.objective)),
+        goal => (format!("better by {goal}"), proof.objective.to_string()),
+    };
     let status = match proof.status {
         Status::Optimal => {
-            format!("{GOOD}optimal{GOOD:#}: no other cut in any order of the devices is faster")
+            format!("{GOOD}optimal{GOOD:#}: no other cut in any order of the devices is {better}")
         }
         Status::Feasible => {
             format!(
-                "within {:.2} % of the best: none takes less than {}",
+                "within {:.2} % of the best: none is {better} than {}",
                 proof.gap * 100.0,
                 proof.bound
             )
@@ -145,13 +149,18 @@ fn proof(plan: &Plan) -> String {
         n => format!(", {n} of {} run out of memory", plan.baselines.len()),
     };
     format!(
-        "{DIM}proof{DIM:#}   {status} ({} a token); {rules}{failing}\n        {DIM}{}{DIM:#}",
-        proof.objective, proof.solver
+        "{DIM}proof{DIM:#}   {status} ({worth}); {rules}{failing}\n        {DIM}{}{DIM:#}",
+        proof.solver
     )
 }
 
 /// Why there is no plan, and what was tried and works.
-pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[Fix]) -> String {
+pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
+    let Refusal {
+        infeasible,
+        conflict,
+        fixes,
+    } = refusal;
     let mut text = failure(&infeasible.to_string());
     for reason in &infeasible.reasons {
         let _ = write!(
@@ -162,12 +171,18 @@ pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[
             reason.capacity
         );
     }
+    let conflict: Vec<_> = conflict.iter().map(|it| format!("`{it}`")).collect();
+    let _ = match conflict.as_slice() {
+        [] => Ok(()),
+        [one] => write!(text, "\n  {one} alone leaves no plan"),
+        several => write!(text, "\n  {} together leave no plan", several.join(" and ")),
+    };
     for change in fixes {
-        let _ = write!(
-            text,
-            "\n{}",
-            hinted(&format!("{} makes it fit", fix(change)))
-        );
+        let hint = match change {
+            Fix::Without(constraint) => format!("there is a plan without `{constraint}`"),
+            change => format!("{} makes it fit", fix(change)),
+        };
+        let _ = write!(text, "\n{}", hinted(&hint));
     }
     if fixes.is_empty() {
         text.push_str(
@@ -186,6 +201,7 @@ pub(super) fn fix(fix: &Fix) -> String {
         Fix::Precision(precision) => format!("`--precision {precision}`"),
         Fix::Ram(ram) => format!("`ram {}` in the rig", String::from(*ram)),
         Fix::AnotherCard(model) => format!("one more {model}"),
+        Fix::Without(constraint) => format!("leaving out `{constraint}`"),
         Fix::Target(target, precision) => {
             format!("`--target {target} --precision {precision}`")
         }
@@ -218,6 +234,7 @@ fn refused(refusal: &ScenarioError) -> String {
     match refusal {
         ScenarioError::Infeasible(infeasible) => format!("lacks {}", infeasible.missing()),
         ScenarioError::Target(error) => format!("no: {error}"),
+        ScenarioError::Constraint(error) => format!("no: {error}"),
         ScenarioError::Refused(fault) => format!("no: {fault}"),
     }
 }

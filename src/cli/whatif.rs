@@ -5,6 +5,7 @@ use super::{Failure, Outcome, json, output, render, rig_with};
 use crate::model;
 use crate::plan::Plan;
 use crate::scenario::{Scenario, ScenarioError, usual_context};
+use crate::solve::Stop;
 use crate::units::Tokens;
 
 /// One row.
@@ -18,6 +19,7 @@ pub(super) struct Row {
 pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
     let model = model::open(&arguments.model)?;
     let load = &arguments.load;
+    let stop = Stop::default();
     let contexts = match arguments.context.as_slice() {
         [] => vec![usual_context(&model)],
         contexts => contexts.to_vec(),
@@ -32,11 +34,11 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
             for precision in &precisions {
                 let scenario = Scenario {
                     model: model.clone(),
-                    rig: rig_with(rig, &load.reserve)?,
+                    rig: rig_with(rig, load)?,
                     target: load.target,
                     precision: *precision,
                     workload: load.workload(*context).checked()?,
-                    backend: load.solver,
+                    terms: load.terms(&stop),
                 };
                 let answer = scenario.plan();
                 let precision = precision.to_string();

@@ -4,10 +4,11 @@
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
 use crate::cost::compute::{self, Graph, Role, Streamed};
+use crate::cost::prefill::{Prefill, Work};
 use crate::cost::{
     Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
-use crate::hardware::Rig;
+use crate::hardware::{Rig, Transfer};
 use crate::model::format::Format;
 use crate::model::{Dimensions, Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
@@ -33,6 +34,7 @@ pub const MOST_DEVICES: usize = 15;
 pub struct LlamaCpp<'a> {
     rig: &'a Rig,
     units: Vec<Unit>,
+    work: Work,
     graph: Graph,
     context_bytes_read: Bytes,
     /// What each unit adds, summed up to it.
@@ -126,6 +128,7 @@ impl<'a> LlamaCpp<'a> {
         let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
         Ok(Self {
             rig,
+            work: Work::new(model, &units, workload.ubatch),
             units,
             graph: Graph::new(model, workload),
             context_bytes_read: workload
@@ -225,6 +228,11 @@ impl Accounting for LlamaCpp<'_> {
                     },
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
+                    // Beside a GPU, prompts are computed there.
+                    prefill: match layout {
+                        Layout::HostOnly => self.work.on_cpu(&span.units),
+                        _ => Prefill::default(),
+                    },
                 }
             }
             Place::Device(device) => {
@@ -236,10 +244,21 @@ impl Accounting for LlamaCpp<'_> {
                 } else {
                     Seconds::default()
                 };
+                let computes_all = layout == Layout::Offloaded && span.position == Position::First;
+                let (from, streamed) = match computes_all {
+                    true => (0, self.sums[span.units.start].on_host),
+                    false => (span.units.start, Bytes::ZERO),
+                };
+                let link = device.link.bandwidth(Transfer::Pageable);
                 Stage {
                     device: self.on_device(layout, span, &sums),
                     host: Memory::default(),
                     time: decode + hop,
+                    prefill: self.work.on_gpu(
+                        &(from..span.units.end),
+                        (device.class, device.bandwidth),
+                        (streamed, link),
+                    ),
                 }
             }
         }
