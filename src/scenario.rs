@@ -3,18 +3,22 @@
 
 mod constraint;
 mod fix;
+mod penalties;
+mod search;
 
-use crate::cost::{Accounting, Layout, Target, TargetError};
+use crate::cost::{Accounting, Target, TargetError};
 use crate::hardware::Rig;
 use crate::model::{Model, Precision, PrecisionError};
 use crate::plan::build::Question;
 use crate::plan::{CheckError, Plan, check};
-use crate::solve::{self, Ask, Backend, Goal, Infeasible, NoPlan, Stop, baseline};
-use crate::units::Tokens;
+use crate::solve::{self, Ask, Backend, Goal, Infeasible, Objective, Stop, baseline};
+use crate::units::{Seconds, Tokens};
 use crate::workload::Workload;
 
 pub use constraint::{Constraint, ConstraintError};
 pub use fix::Fix;
+pub use penalties::{Penalties, PenaltiesError};
+pub use search::{GoalError, TooSlow};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -40,6 +44,10 @@ pub struct Terms {
     pub constraints: Vec<Constraint>,
     /// What a plan is best at.
     pub goal: Goal,
+    /// The most time that a token may take.
+    pub max_time_per_token: Option<Seconds>,
+    /// What precisions cost in quality; the published table of the model where none is given.
+    pub penalties: Option<Penalties>,
     /// Who solves the linear program.
     pub backend: Backend,
     /// Ends every search with the best so far.
@@ -55,6 +63,12 @@ pub enum ScenarioError {
     /// What cannot be fixed so.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// Objectives that do not go together.
+    #[error(transparent)]
+    Goal(#[from] GoalError),
+    /// Every plan takes too long.
+    #[error(transparent)]
+    TooSlow(#[from] TooSlow),
     /// No plan fits this rig.
     #[error(transparent)]
     Infeasible(#[from] Infeasible),
@@ -80,8 +94,32 @@ impl Scenario {
     /// # Errors
     /// Where the target cannot do what is asked, or nothing fits.
     pub fn plan(&self) -> Result<Plan, ScenarioError> {
+        self.check_goal()?;
+        match self.terms.goal.objectives.first() {
+            Some(Objective::Context) => self.longest_context(),
+            Some(Objective::Quality) => self.best_precision(),
+            _ => self.plan_as_asked(),
+        }
+    }
+
+    /// The plan of this context and this precision.
+    fn plan_as_asked(&self) -> Result<Plan, ScenarioError> {
         self.priced(|accounting, precision, ask| {
             let solution = solve::solve(accounting, ask)?;
+            let fastest = solution.time;
+            if let Some(most) = self
+                .terms
+                .max_time_per_token
+                .filter(|most| fastest.0 > most.0)
+            {
+                let is_proven = solution.proof.status == solve::Status::Optimal;
+                return Err(TooSlow {
+                    most,
+                    fastest,
+                    is_proven,
+                }
+                .into());
+            }
             let question = Question {
                 model: &self.model,
                 target: self.target,
@@ -90,7 +128,9 @@ impl Scenario {
                 accounting,
             };
             let baselines = baseline::all(accounting, &ask.rules);
-            let plan = Plan::new(&question, &solution, &baselines);
+            let mut plan = Plan::new(&question, &solution, &baselines);
+            let given = self.terms.constraints.iter().map(ToString::to_string);
+            plan.proof.given = given.collect();
             check::verify(&plan, &self.model, precision, &self.workload)??;
             Ok(plan)
         })
@@ -98,12 +138,12 @@ impl Scenario {
 
     /// Whether there is a plan; where that cannot be told in time, there is none.
     fn has_plan(&self) -> bool {
-        !self.terms.stop.is_set() && matches!(self.layout(), Ok(Ok(_)))
-    }
-
-    /// The layout of the best plan, without proof or explanation.
-    fn layout(&self) -> Result<Result<Layout, NoPlan>, ScenarioError> {
-        self.priced(|accounting, _, ask| Ok(solve::layout(accounting, ask)))
+        let most = self.terms.max_time_per_token;
+        let found = self.priced(|accounting, _, ask| {
+            let fastest = solve::fastest(accounting, ask);
+            Ok(fastest.is_ok_and(|(_, time)| most.is_none_or(|most| time.0 <= most.0)))
+        });
+        !self.terms.stop.is_set() && found.unwrap_or(false)
     }
 
     /// Hands over the price list, and what is asked of the solver.

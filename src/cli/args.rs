@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cost::Target;
-use crate::model::Precision;
-use crate::scenario::{Constraint, Terms};
+use crate::model::{Model, Precision};
+use crate::scenario::{Constraint, Penalties, Terms, usual_context};
 use crate::solve::{Backend, Goal, Objective, Stop};
-use crate::units::{Bytes, Tokens};
+use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
 
 /// Plans which layer of a language model goes on which device, and proves it.
@@ -76,12 +76,23 @@ pub struct LoadArguments {
         default_value = "decode"
     )]
     pub objective: Vec<Objective>,
-    /// Tokens of the prompt that prefill and request speak of
-    #[arg(long, value_name = "N", default_value = "2048")]
-    pub prompt: Tokens,
-    /// Tokens of the answer that request speaks of
-    #[arg(long, value_name = "N", default_value = "512")]
-    pub answer: Tokens,
+    /// Tokens of the prompt that prefill and request speak of; the least of 2048 and three quarters
+    /// of the context where it is left out
+    #[arg(long, value_name = "N")]
+    pub prompt: Option<Tokens>,
+    /// Tokens of the answer that request speaks of; the least of 512 and a quarter of the context
+    /// where it is left out
+    #[arg(long, value_name = "N")]
+    pub answer: Option<Tokens>,
+    /// The most time that a token may take, such as 50ms
+    #[arg(long, value_name = "TIME")]
+    pub max_time_per_token: Option<Seconds>,
+    /// A table of what precisions cost in quality, for models without a published one
+    #[arg(long, value_name = "TABLE.yaml")]
+    pub penalties: Option<PathBuf>,
+    /// How long a search may go on before it gives the best so far, such as 5s
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub time_limit: Seconds,
     /// Solver of the linear program
     #[arg(long, value_parser = backend, default_value = "microlp", value_name = "NAME")]
     pub solver: Backend,
@@ -101,16 +112,25 @@ impl LoadArguments {
         }
     }
 
+    /// The context where none is named: for the longest one, all that the model knows.
+    pub fn usual_context(&self, model: &Model) -> Tokens {
+        match self.objective.first() {
+            Some(Objective::Context) => model.dimensions.context,
+            _ => usual_context(model),
+        }
+    }
+
     /// What a plan is best at, what is fixed, and who solves.
-    pub fn terms(&self, stop: &Stop) -> Terms {
+    pub fn terms(&self, context: Tokens, penalties: Option<Penalties>, stop: &Stop) -> Terms {
         let fixed = self.pin.iter().chain(&self.forbid).chain(&self.fix);
         Terms {
             constraints: fixed.cloned().collect(),
             goal: Goal {
                 objectives: self.objective.clone(),
-                prompt: self.prompt,
-                output: self.answer,
+                ..Goal::of_request(context, self.prompt, self.answer)
             },
+            max_time_per_token: self.max_time_per_token,
+            penalties,
             backend: self.solver,
             stop: stop.clone(),
         }

@@ -9,7 +9,7 @@ use super::whatif::Row;
 use crate::hardware::Rig;
 use crate::plan::document::layers;
 use crate::plan::{DeviceUse, Plan};
-use crate::scenario::{Fix, Scenario, ScenarioError};
+use crate::scenario::{Fix, Scenario, ScenarioError, TooSlow};
 use crate::units::Bytes;
 
 fn text(value: &Value) -> String {
@@ -49,6 +49,9 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
     });
     if !proof.goal.is_empty() {
         value["proof"]["goal"] = json!(proof.goal);
+    }
+    if !proof.given.is_empty() {
+        value["proof"]["given"] = json!(proof.given);
     }
     if let Some(seconds) = seconds {
         value["proof"]["seconds"] = json!(seconds);
@@ -93,6 +96,15 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
     }
     value["fixes"] = fixes.iter().map(fix).collect();
     text(&value)
+}
+
+pub(super) fn too_slow(too_slow: &TooSlow) -> String {
+    text(&json!({
+        "status": "too_slow",
+        "proven": too_slow.is_proven,
+        "most": too_slow.most.0,
+        "fastest": too_slow.fastest.0,
+    }))
 }
 
 fn fix(fix: &Fix) -> Value {

@@ -5,6 +5,7 @@
 
 pub mod args;
 mod emit;
+mod interrupt;
 mod json;
 mod model;
 mod output;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::hardware::{Rig, read};
+use crate::scenario::Penalties;
 use args::{Arguments, Command, LoadArguments, ModelCommand, RigCommand};
 
 /// Why a command failed; the sentence is all that a person needs.
@@ -71,6 +73,17 @@ fn rig_with(rig: &str, load: &LoadArguments) -> Result<Rig, Failure> {
         Some(share) => rig.with_margin(share)?,
         None => rig,
     })
+}
+
+/// The table of penalties that a user names.
+fn penalties(load: &LoadArguments) -> Result<Option<Penalties>, Failure> {
+    let Some(path) = &load.penalties else {
+        return Ok(None);
+    };
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("`{origin}` can't be read: {error}"))?;
+    Ok(Some(Penalties::from_yaml(&text, &origin)?))
 }
 
 /// Whoever read our output stopped reading: `shardplan … | head`.

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::PlanArguments;
-use super::{Failure, Outcome, json, output, render, rig_with};
+use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with};
 use crate::emit;
 use crate::model;
-use crate::scenario::{Constraint, Fix, Scenario, ScenarioError, usual_context};
-use crate::solve::{Infeasible, Stop};
+use crate::scenario::{Constraint, Fix, Scenario, ScenarioError};
+use crate::solve::Infeasible;
 
 /// A no with its reasons and ways out.
 pub(super) struct Refusal {
@@ -21,8 +21,10 @@ pub(super) struct Refusal {
 pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
     let model = model::open(&arguments.model)?;
     let load = &arguments.load;
-    let stop = Stop::default();
-    let context = arguments.context.unwrap_or_else(|| usual_context(&model));
+    let stop = interrupt::stop_after(load.time_limit)?;
+    let context = arguments
+        .context
+        .unwrap_or_else(|| load.usual_context(&model));
     let scenario = Scenario {
         rig: rig_with(&arguments.rig, load)?,
         target: load.target,
@@ -30,7 +32,7 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
             .precision
             .unwrap_or(load.target.usual_precision(&model)),
         workload: load.workload(context).checked()?,
-        terms: load.terms(&stop),
+        terms: load.terms(context, penalties(load)?, &stop),
         model,
     };
     let start = Instant::now();
@@ -45,6 +47,13 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
             match load.json {
                 true => output::print(&json::infeasible(&scenario, &refusal))?,
                 false => output::remark(&render::infeasible(&scenario, &refusal))?,
+            }
+            return Ok(Outcome::NoPlan);
+        }
+        Err(ScenarioError::TooSlow(error)) => {
+            match load.json {
+                true => output::print(&json::too_slow(&error))?,
+                false => output::remark(&render::failure(&error.to_string()))?,
             }
             return Ok(Outcome::NoPlan);
         }

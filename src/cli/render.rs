@@ -71,6 +71,9 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push('\n');
     text.push_str(&bar::strip(plan));
     let _ = writeln!(text, "\n{}\n{}\n", speed(plan), proof(plan));
+    if !plan.proof.given.is_empty() {
+        let _ = writeln!(text, "{DIM}given{DIM:#}   {}\n", plan.proof.given.join(" "));
+    }
     let _ = writeln!(text, "{DIM}run{DIM:#}     {launch}");
     text + &numbers(plan)
 }
@@ -235,6 +238,8 @@ fn refused(refusal: &ScenarioError) -> String {
         ScenarioError::Infeasible(infeasible) => format!("lacks {}", infeasible.missing()),
         ScenarioError::Target(error) => format!("no: {error}"),
         ScenarioError::Constraint(error) => format!("no: {error}"),
+        ScenarioError::Goal(error) => format!("no: {error}"),
+        ScenarioError::TooSlow(error) => format!("no: {error}"),
         ScenarioError::Refused(fault) => format!("no: {fault}"),
     }
 }

@@ -1,11 +1,10 @@
 //! `shardplan whatif`: `plan` in a loop over scenarios.
 
 use super::args::WhatifArguments;
-use super::{Failure, Outcome, json, output, render, rig_with};
+use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with};
 use crate::model;
 use crate::plan::Plan;
-use crate::scenario::{Scenario, ScenarioError, usual_context};
-use crate::solve::Stop;
+use crate::scenario::{Scenario, ScenarioError};
 use crate::units::Tokens;
 
 /// One row.
@@ -19,9 +18,10 @@ pub(super) struct Row {
 pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
     let model = model::open(&arguments.model)?;
     let load = &arguments.load;
-    let stop = Stop::default();
+    let stop = interrupt::stop_after(load.time_limit)?;
+    let table = penalties(load)?;
     let contexts = match arguments.context.as_slice() {
-        [] => vec![usual_context(&model)],
+        [] => vec![load.usual_context(&model)],
         contexts => contexts.to_vec(),
     };
     let precisions = match arguments.precision.as_slice() {
@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
                     target: load.target,
                     precision: *precision,
                     workload: load.workload(*context).checked()?,
-                    terms: load.terms(&stop),
+                    terms: load.terms(*context, table.clone(), &stop),
                 };
                 let answer = scenario.plan();
                 let precision = precision.to_string();

@@ -206,6 +206,7 @@ fn proof(proof: &solve::Proof) -> ProofSummary {
                 names.join(", ")
             }
         },
+        given: Vec::new(),
         objective: proof.objective().rounded(),
         bound: proof.bound.rounded(),
         gap: (proof.gap() * 1e4).round() / 1e4,

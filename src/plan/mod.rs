@@ -184,6 +184,9 @@ pub struct ProofSummary {
     /// The objectives in their order, where they are not the time of a token alone.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub goal: String,
+    /// What was fixed; the proof is about plans that keep it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
     /// What the plan is worth by the first.
     pub objective: Amount,
     /// No plan of this kind is worth less (of a context: more).

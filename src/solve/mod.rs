@@ -112,12 +112,16 @@ pub enum NoPlan {
     NotFound,
 }
 
-/// The layout of the best plan, without proof or explanation.
+/// The layout of the fastest plan and its time of a token, without proof or explanation.
 ///
 /// # Errors
 /// Where there is no plan, or none was found.
-pub fn layout(accounting: &dyn Accounting, ask: &Ask) -> Result<Layout, NoPlan> {
-    best(accounting, ask).map(|(found, _)| found.set.layout)
+pub fn fastest(accounting: &dyn Accounting, ask: &Ask) -> Result<(Layout, Seconds), NoPlan> {
+    let ask = Ask {
+        goal: Goal::default(),
+        ..ask.clone()
+    };
+    best(accounting, &ask).map(|(found, _)| (found.set.layout, found.time()))
 }
 
 /// The best path of the first rank that has one, and its bound.
@@ -152,6 +156,7 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
 
 /// The linear program's second opinion, and the path as stages on devices.
 fn prove(found: Found, bound: u64, ask: &Ask) -> Solution {
+    let time = found.time();
     let Found {
         set,
         path,
@@ -182,7 +187,7 @@ fn prove(found: Found, bound: u64, ask: &Ask) -> Solution {
     Solution {
         layout: set.layout,
         stages: stages(&set, &path),
-        time: path.iter().map(|index| set.columns[*index].time).sum(),
+        time,
         proof: Proof {
             status: match is_optimal {
                 true => Status::Optimal,

@@ -121,6 +121,18 @@ impl Objective {
 }
 
 impl Goal {
+    /// The time of a token, and a request that a context holds: of the lengths given, or where there
+    /// is none of 2048 tokens and 512 more, and no more than three quarters and a quarter.
+    pub fn of_request(context: Tokens, prompt: Option<Tokens>, output: Option<Tokens>) -> Self {
+        let usual = Self::default();
+        let quarter = context.0 / 4;
+        Self {
+            prompt: prompt.unwrap_or(usual.prompt.min(Tokens(context.0 - quarter))),
+            output: output.unwrap_or(usual.output.min(Tokens(quarter))),
+            ..usual
+        }
+    }
+
     /// The objectives that the solver itself takes, with the time of a token as the last: of two
     /// plans that are equal otherwise nobody wants the slower one. Of decode, prefill and request a
     /// third follows from two.

@@ -10,6 +10,7 @@ use crate::cost::column::Cost;
 use crate::solve::dynamic::{self, Effort};
 use crate::solve::objective::Kind;
 use crate::solve::{Ask, area, line};
+use crate::units::Seconds;
 
 /// A path through the chain, and what is known of all others of its layout.
 #[derive(Clone, Debug)]
@@ -25,6 +26,14 @@ pub(super) struct Found {
     pub(super) bound: u64,
     /// Whether none is better by all of them.
     pub(super) is_exact: bool,
+}
+
+impl Found {
+    /// The time of one token.
+    pub(super) fn time(&self) -> Seconds {
+        let columns = self.path.iter().map(|index| &self.set.columns[*index]);
+        columns.map(|column| column.time).sum()
+    }
 }
 
 /// What a search of one layout ends with.
