@@ -133,6 +133,13 @@ fn main() {
             );
         }
     }
+    for count in [8, 11, 13, 14, 15] {
+        let name = format!("80 blocks, {count} unlike cards with twice the room");
+        row(
+            &name,
+            &scenario(gguf, 80, |needs| unlike(count, Bytes(needs.0 * 2))),
+        );
+    }
     row(
         "80 blocks, 64 unlike cards (transformers)",
         &scenario(torch, 80, |needs| unlike(64, needs)),

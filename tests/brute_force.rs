@@ -173,3 +173,32 @@ fn a_card_too_many_is_left_out_and_a_slow_one_is_last_to_fill() {
     let time = solution.map(|solution| Cost::from(solution.time));
     assert_eq!(time.ok(), Some(Cost(4_294_304_000)));
 }
+
+proptest! {
+    #![proptest_config(seeded(1500))]
+
+    /// The relaxation, and what it drops, at work on problems that are small enough to count out: a
+    /// search that was told to stop never counts device orders.
+    #[test]
+    fn a_stopped_search_never_claims_what_is_not_so((case, ask) in asked()) {
+        prop_assume!(is_searched(&case, &ask.goal));
+        ask.stop.set();
+        let toy = Toy::new(&case);
+        let best = search::best(&toy, &ask);
+        match solve::solve(&toy, &ask) {
+            Ok(solution) => {
+                let found = search::price(&toy, solution.layout, &solution.stages, &ask.goal);
+                prop_assert_eq!(found.missing, Bytes::ZERO);
+                let best = best.expect("there is the plan that was found");
+                let first = ask.goal.by_stages()[0];
+                let bound = solution.proof.bound.number();
+                prop_assert!(bound <= first.amount(best[0]).number());
+                if solution.proof.status == Status::Optimal {
+                    prop_assert_eq!(found.worth, best);
+                }
+            }
+            Err(infeasible) if infeasible.is_proven => prop_assert_eq!(best, None),
+            Err(_) => {}
+        }
+    }
+}

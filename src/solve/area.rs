@@ -11,6 +11,12 @@ pub(super) struct Rate {
     pub(super) most_units: usize,
 }
 
+/// Whether all devices together could hold the chain, if each took its longest run.
+pub(super) fn may_cover(set: &ColumnSet) -> bool {
+    let most = rates(set, |_| 0.0).into_iter().map(|rate| rate.most_units);
+    most.fold(0, usize::saturating_add) >= set.n_units
+}
+
 /// No plan is worth less by `objective`.
 pub(super) fn bound(set: &ColumnSet, goal: &Goal, objective: Objective) -> u64 {
     match objective.kind() {

@@ -33,6 +33,9 @@ pub enum Answer {
 /// How much may be spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
+    /// What is over before anything better could be thought of: passes over all columns by the
+    /// hundreds, which is what `relaxed.rs` takes.
+    Moment,
     /// What a person waits for a plan: about a second at the most.
     Plan,
     /// What an explanation or a try is worth.
@@ -40,8 +43,9 @@ pub enum Effort {
 }
 
 impl Effort {
-    fn most_steps(self) -> f64 {
+    fn most_steps(self, n_columns: usize) -> f64 {
         match self {
+            Self::Moment => (n_columns as f64 * 1e3).clamp(3e6, 3e8),
             Self::Plan => 3e8,
             Self::Try => 2e7,
         }
@@ -79,7 +83,7 @@ pub fn shortest(set: &ColumnSet, effort: Effort, stop: &Stop) -> Answer {
     if network.ends(0).is_empty() {
         return Answer::None;
     }
-    if network.n_steps() > effort.most_steps() {
+    if network.n_steps() > effort.most_steps(set.columns.len()) {
         return Answer::TooManyOrders;
     }
     let Some(rest) = network.rest(stop) else {

@@ -236,6 +236,24 @@ pub(super) fn best_of_orders(set: &ColumnSet, stop: &Stop) -> Option<(Vec<usize>
     best.map(|found| improved(set, found))
 }
 
+/// The best path along an order that someone proposes, behind the host, and the devices that it left
+/// out behind that.
+pub(super) fn along(set: &ColumnSet, proposed: &[Owner]) -> Option<(Vec<usize>, Rest)> {
+    let mut free: Vec<usize> = set.groups.iter().map(Vec::len).collect();
+    let mut order = vec![Owner::Host];
+    let mut take = |owner: Owner| match owner {
+        Owner::Group(GroupId(group)) if free[group] > 0 && order.len() < MOST_PLACES => {
+            free[group] -= 1;
+            order.push(owner);
+        }
+        _ => {}
+    };
+    proposed.iter().copied().for_each(&mut take);
+    (0..set.groups.len()).for_each(|group| take(Owner::Group(GroupId(group))));
+    let found = Line::new(set, order).shortest()?;
+    Some(improved(set, found))
+}
+
 /// A path may gain from the devices that it left out, behind its own: tried until nothing is gained.
 fn improved(set: &ColumnSet, found: (Vec<usize>, Rest)) -> (Vec<usize>, Rest) {
     match Line::new(set, order_of(set, &found.0)).shortest() {

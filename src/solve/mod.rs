@@ -14,6 +14,7 @@ pub mod infeasible;
 pub mod line;
 pub mod milp;
 pub mod objective;
+mod relaxed;
 mod search;
 pub mod stop;
 

@@ -9,7 +9,7 @@ use crate::cost::ColumnSet;
 use crate::cost::column::Cost;
 use crate::solve::dynamic::{self, Effort};
 use crate::solve::objective::Kind;
-use crate::solve::{Ask, area, line};
+use crate::solve::{Ask, area, line, relaxed};
 use crate::units::Seconds;
 
 /// A path through the chain, and what is known of all others of its layout.
@@ -48,6 +48,9 @@ pub(super) enum Searched {
 /// The best path of a column set by the objectives in their order: exact where the device orders can
 /// be counted out, else the best of a few orders with a bound.
 pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
+    if !area::may_cover(&set) || !relaxed::has_path(&set) {
+        return Searched::Impossible;
+    }
     let goal = &ask.goal;
     let chain = goal.by_stages();
     let bound = area::bound(&set, goal, chain[0]);
@@ -58,7 +61,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
             Kind::Sum => sums.push(*objective),
             Kind::Most => {
                 goal.price(&mut set, &sums, *objective);
-                let step = step(&set, ask);
+                let step = step(&mut set, ask);
                 let Some(Step { load, exact, .. }) = step.found else {
                     return none(step.is_ruled_out, bound);
                 };
@@ -69,22 +72,31 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
         }
     }
     let bits = goal.price_with_ties(&mut set, &sums);
-    let last = step(&set, ask);
+    let last = step(&mut set, ask);
     let Some(Step {
-        path, cost, exact, ..
+        path,
+        cost,
+        exact,
+        bound: least,
+        ..
     }) = last.found
     else {
         return none(last.is_ruled_out, bound);
     };
+    let before_is_exact = is_exact;
     is_exact &= exact;
     let worth: Vec<_> = chain
         .iter()
         .map(|objective| goal.worth(*objective, &set, &path))
         .collect();
-    let bound = if is_exact {
-        worth[0]
-    } else {
-        bound.min(worth[0])
+    let relaxed = match chain[0].kind() {
+        // What an inexact pass dropped could be part of a plan below this bound.
+        Kind::Sum if before_is_exact => u64::try_from(least.0 >> bits).unwrap_or(u64::MAX),
+        Kind::Sum | Kind::Most | Kind::Outside => 0,
+    };
+    let bound = match is_exact {
+        true => worth[0],
+        false => bound.max(relaxed).min(worth[0]),
     };
     Searched::Found(Found {
         set,
@@ -114,32 +126,76 @@ struct Step {
     path: Vec<usize>,
     cost: Cost,
     load: u64,
+    /// No plan costs less.
+    bound: Cost,
     exact: bool,
 }
 
-fn step(set: &ColumnSet, ask: &Ask) -> Pass {
-    match dynamic::shortest(set, Effort::Plan, &ask.stop) {
-        dynamic::Answer::Path { path, cost, load } => Pass {
-            found: Some(Step {
-                path,
-                cost,
-                load,
-                exact: true,
-            }),
-            is_ruled_out: false,
-        },
-        dynamic::Answer::None => Pass {
-            found: None,
-            is_ruled_out: true,
-        },
-        dynamic::Answer::TooManyOrders => Pass {
-            found: line::best_of_orders(set, &ask.stop).map(|(path, worth)| Step {
-                path,
-                cost: worth.cost,
-                load: worth.load,
-                exact: false,
-            }),
-            is_ruled_out: false,
-        },
+/// The best path of a set, which loses columns that are in no better one where there are many orders.
+fn step(set: &mut ColumnSet, ask: &Ask) -> Pass {
+    if let Some(pass) = counted_out(set, Effort::Moment, ask) {
+        return pass;
     }
+    match from_a_few_orders(set, ask) {
+        Some(step) => Pass {
+            found: Some(step),
+            is_ruled_out: false,
+        },
+        None => counted_out(set, Effort::Plan, ask).unwrap_or_else(|| Pass {
+            found: None,
+            is_ruled_out: relaxed::is_ruled_out(set, &ask.stop),
+        }),
+    }
+}
+
+fn counted_out(set: &ColumnSet, effort: Effort, ask: &Ask) -> Option<Pass> {
+    let found = match dynamic::shortest(set, effort, &ask.stop) {
+        dynamic::Answer::Path { path, cost, load } => Some(Step {
+            path,
+            cost,
+            load,
+            bound: cost,
+            exact: true,
+        }),
+        dynamic::Answer::None => None,
+        dynamic::Answer::TooManyOrders => return None,
+    };
+    Some(Pass {
+        is_ruled_out: found.is_none(),
+        found,
+    })
+}
+
+/// A plan from a few orders; then the relaxation says what is not worth keeping, and proposes an
+/// order. What is left is counted out if it can be.
+fn from_a_few_orders(set: &mut ColumnSet, ask: &Ask) -> Option<Step> {
+    let (mut path, mut worth) = line::best_of_orders(set, &ask.stop)?;
+    let mut relaxed = relaxed::relax(set, worth.cost, &ask.stop);
+    if let Some(better) = line::along(set, &relaxed.order)
+        && better.1 < worth
+    {
+        (path, worth) = better;
+        relaxed = relaxed::relax(set, worth.cost, &ask.stop);
+    }
+    let mut kept = set.clone();
+    let mut may_help = relaxed.may_help.into_iter();
+    kept.columns.retain(|column| {
+        // A known plan of this cost and load makes anything fuller useless, if only load counts.
+        let is_light = worth.cost.0 > 0 || column.load <= worth.load;
+        may_help.next().unwrap_or(true) && is_light
+    });
+    if let Some(Pass {
+        found: Some(step), ..
+    }) = counted_out(&kept, Effort::Plan, ask)
+    {
+        *set = kept;
+        return Some(step);
+    }
+    Some(Step {
+        path,
+        cost: worth.cost,
+        load: worth.load,
+        bound: relaxed.bound.min(worth.cost),
+        exact: false,
+    })
 }
