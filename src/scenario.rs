@@ -4,6 +4,7 @@
 mod constraint;
 mod fix;
 mod penalties;
+mod robust;
 mod search;
 
 use crate::cost::{Accounting, Target, TargetError};
@@ -18,6 +19,7 @@ use crate::workload::Workload;
 pub use constraint::{Constraint, ConstraintError};
 pub use fix::Fix;
 pub use penalties::{Penalties, PenaltiesError};
+pub use robust::Robustness;
 pub use search::{GoalError, TooSlow};
 
 /// What is asked.

@@ -152,6 +152,9 @@ pub struct PlanArguments {
     /// trained for where it is left out
     #[arg(long, value_name = "N")]
     pub context: Option<Tokens>,
+    /// Say how the plan stands up to estimates that are wrong
+    #[arg(long)]
+    pub robust: bool,
     /// Write the plan as YAML to this file; - writes it to standard output
     #[arg(short, long, value_name = "PLAN.yaml")]
     pub output: Option<PathBuf>,

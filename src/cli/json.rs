@@ -9,7 +9,7 @@ use super::whatif::Row;
 use crate::hardware::Rig;
 use crate::plan::document::layers;
 use crate::plan::{DeviceUse, Plan};
-use crate::scenario::{Fix, Scenario, ScenarioError, TooSlow};
+use crate::scenario::{Fix, Robustness, Scenario, ScenarioError, TooSlow};
 use crate::units::Bytes;
 
 fn text(value: &Value) -> String {
@@ -17,8 +17,21 @@ fn text(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("a value is always JSON") + "\n"
 }
 
-pub(super) fn plan(plan: &Plan, seconds: f64) -> String {
-    text(&plan_value(plan, Some(seconds)))
+pub(super) fn plan(plan: &Plan, robustness: Option<&Robustness>, seconds: f64) -> String {
+    let mut value = plan_value(plan, Some(seconds));
+    if let Some(robustness) = robustness {
+        let worst = robustness.worst.iter();
+        let worst: Map<_, _> = worst
+            .map(|(kind, rate)| (kind.clone(), json!(rate)))
+            .collect();
+        value["robustness"] = json!({
+            "tried": robustness.n_tried,
+            "regret": robustness.regret,
+            "worst": worst,
+            "memory": robustness.memory,
+        });
+    }
+    text(&value)
 }
 
 fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {

@@ -60,6 +60,10 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         Err(error) => return Err(error.into()),
     };
     let seconds = start.elapsed().as_secs_f64();
+    let robustness = match arguments.robust {
+        true => Some(scenario.robustness(&plan)?),
+        false => None,
+    };
     match arguments.output.as_deref() {
         Some(path) if path == Path::new("-") => {
             output::print(&plan.to_yaml())?;
@@ -69,10 +73,13 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         None => {}
     }
     if load.json {
-        output::print(&json::plan(&plan, seconds))?;
+        output::print(&json::plan(&plan, robustness.as_ref(), seconds))?;
     } else {
         let launch = emit::emit(&plan, plan.target)?.launch;
         output::print(&render::plan(&plan, &launch))?;
+        if let Some(robustness) = &robustness {
+            output::print(&render::robustness(robustness))?;
+        }
     }
     Ok(Outcome::Done)
 }

@@ -38,6 +38,9 @@ pub enum GoalError {
     /// A table without a precision that can be had.
     #[error("the table of penalties names no precision that {0} can load for this model")]
     NoPrecision(crate::cost::Target),
+    /// Wrong estimates of another objective.
+    #[error("`--robust` is about the time of a token, not about `{0}`")]
+    Robust(Objective),
     /// A time a token together with an objective that knows none.
     #[error("`--max-time-per-token` goes with `decode`, `context` and `quality`, not with `{0}`")]
     Time(Objective),

@@ -175,7 +175,7 @@ impl<'a> Network<'a> {
     }
 
     /// The least cost from the start to each node, and the column that it comes by.
-    fn from_start(&self, prices: &[f64]) -> (Vec<f64>, Vec<usize>) {
+    fn forwards(&self, prices: &[f64]) -> (Vec<f64>, Vec<usize>) {
         let n_nodes = (self.set.n_units + 1) * 2;
         let (mut least, mut by) = (vec![f64::INFINITY; n_nodes], vec![usize::MAX; n_nodes]);
         least[0] = 0.0;
@@ -189,7 +189,7 @@ impl<'a> Network<'a> {
     }
 
     fn shortest(&self, prices: &[f64]) -> Path {
-        let (least, by) = self.from_start(prices);
+        let (least, by) = self.forwards(prices);
         let end = self.set.n_units * 2;
         let mut node = if least[end] < least[end + 1] {
             end
@@ -208,7 +208,7 @@ impl<'a> Network<'a> {
 
     /// The least cost of a path through each column.
     fn through(&self, prices: &[f64]) -> Vec<f64> {
-        let (before, _) = self.from_start(prices);
+        let (before, _) = self.forwards(prices);
         let mut behind = vec![f64::INFINITY; before.len()];
         let end = self.set.n_units * 2;
         (behind[end], behind[end + 1]) = (0.0, 0.0);
