@@ -50,7 +50,7 @@ fn the_longest_context_fits_and_a_step_more_does_not() {
     assert_eq!(plan.proof.status, Status::Optimal);
     assert_eq!(plan.proof.objective, Amount::Context(Tokens(longest)));
     assert!(
-        longest > 4096 && longest < 131_072 && longest % 256 == 0,
+        longest > 4096 && longest < 131_072 && longest.is_multiple_of(256),
         "{longest}"
     );
     let decode = scenario("llama-3.1-8b", "RTX 3060", &[Objective::Decode]);
