@@ -44,6 +44,16 @@ fn unlike(count: usize, needs: Bytes) -> Rig {
     cards(&kinds)
 }
 
+/// Cards of several kinds, so many of each, which hold the model with a tenth to spare.
+fn kinds(count: usize, of_each: usize, needs: Bytes) -> Rig {
+    let one_of_each = unlike(count, Bytes(needs.0 / of_each as u64));
+    let devices = (0..count * of_each).map(|index| Device {
+        name: format!("cuda{index}"),
+        ..one_of_each.devices()[index % count].clone()
+    });
+    Rig::new(devices.collect(), one_of_each.host().cloned()).expect("the figures are plausible")
+}
+
 fn cards(kinds: &[(f64, f64)]) -> Rig {
     let template = hardware::read("24 GiB@936 GB/s").expect("the text is a rig");
     // What a card keeps for its context and buffers comes on top.
@@ -132,6 +142,14 @@ fn main() {
                 &scenario(torch, n_layers, |needs| alike(count, needs)),
             );
         }
+    }
+    for n_layers in [80, 126] {
+        let name =
+            format!("{n_layers} blocks, 64 cards of 8 kinds with twice the room (transformers)");
+        row(
+            &name,
+            &scenario(torch, n_layers, |needs| kinds(8, 8, Bytes(needs.0 * 2))),
+        );
     }
     for count in [8, 11, 13, 14, 15] {
         let name = format!("80 blocks, {count} unlike cards with twice the room");

@@ -165,14 +165,16 @@ fn prove(found: Found, bound: u64, ask: &Ask) -> Solution {
         bits,
         worth,
         is_exact,
+        method,
         ..
     } = found;
     let chain = ask.goal.by_stages();
     // A bound that is met proves one objective; those behind it need the whole program.
     let is_optimal = bound == worth[0] && (is_exact || chain.len() == 1);
-    let exact = match (is_exact, bound == worth[0]) {
-        (true, true) => "dynamic program over every device order",
-        _ => "area bound",
+    // What another layout leaves open is bounded by area.
+    let exact = match is_exact && bound < worth[0] {
+        true => "area bound",
+        false => method,
     };
     let method = match milp::solve(&set, &path, (cost, bits), ask.backend) {
         Ok(columns) => format!(

@@ -223,7 +223,7 @@ impl<'a> Network<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
@@ -236,7 +236,7 @@ mod tests {
     use crate::units::Seconds;
 
     /// A few devices of three groups, and columns of any cost.
-    fn sets() -> impl Strategy<Value = ColumnSet> {
+    pub(in crate::solve) fn sets() -> impl Strategy<Value = ColumnSet> {
         let column = (0..5_usize, 1..=3_usize, 0..3_usize, 1..=50_u128);
         let devices = vec(1..=2_usize, 3);
         (devices, vec(column, 1..=40)).prop_map(|(counts, columns)| {

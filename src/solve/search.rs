@@ -26,6 +26,8 @@ pub(super) struct Found {
     pub(super) bound: u64,
     /// Whether none is better by all of them.
     pub(super) is_exact: bool,
+    /// How that, or else the bound, is known.
+    pub(super) method: &'static str,
 }
 
 impl Found {
@@ -55,17 +57,24 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
     let chain = goal.by_stages();
     let bound = area::bound(&set, goal, chain[0]);
     let mut sums = Vec::new();
-    let mut is_exact = true;
+    let (mut is_exact, mut is_pruned) = (true, false);
     for objective in &chain {
         match objective.kind() {
             Kind::Sum => sums.push(*objective),
             Kind::Most => {
                 goal.price(&mut set, &sums, *objective);
                 let step = step(&mut set, ask);
-                let Some(Step { load, exact, .. }) = step.found else {
+                let Some(Step {
+                    load,
+                    exact,
+                    pruned,
+                    ..
+                }) = step.found
+                else {
                     return none(step.is_ruled_out, bound);
                 };
                 is_exact &= exact;
+                is_pruned |= pruned;
                 set.columns.retain(|column| column.load <= load);
             }
             Kind::Outside => {}
@@ -77,6 +86,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
         path,
         cost,
         exact,
+        pruned,
         bound: least,
         ..
     }) = last.found
@@ -85,6 +95,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
     };
     let before_is_exact = is_exact;
     is_exact &= exact;
+    is_pruned |= pruned;
     let worth: Vec<_> = chain
         .iter()
         .map(|objective| goal.worth(*objective, &set, &path))
@@ -94,9 +105,14 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
         Kind::Sum if before_is_exact => u64::try_from(least.0 >> bits).unwrap_or(u64::MAX),
         Kind::Sum | Kind::Most | Kind::Outside => 0,
     };
-    let bound = match is_exact {
-        true => worth[0],
-        false => bound.max(relaxed).min(worth[0]),
+    let (bound, method) = match is_exact {
+        true if is_pruned => (
+            worth[0],
+            "prices on devices, dynamic program over the orders that they leave",
+        ),
+        true => (worth[0], "dynamic program over every device order"),
+        false if relaxed > bound => (relaxed.min(worth[0]), "prices on devices"),
+        false => (bound.min(worth[0]), "area bound"),
     };
     Searched::Found(Found {
         set,
@@ -106,6 +122,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
         worth,
         bound,
         is_exact,
+        method,
     })
 }
 
@@ -129,6 +146,8 @@ struct Step {
     /// No plan costs less.
     bound: Cost,
     exact: bool,
+    /// Whether columns were dropped that are in no better plan.
+    pruned: bool,
 }
 
 /// The best path of a set, which loses columns that are in no better one where there are many orders.
@@ -156,6 +175,7 @@ fn counted_out(set: &ColumnSet, effort: Effort, ask: &Ask) -> Option<Pass> {
             load,
             bound: cost,
             exact: true,
+            pruned: false,
         }),
         dynamic::Answer::None => None,
         dynamic::Answer::TooManyOrders => return None,
@@ -189,7 +209,10 @@ fn from_a_few_orders(set: &mut ColumnSet, ask: &Ask) -> Option<Step> {
     }) = counted_out(&kept, Effort::Plan, ask)
     {
         *set = kept;
-        return Some(step);
+        return Some(Step {
+            pruned: true,
+            ..step
+        });
     }
     Some(Step {
         path,
@@ -197,5 +220,33 @@ fn from_a_few_orders(set: &mut ColumnSet, ask: &Ask) -> Option<Step> {
         load: worth.load,
         bound: relaxed.bound.min(worth.cost),
         exact: false,
+        pruned: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::solve::relaxed::tests::sets;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+        #[test]
+        fn what_pruning_leaves_has_the_best_plan_of_all(set in sets()) {
+            let ask = Ask::default();
+            let wanted = counted_out(&set, Effort::Plan, &ask).and_then(|pass| pass.found);
+            match (from_a_few_orders(&mut set.clone(), &ask), wanted) {
+                (Some(found), Some(wanted)) => {
+                    prop_assert!(found.exact && found.pruned);
+                    prop_assert_eq!((found.cost, found.load), (wanted.cost, wanted.load));
+                }
+                (Some(_), None) => prop_assert!(false, "a plan where there is none"),
+                // No order that was tried has one.
+                (None, _) => {}
+            }
+        }
+    }
 }
