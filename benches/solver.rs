@@ -9,6 +9,7 @@ use serde_json::json;
 use shardplan::cost::Target;
 use shardplan::hardware::{self, Device, Rig};
 use shardplan::model::{Model, Origin, Precision, config};
+use shardplan::plan::build;
 use shardplan::scenario::{Scenario, ScenarioError, Terms};
 use shardplan::solve::{Goal, Objective};
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
@@ -23,9 +24,9 @@ fn model(n_layers: u32) -> Model {
     config::model("bench", origin, &config).expect("the configuration is complete")
 }
 
-/// So many cards that are alike, which hold the model with a tenth to spare.
+/// So many cards that are alike, of which eight hold the model with a tenth to spare.
 fn alike(count: usize, needs: Bytes) -> Rig {
-    let kinds = vec![(needs.0 as f64 * 1.1 / count as f64, 936e9); count];
+    let kinds = vec![(needs.0 as f64 * 1.1 / 8.0, 936e9); count];
     cards(&kinds)
 }
 
@@ -89,9 +90,11 @@ fn timed(scenario: &Scenario) -> (f64, String) {
         least = least.min(start.elapsed().as_secs_f64() * 1e3);
         end = match answer {
             Ok(plan) => format!(
-                "{} (gap {:.2} %)",
+                "{} (gap {:.2} %), {} cards, {}",
                 plan.proof.status.name(),
-                plan.proof.gap * 1e2
+                plan.proof.gap * 1e2,
+                plan.used_gpus().len(),
+                build::describe(plan.layout)
             ),
             Err(ScenarioError::Infeasible(no)) if no.is_proven => "no plan, proven".to_owned(),
             Err(error) => error.to_string(),
@@ -114,8 +117,20 @@ fn row(name: &str, scenario: &Scenario) {
 fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenario {
     let model = model(n_layers);
     let precision = target.usual_precision(&model);
+    let rig = rig(weights(&model, precision));
+    let rig = match target {
+        Target::LlamaCpp => rig,
+        // Its activations are a gigabyte more.
+        Target::Transformers => {
+            let devices = rig.devices().iter().map(|device| Device {
+                memory: device.memory + Bytes::gib(2),
+                ..device.clone()
+            });
+            Rig::new(devices.collect(), rig.host().cloned()).expect("the figures are plausible")
+        }
+    };
     Scenario {
-        rig: rig(weights(&model, precision)),
+        rig,
         target,
         precision,
         workload: Workload::of_context(Tokens(4096)),

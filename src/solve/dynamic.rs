@@ -53,7 +53,7 @@ impl Effort {
 }
 
 /// More states than these take more memory than a plan is worth.
-const MOST_STATES: u128 = 20_000_000;
+const MOST_STATES: u128 = 10_000_000;
 
 /// The worth of going on from a state; less is better, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -56,6 +56,16 @@ impl<'a> Line<'a> {
     /// Every arc, in topological order.
     pub fn arcs(&self) -> Vec<Arc> {
         let mut arcs = Vec::new();
+        // By group, the host's behind all.
+        let n_groups = self.set.groups.len();
+        let number = |owner: Owner| match owner {
+            Owner::Group(group) => group.0,
+            Owner::Host => n_groups,
+        };
+        let mut by_owner = vec![Vec::new(); n_groups + 1];
+        for (index, column) in self.set.columns.iter().enumerate() {
+            by_owner[number(column.owner)].push(index);
+        }
         for (place, owner) in self.order.iter().enumerate() {
             for used in [false, true] {
                 for done in 0..=self.set.n_units {
@@ -70,17 +80,15 @@ impl<'a> Line<'a> {
                     });
                 }
             }
-            for (index, column) in self.set.columns.iter().enumerate() {
-                if column.owner != *owner {
-                    continue;
-                }
+            for index in &by_owner[number(*owner)] {
+                let column = &self.set.columns[*index];
                 let (before, after) = match (owner, column.position) {
                     (Owner::Host, _) => (false, false),
                     (Owner::Group(_), Position::First) => (false, true),
                     (Owner::Group(_), Position::Later) => (true, true),
                 };
                 arcs.push(Arc {
-                    column: Some(index),
+                    column: Some(*index),
                     from: self.node(place, before, column.units.start),
                     to: self.node(place + 1, after, column.units.end),
                 });
