@@ -17,8 +17,9 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Crates that only some files may name, so that each can be exchanged in one place.
-const FENCED: [(&str, &[&str]); 4] = [
+const FENCED: [(&str, &[&str]); 5] = [
     (concat!("good", "_lp"), &["src/solve/milp.rs"]),
+    (concat!("ctrl", "c::"), &["src/cli/interrupt.rs"]),
     (concat!("pet", "graph"), &["src/model/graph.rs"]),
     (concat!("ur", "eq"), &["src/model/source/http.rs"]),
     (
