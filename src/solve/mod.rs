@@ -6,10 +6,13 @@
 //! linear program over the same columns, on the order found, proves it a second time (`milp.rs`).
 
 pub mod baseline;
+pub mod dag;
 pub mod dynamic;
+pub mod flow;
 pub mod infeasible;
 pub mod line;
 pub mod milp;
+mod random;
 
 use crate::cost::column::{Cost, Owner};
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Span};

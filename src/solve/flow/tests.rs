@@ -1,0 +1,1 @@
+//! Small clusters against brute force.
