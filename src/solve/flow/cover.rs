@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::Class;
 
 /// More layings than these are not searched.
-const MOST_LAYINGS: usize = 400_000;
+const MOST_LAYINGS: usize = 20_000;
 
 /// What a laying covers from the first lacking layer on: the ends of its runs with their rates.
 #[derive(Clone)]

@@ -4,14 +4,37 @@
 //! could carry, so that it feels a step towards more flow before the flow itself is there. Steps are
 //! counted and the generator's seed is fixed: the same cluster gives the same placement.
 
-use super::{Cluster, Rate, Run, network};
+use super::{Cluster, Node, Rate, Run, network};
 use crate::solve::random::Random;
 
-/// Work of one annealing: steps times nodes.
-const WORK: usize = 1_600_000;
+/// One annealing: its steps times the nodes, how much the cuts weigh beside the flow, and the
+/// temperature that it begins with, as a share of the ceiling.
+struct Schedule {
+    work: usize,
+    cuts: f64,
+    heat: f64,
+}
 
-/// How much the cuts weigh beside the flow.
-const CUTS: f64 = 0.3;
+/// Where no link binds, stages are hard to better.
+const AMPLE: [Schedule; 1] = [Schedule {
+    work: 1_600_000,
+    cuts: 0.3,
+    heat: 0.02,
+}];
+
+/// Where links bind. The weights were tried on clusters of 24 and 42 nodes.
+const SCARCE: [Schedule; 2] = [
+    Schedule {
+        work: 8_000_000,
+        cuts: 1.0,
+        heat: 0.005,
+    },
+    Schedule {
+        work: 8_000_000,
+        cuts: 0.3,
+        heat: 0.005,
+    },
+];
 
 /// The best placement found from a start, and its flow; none where no start was given and none is
 /// found.
@@ -20,35 +43,58 @@ pub(super) fn improve(
     start: Option<Vec<Run>>,
     ceiling: f64,
 ) -> Option<(Vec<Run>, Rate)> {
-    let n_nodes = cluster.nodes.len();
-    let runs = match start {
+    let start = match start {
         Some(runs) => runs,
         None => one_after_the_other(cluster)?,
     };
+    let mut best = (network::max_flow(cluster, &start), start.clone());
+    let schedules: &[Schedule] = if ample(cluster, ceiling) { &AMPLE } else { &SCARCE };
+    for schedule in schedules {
+        anneal(cluster, start.clone(), ceiling, schedule, &mut best);
+    }
+    (best.0 > 0.0).then_some((best.1, Rate(best.0)))
+}
+
+/// Whether every link there could be is there and none can bind.
+fn ample(cluster: &Cluster, ceiling: f64) -> bool {
+    let wide = |rate: &Rate| rate.0 >= ceiling;
+    let n_nodes = cluster.nodes.len();
+    let ends = |node: &Node| [&node.from_source, &node.to_sink].map(|end| end.is_some_and(|it| wide(&it)));
+    cluster.nodes.iter().all(|node| ends(node) == [true; 2])
+        && cluster.links.iter().all(|links| {
+            links.len() + 1 >= n_nodes && links.iter().all(|(_, rate)| wide(rate))
+        })
+}
+
+fn anneal(
+    cluster: &Cluster,
+    start: Vec<Run>,
+    ceiling: f64,
+    schedule: &Schedule,
+    best: &mut (f64, Vec<Run>),
+) {
     let mut random = Random(1);
-    let mut now = (energy(cluster, &runs, ceiling), runs);
-    let mut best = (network::max_flow(cluster, &now.1), now.1.clone());
-    let steps = WORK / n_nodes.max(1);
+    let mut now = (energy(cluster, &start, ceiling, schedule.cuts).1, start);
+    let steps = schedule.work / cluster.nodes.len().max(1);
     for step in 0..steps {
         if best.0 >= ceiling * (1.0 - super::CLOSE) {
-            break;
+            return;
         }
-        let progress = step as f64 / steps as f64;
-        let temperature = 0.02 * (1.0 - progress).powi(2);
+        let left = 1.0 - step as f64 / steps as f64;
+        let temperature = schedule.heat * left * left;
         let mut runs = now.1.clone();
         if !moved(cluster, &mut runs, &mut random) {
             continue;
         }
-        let (flow, worth) = energy(cluster, &runs, ceiling);
-        let rise = worth - now.0.1;
+        let (flow, worth) = energy(cluster, &runs, ceiling, schedule.cuts);
+        let rise = worth - now.0;
         if rise >= 0.0 || random.unit() < (rise / temperature.max(1e-9)).exp() {
             if flow > best.0 {
-                best = (flow, runs.clone());
+                *best = (flow, runs.clone());
             }
-            now = ((flow, worth), runs);
+            now = (worth, runs);
         }
     }
-    (best.0 > 0.0).then_some((best.1, Rate(best.0)))
 }
 
 /// The nodes in order, each with as many layers as it can hold.
@@ -68,8 +114,8 @@ fn one_after_the_other(cluster: &Cluster) -> Option<Vec<Run>> {
     (cluster.n_layers > 0 && start == cluster.n_layers).then_some(runs)
 }
 
-/// The flow, and with it the share of the cuts.
-fn energy(cluster: &Cluster, runs: &[Run], ceiling: f64) -> (f64, f64) {
+/// The flow, and the flow with the share of the cuts in it.
+fn energy(cluster: &Cluster, runs: &[Run], ceiling: f64, weight: f64) -> (f64, f64) {
     let flow = network::max_flow(cluster, runs);
     let n_layers = cluster.n_layers;
     let rate = |node: usize| cluster.nodes[node].rates[runs[node].count - 1].0;
@@ -99,7 +145,7 @@ fn energy(cluster: &Cluster, runs: &[Run], ceiling: f64) -> (f64, f64) {
     let cuts = through.iter().chain(&between);
     let cuts: f64 = cuts.map(|cut| cut.min(ceiling)).sum();
     let cuts = cuts / (2 * n_layers + 1) as f64;
-    (flow, (flow + CUTS * cuts) / ceiling)
+    (flow, (flow + weight * cuts) / ceiling)
 }
 
 /// Changes the placement; whether it is still one.
