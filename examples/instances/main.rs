@@ -6,6 +6,7 @@
 //! repository.
 
 mod dnn;
+mod halda;
 mod helix;
 mod table;
 
@@ -23,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = Path::new(&folder);
     dnn::run(&folder.join("dnn-partitioning"), &mut table)?;
     helix::run(&folder.join("helix"), &mut table)?;
+    halda::run(&folder.join("distilp"), &mut table)?;
     println!("{}", table.markdown());
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod infeasible;
 pub mod line;
 pub mod milp;
 mod random;
+pub mod ring;
 
 use crate::cost::column::{Cost, Owner};
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Span};

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use super::Class;
 
-/// More layings than these are not searched.
+/// More layings than these are not searched, nor clusters with more counts of nodes used.
 const MOST_LAYINGS: usize = 20_000;
+const MOST_COUNTS: usize = 1_000;
 
 /// What a laying covers from the first lacking layer on: the ends of its runs with their rates.
 #[derive(Clone)]
@@ -65,6 +66,10 @@ impl Laying {
 /// A flow that is out of reach: `reached` itself within rounding where the search proves it, else
 /// as far below `ceiling` as it proves. None where the cluster is too large to search.
 pub(super) fn bound(classes: &[Class], n_layers: usize, reached: f64, ceiling: f64) -> Option<f64> {
+    let counts = classes.iter().map(|class| class.nodes.len() + 1);
+    if counts.fold(1_usize, usize::saturating_mul) > MOST_COUNTS {
+        return None;
+    }
     let mut low = reached * (1.0 + super::CLOSE);
     if !coverable(classes, n_layers, low)? {
         return Some(low);

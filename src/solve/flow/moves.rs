@@ -17,7 +17,7 @@ struct Schedule {
 
 /// Where no link binds, stages are hard to better.
 const AMPLE: [Schedule; 1] = [Schedule {
-    work: 1_600_000,
+    work: 800_000,
     cuts: 0.3,
     heat: 0.02,
 }];
