@@ -15,6 +15,9 @@ struct Schedule {
     heat: f64,
 }
 
+/// More steps than so many for each pair of nodes find little on small clusters.
+const STEPS: usize = 600;
+
 /// Where no link binds, stages are hard to better.
 const AMPLE: [Schedule; 1] = [Schedule {
     work: 800_000,
@@ -75,7 +78,8 @@ fn anneal(
 ) {
     let mut random = Random(1);
     let mut now = (energy(cluster, &start, ceiling, schedule.cuts).1, start);
-    let steps = schedule.work / cluster.nodes.len().max(1);
+    let n_nodes = cluster.nodes.len().max(1);
+    let steps = (schedule.work / n_nodes).min(STEPS * n_nodes * n_nodes);
     for step in 0..steps {
         if best.0 >= ceiling * (1.0 - super::CLOSE) {
             return;

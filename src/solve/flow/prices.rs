@@ -17,9 +17,9 @@ pub(super) fn bound(classes: &[Class], n_layers: usize) -> f64 {
         .iter()
         .map(|class| class.nodes.len() as f64 * class.rates.iter().copied().fold(0.0, f64::max))
         .sum();
-    let mut low = 0.0;
+    let (mut low, sum) = (0.0, high);
     let mut rows = Vec::new();
-    while high - low > 1e-10 * high {
+    while high - low > 1e-10 * high && high > 1e-9 * sum {
         let middle = 0.5 * (low + high);
         if out_of_reach(classes, n_layers, middle, &mut rows) {
             high = middle;
@@ -49,7 +49,8 @@ fn out_of_reach(classes: &[Class], n_layers: usize, flow: f64, covers: &mut Vec<
         if cost > 0.0 && spent / cost < n_layers as f64 * (1.0 - 1e-9) {
             return true;
         }
-        if cost > 1.0 - 1e-9 || covers.len() > 2_000 {
+        // A cover that is a row already is violated by no more than the solver's rounding.
+        if cost > 1.0 - 1e-9 || covers.contains(&cover) {
             return false;
         }
         covers.push(cover);
