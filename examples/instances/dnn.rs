@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
-use shardplan::solve::dag::{self, Device, Item, Joined, Machine, Operator, Order, Partition, Wire};
+use shardplan::solve::dag::{
+    self, Device, Item, Joined, Machine, Operator, Order, Partition, Wire,
+};
 use shardplan::units::{Bytes, Seconds};
 
 use crate::table::{Answer, Table};

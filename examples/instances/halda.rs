@@ -69,9 +69,14 @@ struct Model {
 /// Solves every case. Values are seconds for a token.
 pub(crate) fn run(folder: &Path, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let profiles = folder.join("test/profiles");
-    for line in fs::read_to_string(folder.join("known_results.csv"))?.lines().skip(1) {
+    for line in fs::read_to_string(folder.join("known_results.csv"))?
+        .lines()
+        .skip(1)
+    {
         let fields: Vec<&str> = line.split(',').collect();
-        let [case, devices, model, bits, ..] = fields[..] else { continue };
+        let [case, devices, model, bits, ..] = fields[..] else {
+            continue;
+        };
         let known = fields.iter().rev().nth(1).copied().unwrap_or("none");
         let model: Model = serde_json::from_str(&fs::read_to_string(profiles.join(model))?)?;
         let mut rig: Vec<Device> = Vec::new();
@@ -87,11 +92,16 @@ pub(crate) fn run(folder: &Path, table: &mut Table) -> Result<(), Box<dyn Error>
                     true => name.into(),
                     false => place.with_file_name(name),
                 };
-                rig.push(serde_json::from_str(&fs::read_to_string(profiles.join(&place))?)?);
+                rig.push(serde_json::from_str(&fs::read_to_string(
+                    profiles.join(&place),
+                )?)?);
             }
         }
-        let cost = Cost::new(&model, bits).ok_or("a cache of unknown bits or a model of no layer")?;
-        table.solve(&format!("distilp/{case} {bits}"), known, || solve(&cost, &rig));
+        let cost =
+            Cost::new(&model, bits).ok_or("a cache of unknown bits or a model of no layer")?;
+        table.solve(&format!("distilp/{case} {bits}"), known, || {
+            solve(&cost, &rig)
+        });
     }
     Ok(())
 }
@@ -106,7 +116,9 @@ fn solve(cost: &Cost<'_>, rig: &[Device]) -> Option<Answer> {
             .iter()
             .enumerate()
             .map(|(index, device)| {
-                (0..=size).map(|layers| cost.window(device, layers, size, index > 0)).collect()
+                (0..=size)
+                    .map(|layers| cost.window(device, layers, size, index > 0))
+                    .collect()
             })
             .collect();
         let shares = ring::share(&windows, size, (rounds - 1) as f64)?;
@@ -169,15 +181,28 @@ impl<'a> Cost<'a> {
     }
 
     /// The least price of a window, over how many of its layers the GPU has.
-    fn window(&self, device: &Device, layers: usize, size: usize, optional: bool) -> Option<Window> {
+    fn window(
+        &self,
+        device: &Device,
+        layers: usize,
+        size: usize,
+        optional: bool,
+    ) -> Option<Window> {
         if layers == 0 {
             let nothing = Seconds(0.0);
-            return optional.then_some(Window { time: nothing, pace: nothing });
+            return optional.then_some(Window {
+                time: nothing,
+                pace: nothing,
+            });
         }
-        let on_cpu = self.work / self.speed(&device.scpu)?
-            + device.t_kvcpy_cpu
-            + self.held / device.T_cpu;
-        let gpu = match (&device.sgpu_metal, device.T_metal, &device.sgpu_cuda, device.T_cuda) {
+        let on_cpu =
+            self.work / self.speed(&device.scpu)? + device.t_kvcpy_cpu + self.held / device.T_cpu;
+        let gpu = match (
+            &device.sgpu_metal,
+            device.T_metal,
+            &device.sgpu_cuda,
+            device.T_cuda,
+        ) {
             (Some(speeds), Some(rate), _, _) if device.has_metal => Some((speeds, rate)),
             (_, _, Some(speeds), Some(rate)) if device.has_cuda => Some((speeds, rate)),
             _ => None,
@@ -211,7 +236,11 @@ impl<'a> Cost<'a> {
                     (over(layers - gpu_layers, room)?, self.held)
                 }
             };
-            let output = if device.is_head { self.model.b_o[1] } else { 0.0 };
+            let output = if device.is_head {
+                self.model.b_o[1]
+            } else {
+                0.0
+            };
             let on_cuda = cuda.map_or(Some(0.0), |room| over(gpu_layers, room - device.c_gpu));
             let on_metal = metal.map_or(Some(0.0), |room| {
                 over(gpu_layers, room - device.c_gpu - output)
@@ -219,7 +248,11 @@ impl<'a> Cost<'a> {
             time += (ram + on_cuda?.max(on_metal?)) * per_layer / disk;
             Some(time)
         });
-        let copies = if device.is_unified_mem { 0.0 } else { device.t_ram2vram + device.t_vram2ram };
+        let copies = if device.is_unified_mem {
+            0.0
+        } else {
+            device.t_ram2vram + device.t_vram2ram
+        };
         let time = times.min_by(f64::total_cmp)? + copies + device.t_comm;
         let fetch = layers as f64 * self.held / disk;
         // A term of the published constant: what a device keeps in memory is not read again.
@@ -238,8 +271,11 @@ impl<'a> Cost<'a> {
         let Some(head) = rig.iter().find(|device| device.is_head).or(rig.first()) else {
             return 0.0;
         };
-        let compute = self.speed(&head.scpu).map_or(0.0, |speed| self.output / speed);
-        let disk = self.model.b_i[1] / (self.model.V * head.s_disk) + self.model.b_o[1] / head.s_disk;
+        let compute = self
+            .speed(&head.scpu)
+            .map_or(0.0, |speed| self.output / speed);
+        let disk =
+            self.model.b_i[1] / (self.model.V * head.s_disk) + self.model.b_o[1] / head.s_disk;
         compute + self.ends / head.T_cpu + disk
     }
 }

@@ -26,7 +26,12 @@ impl Table {
 
     /// Solves one instance, unless the filter leaves it out, and keeps its row.
     #[allow(clippy::print_stderr, reason = "an example shows its progress")]
-    pub(crate) fn solve(&mut self, name: &str, known: &str, answer: impl FnOnce() -> Option<Answer>) {
+    pub(crate) fn solve(
+        &mut self,
+        name: &str,
+        known: &str,
+        answer: impl FnOnce() -> Option<Answer>,
+    ) {
         if !name.contains(&self.filter) {
             return;
         }

@@ -4,6 +4,8 @@
 //! is a path through the chain: columns that follow each other, each device at most once. A dynamic
 //! program over every device order finds the optimum and breaks ties by rule (`dynamic.rs`); a
 //! linear program over the same columns, on the order found, proves it a second time (`milp.rs`).
+//!
+//! [`dag`], [`flow`] and [`ring`] solve more general problems, each with its own certificate.
 
 pub mod baseline;
 pub mod dag;

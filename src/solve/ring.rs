@@ -45,7 +45,10 @@ pub fn share(windows: &[Vec<Option<Window>>], n_layers: usize, weight: f64) -> O
     // Any pace allowed: what is left of a bound once the pace is fixed.
     let least = within(windows, n_layers, f64::INFINITY)?.1;
     for pace in paces {
-        if best.as_ref().is_some_and(|best| least + weight * pace >= best.time.0) {
+        if best
+            .as_ref()
+            .is_some_and(|best| least + weight * pace >= best.time.0)
+        {
             break;
         }
         let Some((layers, time)) = within(windows, n_layers, pace) else {
@@ -174,7 +177,9 @@ mod tests {
             Some(Window { time, pace: time })
         };
         let fast = (0..=4).map(|layers| window(f64::from(layers))).collect();
-        let slow = (0..=4).map(|layers| window(f64::from(layers) * 9.0)).collect();
+        let slow = (0..=4)
+            .map(|layers| window(f64::from(layers) * 9.0))
+            .collect();
         let shares = share(&[fast, slow], 4, 3.0).expect("the fast one holds all");
         assert_eq!((shares.layers, shares.time), (vec![4, 0], Seconds(16.0)));
     }

@@ -57,7 +57,10 @@ impl DownSets {
     pub(super) fn of_one_order(graph: &Graph) -> Self {
         let sorted = graph.sorted();
         let steps = sorted.iter().enumerate();
-        let mut next: Vec<_> = steps.clone().map(|(at, item)| vec![(*item, at + 1)]).collect();
+        let mut next: Vec<_> = steps
+            .clone()
+            .map(|(at, item)| vec![(*item, at + 1)])
+            .collect();
         next.push(Vec::new());
         let mut last = vec![(0, 0)];
         last.extend(steps.map(|(at, item)| (*item, at)));

@@ -112,15 +112,15 @@ fn forward_edges(
 
 /// For each node the number of its strongly connected component, counted from nought.
 fn without_cycles(n_nodes: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<usize> {
-    let reach = |ends: &dyn Fn(&(usize, usize)) -> (usize, usize), start: usize| {
+    let reversed: BTreeSet<(usize, usize)> = edges.iter().map(|(from, to)| (*to, *from)).collect();
+    let reach = |edges: &BTreeSet<(usize, usize)>, start: usize| {
         let mut seen = vec![false; n_nodes];
         let mut open = vec![start];
         seen[start] = true;
         while let Some(node) = open.pop() {
-            let next = edges.iter().map(ends).filter(|(from, _)| *from == node);
-            for (_, to) in next {
-                if !std::mem::replace(&mut seen[to], true) {
-                    open.push(to);
+            for (_, to) in edges.range((node, 0)..(node + 1, 0)) {
+                if !std::mem::replace(&mut seen[*to], true) {
+                    open.push(*to);
                 }
             }
         }
@@ -132,8 +132,8 @@ fn without_cycles(n_nodes: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<usize
         if component[node].is_some() {
             continue;
         }
-        let after = reach(&|edge| *edge, node);
-        let before = reach(&|(from, to)| (*to, *from), node);
+        let after = reach(edges, node);
+        let before = reach(&reversed, node);
         for other in 0..n_nodes {
             if after[other] && before[other] {
                 component[other] = Some(count);
@@ -173,9 +173,13 @@ fn transfers(wires: &[Wire], item_of: &[usize], n_operators: usize) -> Vec<Trans
     // Outputs that the same items share cross the same borders: one transfer.
     let mut joined: BTreeMap<Vec<usize>, Seconds> = BTreeMap::new();
     for (members, time) in crossing {
-        let sum = joined.entry(members.into_iter().collect()).or_insert(Seconds(0.0));
+        let sum = joined
+            .entry(members.into_iter().collect())
+            .or_insert(Seconds(0.0));
         *sum = *sum + time;
     }
     let transfers = joined.into_iter();
-    transfers.map(|(members, time)| Transfer { members, time }).collect()
+    transfers
+        .map(|(members, time)| Transfer { members, time })
+        .collect()
 }

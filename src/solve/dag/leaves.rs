@@ -21,7 +21,11 @@ pub(super) fn without_leaves(graph: &Graph, machine: &Machine) -> (Graph, Vec<us
     let mut host: Vec<usize> = (0..graph.items.len()).collect();
     while let Some((leaf, leader)) = (0..host.len()).find_map(|item| {
         let free = host[item] == item && costs_nothing(&graph.items[item], roomy);
-        let leader = if free { leader(graph, &host, item) } else { None };
+        let leader = if free {
+            leader(graph, &host, item)
+        } else {
+            None
+        };
         leader.map(|leader| (item, leader))
     }) {
         for at in &mut host {
@@ -41,7 +45,10 @@ fn costs_nothing(item: &Item, roomy: bool) -> bool {
 
 /// The item that this one can follow, where there is one.
 fn leader(graph: &Graph, host: &[usize], item: usize) -> Option<usize> {
-    let ends = graph.order.iter().map(|(from, to)| (host[*from], host[*to]));
+    let ends = graph
+        .order
+        .iter()
+        .map(|(from, to)| (host[*from], host[*to]));
     let edges: BTreeSet<(usize, usize)> = ends.filter(|(from, to)| from != to).collect();
     let only = |others: Vec<usize>| match others[..] {
         [other] => Some(other),
@@ -59,7 +66,10 @@ fn leader(graph: &Graph, host: &[usize], item: usize) -> Option<usize> {
             !has(item) || has(other)
         })
     };
-    candidates.into_iter().flatten().find(|other| moves_with(*other))
+    candidates
+        .into_iter()
+        .flatten()
+        .find(|other| moves_with(*other))
 }
 
 fn renumber(graph: &Graph, host: &[usize]) -> (Graph, Vec<usize>) {
@@ -94,6 +104,11 @@ fn renumber(graph: &Graph, host: &[usize]) -> (Graph, Vec<usize>) {
     }
     let place_of = (0..host.len()).map(place).collect();
     let order = order.into_iter().collect();
-    let graph = Graph { items, order, transfers, touching };
+    let graph = Graph {
+        items,
+        order,
+        transfers,
+        touching,
+    };
     (graph, place_of)
 }

@@ -94,11 +94,14 @@ pub enum Device {
     Host,
 }
 
+/// Devices with the items that they have.
+pub type Parts = Vec<(Device, Vec<usize>)>;
+
 /// Which items each device has, and what is known of all other ways.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partition {
     /// The devices that have items, in order of execution where they form a pipeline.
-    pub parts: Vec<(Device, Vec<usize>)>,
+    pub parts: Parts,
     /// Load of the fullest device.
     pub load: Seconds,
     /// No way has a smaller one.
@@ -199,8 +202,7 @@ impl Graph {
                     }
                 }
                 let crossing = self.transfers.iter().zip(held);
-                let crossing =
-                    crossing.filter(|(it, held)| *held > 0 && *held < it.members.len());
+                let crossing = crossing.filter(|(it, held)| *held > 0 && *held < it.members.len());
                 Some(work + crossing.map(|(it, _)| it.time).sum())
             }
         }
@@ -208,7 +210,11 @@ impl Graph {
 
     /// The largest load of the parts, added up again from the items; none where a part does not fit,
     /// there are too many, or an item is not in exactly one of them.
-    pub fn largest_load(&self, machine: &Machine, parts: &[(Device, Vec<usize>)]) -> Option<Seconds> {
+    pub fn largest_load(
+        &self,
+        machine: &Machine,
+        parts: &[(Device, Vec<usize>)],
+    ) -> Option<Seconds> {
         let count = |device| parts.iter().filter(|(it, _)| *it == device).count();
         let mut times = vec![0; self.items.len()];
         for item in parts.iter().flat_map(|(_, part)| part) {
@@ -234,23 +240,44 @@ impl Graph {
 /// for the hosts: `T ≥ Σ host_work / l`. And the largest item: `T ≥ min(work, host_work)`.
 fn area_bound(graph: &Graph, machine: &Machine) -> f64 {
     let shares = shares(machine.accelerators, machine.hosts, host_rate(graph));
-    let work: f64 = graph.items.iter().filter_map(|it| it.work).map(|it| it.0).sum();
+    let work: f64 = graph
+        .items
+        .iter()
+        .filter_map(|it| it.work)
+        .map(|it| it.0)
+        .sum();
     let hosted = graph.items.iter().filter(|it| it.work.is_none());
     let hosted: f64 = hosted.map(|it| it.host_work.0).sum();
     let largest = graph.items.iter().map(|it| {
-        let host = if machine.hosts > 0 { it.host_work.0 } else { f64::INFINITY };
+        let host = if machine.hosts > 0 {
+            it.host_work.0
+        } else {
+            f64::INFINITY
+        };
         let accelerator = it.work.map_or(f64::INFINITY, |work| work.0);
-        if machine.accelerators > 0 { host.min(accelerator) } else { host }
+        if machine.accelerators > 0 {
+            host.min(accelerator)
+        } else {
+            host
+        }
     });
     let largest = largest.fold(0.0, f64::max);
-    let over_hosts = if hosted > 0.0 { hosted / machine.hosts as f64 } else { 0.0 };
+    let over_hosts = if hosted > 0.0 {
+        hosted / machine.hosts as f64
+    } else {
+        0.0
+    };
     let over_all = if work > 0.0 { work / shares } else { 0.0 };
     over_all.max(over_hosts).max(largest)
 }
 
 /// How many accelerators the devices stand for at most.
 fn shares(accelerators: usize, hosts: usize, host_rate: f64) -> f64 {
-    let hosts = if hosts > 0 { hosts as f64 * host_rate } else { 0.0 };
+    let hosts = if hosts > 0 {
+        hosts as f64 * host_rate
+    } else {
+        0.0
+    };
     accelerators as f64 + hosts
 }
 

@@ -1,11 +1,11 @@
 //! Any item anywhere: simulated annealing from a pipeline, with a bound.
 //!
-//! Annealing moves one item, or one and a few that it exchanges transfers with, to another device.
-//! Its energy is the p-norm of the loads, which tends to the largest load as p grows from 8 to 64.
+//! Annealing moves one item, or one and a few that it exchanges transfers with, to another device,
+//! and now and then one back. Its energy is the p-norm of the loads, which tends to the largest load as p grows from 8 to 64.
 //! The generator of random numbers has a fixed seed, and steps are counted, not seconds: the same
 //! graph gives the same answer.
 
-use super::{Device, Graph, Machine, Partition, area_bound};
+use super::{Device, Graph, Machine, Partition, Parts, area_bound};
 use crate::solve::random::Random;
 use crate::units::{Bytes, Seconds};
 
@@ -160,7 +160,11 @@ impl<'a> State<'a> {
     }
 
     fn energy(&self, scale: f64, power: i32) -> f64 {
-        let sum: f64 = self.load.iter().map(|load| (load / scale).powi(power)).sum();
+        let sum: f64 = self
+            .load
+            .iter()
+            .map(|load| (load / scale).powi(power))
+            .sum();
         sum.powf(1.0 / f64::from(power))
     }
 
@@ -168,7 +172,7 @@ impl<'a> State<'a> {
         self.load.iter().copied().fold(0.0, f64::max)
     }
 
-    fn anneal(mut self, mut random: Random, heat: f64, steps: usize) -> Vec<(Device, Vec<usize>)> {
+    fn anneal(mut self, mut random: Random, heat: f64, steps: usize) -> Parts {
         let scale = self.largest().max(f64::MIN_POSITIVE);
         let mut best = (self.largest(), self.device_of.clone());
         let (n_items, n_devices) = (self.graph.items.len(), self.load.len());
@@ -183,7 +187,9 @@ impl<'a> State<'a> {
             let mut moved: Vec<(usize, usize)> = Vec::new();
             let before = self.energy(scale, power);
             let mut item = random.below(n_items);
-            for _ in 0..=random.below(4) {
+            let from = self.device_of[item];
+            let reach = [6, 6, 6, 40][random.below(4)];
+            for _ in 0..=random.below(reach) {
                 if self.device_of[item] != to && self.takes(item, to) {
                     moved.push((item, self.device_of[item]));
                     self.take(item);
@@ -193,6 +199,13 @@ impl<'a> State<'a> {
                     break;
                 }
                 item = self.near[item][random.below(self.near[item].len())];
+            }
+            // In a third of the moves something goes back in exchange.
+            let back = random.below(3 * n_items);
+            if back < n_items && self.device_of[back] == to && self.takes(back, from) {
+                moved.push((back, to));
+                self.take(back);
+                self.put(back, from);
             }
             let rise = self.energy(scale, power) - before;
             if rise > 0.0 && random.unit() >= (-rise / temperature.max(1e-9)).exp() {
@@ -205,8 +218,14 @@ impl<'a> State<'a> {
             }
         }
         let parts = (0..n_devices).map(|device| {
-            let kind = if self.is_host(device) { Device::Host } else { Device::Accelerator };
-            let part = (0..n_items).filter(|item| best.1[*item] == device).collect::<Vec<_>>();
+            let kind = if self.is_host(device) {
+                Device::Host
+            } else {
+                Device::Accelerator
+            };
+            let part = (0..n_items)
+                .filter(|item| best.1[*item] == device)
+                .collect::<Vec<_>>();
             (kind, part)
         });
         parts.filter(|(_, part)| !part.is_empty()).collect()

@@ -8,7 +8,7 @@
 
 use super::downsets::DownSets;
 use super::leaves::without_leaves;
-use super::{Device, Graph, Machine, Partition, area_bound, host_rate, shares};
+use super::{Device, Graph, Machine, Partition, Parts, area_bound, host_rate, shares};
 use crate::units::{Bytes, Seconds};
 
 /// More down-sets than these are not listed.
@@ -68,7 +68,7 @@ struct Step {
 
 /// What a walk under one limit ends with: a pipeline, or the least limit at which more can be seen.
 enum Walked {
-    Pipeline(Vec<(Device, Vec<usize>)>, f64),
+    Pipeline(Parts, f64),
     Blocked(f64),
 }
 
@@ -87,7 +87,7 @@ impl<'a> Search<'a> {
     }
 
     /// The best pipeline of these down-sets and what bounds them all.
-    fn best(&self) -> Option<(Vec<(Device, Vec<usize>)>, f64)> {
+    fn best(&self) -> Option<(Parts, f64)> {
         let mut low = area_bound(self.graph, self.machine);
         let mut step = 0.002;
         let (mut parts, mut high) = loop {
@@ -157,7 +157,8 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let ends = (0..=hosts).filter(|hosted| states[(n_sets - 1) * (hosts + 1) + hosted].is_some());
+        let ends =
+            (0..=hosts).filter(|hosted| states[(n_sets - 1) * (hosts + 1) + hosted].is_some());
         match ends.min() {
             Some(hosted) => self.trace(&states, hosted),
             None => Walked::Blocked(stages.blocked),

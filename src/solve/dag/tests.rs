@@ -13,11 +13,7 @@ fn item(work: f64, host_work: f64, bytes: u64) -> Item {
 }
 
 /// Every way to give each item a device; the least largest load of those that `allowed` lets pass.
-fn by_force(
-    graph: &Graph,
-    machine: &Machine,
-    allowed: impl Fn(&[usize]) -> bool,
-) -> Option<f64> {
+fn by_force(graph: &Graph, machine: &Machine, allowed: impl Fn(&[usize]) -> bool) -> Option<f64> {
     let (n_items, n_devices) = (graph.items.len(), machine.accelerators + machine.hosts);
     let ways = (0..n_devices.pow(n_items as u32)).filter_map(|way| {
         let device_of: Vec<usize> = (0..n_items as u32)
@@ -27,8 +23,14 @@ fn by_force(
             return None;
         }
         let parts = (0..n_devices).map(|device| {
-            let kind = if device < machine.accelerators { Device::Accelerator } else { Device::Host };
-            let part = (0..n_items).filter(|item| device_of[*item] == device).collect();
+            let kind = if device < machine.accelerators {
+                Device::Accelerator
+            } else {
+                Device::Host
+            };
+            let part = (0..n_items)
+                .filter(|item| device_of[*item] == device)
+                .collect();
             (kind, part)
         });
         graph.largest_load(machine, &parts.collect::<Vec<_>>())
@@ -48,7 +50,11 @@ fn is_pipeline(graph: &Graph, device_of: &[usize]) -> bool {
     left.sort_unstable();
     left.dedup();
     while !left.is_empty() {
-        let waits = |device: usize| edges.iter().any(|(from, to)| *to == device && left.contains(from));
+        let waits = |device: usize| {
+            edges
+                .iter()
+                .any(|(from, to)| *to == device && left.contains(from))
+        };
         let Some(at) = left.iter().position(|device| !waits(*device)) else {
             return false;
         };
@@ -77,7 +83,10 @@ fn random_graph(random: &mut Random) -> (Graph, Machine) {
     let order: Vec<(usize, usize)> = pairs.filter(|_| random.below(5) < 2).collect();
     let transfers = (0..n_items).filter_map(|from| {
         let readers = order.iter().filter(|(other, _)| *other == from);
-        let members: Vec<usize> = [from].into_iter().chain(readers.map(|(_, to)| *to)).collect();
+        let members: Vec<usize> = [from]
+            .into_iter()
+            .chain(readers.map(|(_, to)| *to))
+            .collect();
         let time = Seconds(random.below(4) as f64);
         (members.len() > 1).then_some(Transfer { members, time })
     });
@@ -87,7 +96,10 @@ fn random_graph(random: &mut Random) -> (Graph, Machine) {
         memory: Bytes(3 + random.below(12) as u64),
         hosts: random.below(2),
     };
-    (Graph::new(items, order, transfers).expect("edges lead upwards"), machine)
+    (
+        Graph::new(items, order, transfers).expect("edges lead upwards"),
+        machine,
+    )
 }
 
 #[test]
@@ -98,7 +110,11 @@ fn brute_force_agrees_on_small_pipelines() {
         let (graph, machine) = random_graph(&mut random);
         let force = by_force(&graph, &machine, |way| is_pipeline(&graph, way));
         let ours = contiguous(&graph, &machine);
-        assert_eq!(ours.as_ref().map(|ours| ours.load.0), force, "{graph:?} {machine:?}");
+        assert_eq!(
+            ours.as_ref().map(|ours| ours.load.0),
+            force,
+            "{graph:?} {machine:?}"
+        );
         match ours {
             Some(ours) => {
                 assert_eq!(ours.bound, ours.load);
@@ -117,7 +133,9 @@ fn free_placement_lies_between_its_bound_and_the_pipeline_and_is_mostly_the_best
     let (mut cases, mut best) = (0, 0);
     while cases < 600 {
         let (graph, machine) = random_graph(&mut random);
-        let Some(start) = contiguous(&graph, &machine) else { continue };
+        let Some(start) = contiguous(&graph, &machine) else {
+            continue;
+        };
         let force = by_force(&graph, &machine, |_| true).expect("a pipeline is a way");
         let ours = in_steps(&graph, &machine, &start.parts, 300).expect("so is it here");
         assert!(ours.bound.0 <= force + 1e-9, "{graph:?} {machine:?}");
@@ -133,10 +151,18 @@ fn one_more_accelerator_or_byte_never_makes_a_pipeline_slower() {
     let mut random = Random(3);
     for _ in 0..500 {
         let (graph, machine) = random_graph(&mut random);
-        let Some(load) = contiguous(&graph, &machine).map(|it| it.load.0) else { continue };
+        let Some(load) = contiguous(&graph, &machine).map(|it| it.load.0) else {
+            continue;
+        };
         let accelerators = machine.accelerators + 1;
         let memory = machine.memory + Bytes(2);
-        for more in [Machine { accelerators, ..machine }, Machine { memory, ..machine }] {
+        for more in [
+            Machine {
+                accelerators,
+                ..machine
+            },
+            Machine { memory, ..machine },
+        ] {
             let other = contiguous(&graph, &more).expect("it had room before");
             assert!(other.load.0 <= load);
         }
@@ -148,7 +174,12 @@ fn an_output_crosses_a_border_once_however_many_read_it() {
     let items = vec![item(1.0, 10.0, 1); 3];
     let members = vec![0, 1, 2];
     let time = Seconds(5.0);
-    let graph = Graph::new(items, vec![(0, 1), (0, 2)], vec![Transfer { members, time }]).unwrap();
+    let graph = Graph::new(
+        items,
+        vec![(0, 1), (0, 2)],
+        vec![Transfer { members, time }],
+    )
+    .unwrap();
     let machine = Machine {
         accelerators: 2,
         memory: Bytes(9),
@@ -158,7 +189,10 @@ fn an_output_crosses_a_border_once_however_many_read_it() {
     assert_eq!(load(&[0]), Some(Seconds(6.0)));
     assert_eq!(load(&[1, 2]), Some(Seconds(7.0)));
     assert_eq!(load(&[0, 1, 2]), Some(Seconds(3.0)));
-    assert_eq!(graph.load(&machine, Device::Host, &[0]), Some(Seconds(10.0)));
+    assert_eq!(
+        graph.load(&machine, Device::Host, &[0]),
+        Some(Seconds(10.0))
+    );
 }
 
 /// An operator of a training graph.

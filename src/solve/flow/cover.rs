@@ -59,7 +59,9 @@ impl Laying {
 
     /// What is still lacking, summed over the layers.
     fn lacks(&self, n_layers: usize, flow: f64) -> f64 {
-        (self.front..n_layers).map(|layer| flow - self.at(layer)).sum()
+        (self.front..n_layers)
+            .map(|layer| flow - self.at(layer))
+            .sum()
     }
 }
 
@@ -91,7 +93,9 @@ pub(super) fn bound(classes: &[Class], n_layers: usize, reached: f64, ceiling: f
 fn coverable(classes: &[Class], n_layers: usize, flow: f64) -> Option<bool> {
     let area = |class: &Class| {
         let areas = class.rates.iter().enumerate();
-        areas.map(|(index, rate)| (index + 1) as f64 * rate.min(flow)).fold(0.0, f64::max)
+        areas
+            .map(|(index, rate)| (index + 1) as f64 * rate.min(flow))
+            .fold(0.0, f64::max)
     };
     let areas: Vec<f64> = classes.iter().map(area).collect();
     let start = Laying {

@@ -109,9 +109,12 @@ impl Cluster {
         if let Some(node) = nodes.iter().position(|node| node.rates.is_empty()) {
             return Err(ClusterError::HoldsNothing(node));
         }
-        let of_nodes = nodes
-            .iter()
-            .flat_map(|node| node.rates.iter().chain(&node.from_source).chain(&node.to_sink));
+        let of_nodes = nodes.iter().flat_map(|node| {
+            node.rates
+                .iter()
+                .chain(&node.from_source)
+                .chain(&node.to_sink)
+        });
         for Rate(rate) in of_nodes.chain(links.iter().map(|(_, _, rate)| rate)) {
             if !(rate.is_finite() && *rate >= 0.0) {
                 return Err(ClusterError::Rate(rate.to_string()));
@@ -144,7 +147,11 @@ impl Cluster {
             let rates: Vec<f64> = held.map(|rate| rate.0).collect();
             let key = rates.iter().map(|rate| rate.to_bits()).collect();
             let nodes = Vec::new();
-            classes.entry(key).or_insert(Class { rates, nodes }).nodes.push(index);
+            classes
+                .entry(key)
+                .or_insert(Class { rates, nodes })
+                .nodes
+                .push(index);
         }
         classes.into_values().collect()
     }

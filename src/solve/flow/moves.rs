@@ -51,7 +51,11 @@ pub(super) fn improve(
         None => one_after_the_other(cluster)?,
     };
     let mut best = (network::max_flow(cluster, &start), start.clone());
-    let schedules: &[Schedule] = if ample(cluster, ceiling) { &AMPLE } else { &SCARCE };
+    let schedules: &[Schedule] = if ample(cluster, ceiling) {
+        &AMPLE
+    } else {
+        &SCARCE
+    };
     for schedule in schedules {
         anneal(cluster, start.clone(), ceiling, schedule, &mut best);
     }
@@ -62,11 +66,13 @@ pub(super) fn improve(
 fn ample(cluster: &Cluster, ceiling: f64) -> bool {
     let wide = |rate: &Rate| rate.0 >= ceiling;
     let n_nodes = cluster.nodes.len();
-    let ends = |node: &Node| [&node.from_source, &node.to_sink].map(|end| end.is_some_and(|it| wide(&it)));
+    let ends =
+        |node: &Node| [&node.from_source, &node.to_sink].map(|end| end.is_some_and(|it| wide(&it)));
     cluster.nodes.iter().all(|node| ends(node) == [true; 2])
-        && cluster.links.iter().all(|links| {
-            links.len() + 1 >= n_nodes && links.iter().all(|(_, rate)| wide(rate))
-        })
+        && cluster
+            .links
+            .iter()
+            .all(|links| links.len() + 1 >= n_nodes && links.iter().all(|(_, rate)| wide(rate)))
 }
 
 fn anneal(

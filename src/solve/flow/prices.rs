@@ -32,19 +32,35 @@ pub(super) fn bound(classes: &[Class], n_layers: usize) -> f64 {
 
 /// Whether prices prove that this flow cannot be reached.
 fn out_of_reach(classes: &[Class], n_layers: usize, flow: f64, covers: &mut Vec<Cover>) -> bool {
-    let counts: Vec<f64> = classes.iter().map(|class| class.nodes.len() as f64).collect();
+    let counts: Vec<f64> = classes
+        .iter()
+        .map(|class| class.nodes.len() as f64)
+        .collect();
     let pieces = pieces(classes, flow);
     // What covered a larger flow covers this one.
-    covers.retain(|cover| cover.iter().map(|(class, count)| rate(classes, *class, *count)).sum::<f64>() >= flow);
+    covers.retain(|cover| {
+        cover
+            .iter()
+            .map(|(class, count)| rate(classes, *class, *count))
+            .sum::<f64>()
+            >= flow
+    });
     loop {
-        let rows: Vec<Vec<f64>> = covers.iter().map(|cover| row(cover, classes.len())).collect();
+        let rows: Vec<Vec<f64>> = covers
+            .iter()
+            .map(|cover| row(cover, classes.len()))
+            .collect();
         let Some(prices) = program::cheapest(&counts, &rows) else {
             return false;
         };
         let Some((cost, cover)) = cheapest_cover(&pieces, &prices, flow) else {
             return true;
         };
-        let spent: f64 = counts.iter().zip(&prices).map(|(count, price)| count * price).sum();
+        let spent: f64 = counts
+            .iter()
+            .zip(&prices)
+            .map(|(count, price)| count * price)
+            .sum();
         // Divided by the cheapest cover's cost the prices are valid, whatever the solver's rounding.
         if cost > 0.0 && spent / cost < n_layers as f64 * (1.0 - 1e-9) {
             return true;

@@ -15,7 +15,15 @@ pub(super) fn cheapest(costs: &[f64], rows: &[Vec<f64>]) -> Option<Vec<f64>> {
         terms.map(|(factor, unknown)| *factor * *unknown).sum()
     };
     let rows: Vec<_> = rows.iter().map(|row| sum(row).geq(1)).collect();
-    let model = names.minimise(sum(costs)).using(good_lp::microlp).with_all(rows);
+    let model = names
+        .minimise(sum(costs))
+        .using(good_lp::microlp)
+        .with_all(rows);
     let solution = model.solve().ok()?;
-    Some(unknowns.iter().map(|unknown| solution.value(*unknown)).collect())
+    Some(
+        unknowns
+            .iter()
+            .map(|unknown| solution.value(*unknown))
+            .collect(),
+    )
 }

@@ -20,12 +20,19 @@ struct Pattern {
 pub(super) fn best(cluster: &Cluster, classes: &[Class], ceiling: f64) -> Option<Vec<Run>> {
     let states: usize = classes
         .iter()
-        .try_fold(1_usize, |states, class| states.checked_mul(class.nodes.len() + 1))
+        .try_fold(1_usize, |states, class| {
+            states.checked_mul(class.nodes.len() + 1)
+        })
         .filter(|states| *states <= MOST_STEPS)?;
     let n_patterns = |size| multisets(classes.len(), size).len();
-    let size = (1..=3).rev().find(|size| states * n_patterns(*size) <= MOST_STEPS)?;
+    let size = (1..=3)
+        .rev()
+        .find(|size| states * n_patterns(*size) <= MOST_STEPS)?;
     let choices = multisets(classes.len(), size);
-    let mut flows: Vec<f64> = choices.iter().flat_map(|choice| sums(classes, choice)).collect();
+    let mut flows: Vec<f64> = choices
+        .iter()
+        .flat_map(|choice| sums(classes, choice))
+        .collect();
     flows.retain(|flow| *flow > 0.0 && *flow <= ceiling * (1.0 + super::CLOSE));
     flows.sort_by(f64::total_cmp);
     flows.dedup();
@@ -70,7 +77,12 @@ fn multisets(n_classes: usize, size: usize) -> Vec<Vec<usize>> {
 fn sums(classes: &[Class], choice: &[usize]) -> Vec<f64> {
     let longest = choice.iter().map(|class| classes[*class].rates.len()).min();
     (0..longest.unwrap_or(0))
-        .map(|index| choice.iter().map(|class| classes[*class].rates[index]).sum())
+        .map(|index| {
+            choice
+                .iter()
+                .map(|class| classes[*class].rates[index])
+                .sum()
+        })
         .collect()
 }
 
@@ -87,7 +99,12 @@ fn patterns(classes: &[Class], choices: &[Vec<usize>], flow: f64) -> Vec<Pattern
         }
         // Choices grow, so what needs fewer nodes for as many layers is there already.
         let better = patterns.iter().any(|other| {
-            other.count > index && other.use_of.iter().zip(&use_of).all(|(one, two)| one <= two)
+            other.count > index
+                && other
+                    .use_of
+                    .iter()
+                    .zip(&use_of)
+                    .all(|(one, two)| one <= two)
         });
         if !better {
             let count = index + 1;
@@ -129,7 +146,11 @@ impl Knapsack {
         let mut held = vec![0_u32; self.states];
         let mut by = vec![usize::MAX; self.states];
         for (index, pattern) in patterns.iter().enumerate() {
-            let uses = pattern.use_of.iter().enumerate().filter(|(_, uses)| **uses > 0);
+            let uses = pattern
+                .use_of
+                .iter()
+                .enumerate()
+                .filter(|(_, uses)| **uses > 0);
             let uses: Vec<(usize, u16)> = uses.map(|(class, uses)| (class, *uses as u16)).collect();
             let offset: usize = uses
                 .iter()
@@ -171,8 +192,13 @@ fn trim(
     reached[0][0] = Some(0);
     for (at, stage) in stages.iter().enumerate() {
         let rate = |count: usize| -> f64 {
-            let uses = stage.use_of.iter().zip(classes).filter(|(uses, _)| **uses > 0);
-            uses.map(|(uses, class)| *uses as f64 * class.rates[count - 1]).sum()
+            let uses = stage
+                .use_of
+                .iter()
+                .zip(classes)
+                .filter(|(uses, _)| **uses > 0);
+            uses.map(|(uses, class)| *uses as f64 * class.rates[count - 1])
+                .sum()
         };
         let mut next = vec![None; n_layers + 1];
         for held in (0..=n_layers).filter(|held| reached[at][*held].is_some()) {

@@ -41,7 +41,11 @@ fn by_force(cluster: &Cluster) -> f64 {
 /// Up to three nodes of up to two kinds, with links that may bind or be missing.
 fn random_cluster(random: &mut Random) -> Cluster {
     let kinds: Vec<Vec<f64>> = (0..2)
-        .map(|_| (0..1 + random.below(3)).map(|_| 1.0 + random.below(30) as f64).collect())
+        .map(|_| {
+            (0..1 + random.below(3))
+                .map(|_| 1.0 + random.below(30) as f64)
+                .collect()
+        })
         .collect();
     let nodes: Vec<Node> = (0..1 + random.below(3))
         .map(|_| node(&kinds[random.below(2)]))
@@ -68,7 +72,10 @@ fn no_placement_exceeds_the_bounds_and_brute_force_finds_the_best() {
         let force = by_force(&cluster);
         let classes = cluster.classes();
         let ceiling = prices::bound(&classes, cluster.n_layers);
-        assert!(force <= ceiling * (1.0 + CLOSE), "{force} {ceiling} {cluster:?}");
+        assert!(
+            force <= ceiling * (1.0 + CLOSE),
+            "{force} {ceiling} {cluster:?}"
+        );
         if force > 0.0 {
             let covers = cover::bound(&classes, cluster.n_layers, force, ceiling.max(force));
             assert!(covers.is_some_and(|covers| force <= covers * (1.0 + CLOSE)));
@@ -80,7 +87,9 @@ fn no_placement_exceeds_the_bounds_and_brute_force_finds_the_best() {
         cases += 1;
         match place(&cluster) {
             Some(found) => {
-                assert!(found.flow.0 <= force * (1.0 + CLOSE) && force <= found.bound.0 * (1.0 + CLOSE));
+                assert!(
+                    found.flow.0 <= force * (1.0 + CLOSE) && force <= found.bound.0 * (1.0 + CLOSE)
+                );
                 assert_eq!(cluster.flow(&found.runs), Some(found.flow));
                 reached += usize::from(found.flow.0 >= force * (1.0 - CLOSE));
             }
