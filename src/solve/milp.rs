@@ -1,4 +1,4 @@
-//! The linear program, and the only file that names the solver crate.
+//! The linear program over columns. Beside `flow/program.rs` no other file names the solver crate.
 //!
 //! Variables: one `z` in [0, 1] for each arc of the line of one device order. Constraints: what
 //! flows into a node flows out of it, and one unit flows from the source to a sink. The matrix is

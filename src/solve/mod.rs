@@ -5,16 +5,22 @@
 //! program over every device order finds the optimum and breaks ties by rule (`dynamic.rs`,
 //! `search.rs`); a linear program over the same columns, on the order found, proves it a second time
 //! (`milp.rs`).
+//!
+//! [`dag`], [`flow`] and [`ring`] solve more general problems, each with its own certificate.
 
 pub mod amount;
 mod area;
 pub mod baseline;
+pub mod dag;
 pub mod dynamic;
+pub mod flow;
 pub mod infeasible;
 pub mod line;
 pub mod milp;
 pub mod objective;
+mod random;
 mod relaxed;
+pub mod ring;
 mod search;
 pub mod stop;
 
