@@ -153,7 +153,8 @@ pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) 
     let context = workload.context;
     let caches = block.caches.iter().map(|cache| match cache {
         Cache::KeysValues(kept) => {
-            let tokens = kept.window.map_or(context, |window| window.min(context));
+            let window = kept.transformers_window.unwrap_or(context);
+            let tokens = window.min(context);
             let heads = kept.transformers_heads;
             (format.row_bytes(heads * kept.key) + format.row_bytes(heads * kept.value)) * tokens.0
         }
@@ -200,6 +201,20 @@ mod tests {
             transformers_cache(&block, &workload, KvFormat::F16),
             Bytes::mib(16)
         );
+    }
+
+    #[test]
+    fn llama_cpp_keeps_every_token_of_mistral_7b() {
+        let workload = Workload::of_context(Tokens(32768));
+        let config = serde_json::json!({"model_type": "mistral", "hidden_size": 4096,
+            "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "sliding_window": 4096, "vocab_size": 32000});
+        let model = config::model("mistral", Origin::Known, &config).unwrap();
+        let block = &model.blocks[0];
+        // Its file names no window, and the architecture `llama` would not read one.
+        assert_eq!(llama_cpp_cache(block, &workload, CUDA), Bytes::mib(128));
+        let in_transformers = transformers_cache(block, &workload, KvFormat::F16);
+        assert_eq!(in_transformers, Bytes::mib(16));
     }
 
     #[test]

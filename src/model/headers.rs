@@ -38,7 +38,7 @@ pub enum Mismatch {
 }
 
 /// Tensors that older versions saved and nothing loads, and stored ones that no precision changes.
-const CONSTANTS: [&str; 15] = [
+const CONSTANTS: [&str; 17] = [
     "rotary_emb.inv_freq",
     "attn.bias",
     "masked_bias",
@@ -54,6 +54,8 @@ const CONSTANTS: [&str; 15] = [
     "input_max",
     "output_min",
     "output_max",
+    "act_fn.beta",
+    "act_fn.eps",
 ];
 
 /// The tensors of headers that no tensor of the model has taken yet.

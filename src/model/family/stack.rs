@@ -67,6 +67,9 @@ enum CacheRow {
         /// Nothing, or 0: no limit.
         #[serde(default)]
         window: Option<Number>,
+        /// A window that llama.cpp does not know.
+        #[serde(default)]
+        transformers_window: Option<Number>,
         #[serde(default)]
         transformers_heads: Option<Number>,
     },
@@ -182,7 +185,12 @@ impl Stack {
 impl Tensor {
     /// The same where only a GGUF file has it; none where a GGUF file has it in other pieces.
     fn of_gguf_only(self) -> Option<Self> {
+        let part = match self.part {
+            Part::Attention(block) | Part::FeedForward(block) => Part::NextToken(block),
+            part => part,
+        };
         (self.world != World::Transformers).then(|| Self {
+            part,
             hf_name: String::new(),
             checkpoint: Vec::new(),
             world: World::Gguf,
@@ -240,19 +248,17 @@ impl CacheRow {
                 key,
                 value,
                 window,
+                transformers_window,
                 transformers_heads,
                 ..
             } => {
                 let heads = heads.of(scope)?;
-                let window = match window {
-                    Some(number) => match number.of(scope) {
-                        Ok(size) => Some(size),
-                        // A window that is null or absent limits nothing.
-                        Err(ExpressionError::Missing(_)) => None,
-                        Err(error) => return Err(error),
-                    },
-                    None => None,
+                let size = |window: &Option<Number>| match window.as_ref().map(|it| it.of(scope)) {
+                    // A window that is null, absent or 0 limits nothing.
+                    None | Some(Ok(0) | Err(ExpressionError::Missing(_))) => Ok(None),
+                    Some(size) => size.map(Tokens).map(Some),
                 };
+                let window = size(window)?;
                 let transformers_heads = match transformers_heads {
                     Some(number) => number.of(scope)?,
                     None => heads,
@@ -261,7 +267,8 @@ impl CacheRow {
                     heads,
                     key: key.of(scope)?,
                     value: value.of(scope)?,
-                    window: window.filter(|size| *size > 0).map(Tokens),
+                    window,
+                    transformers_window: window.or(size(transformers_window)?),
                     transformers_heads,
                 })
             }

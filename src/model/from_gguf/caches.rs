@@ -102,11 +102,13 @@ pub(super) fn blocks(
                         true => Ok(header.number(name)?.unwrap_or(usual)),
                         false => Ok(usual),
                     };
+                    let window = window.filter(|_| windowed).map(Tokens);
                     Cache::KeysValues(KeysValues {
                         heads: n_heads,
                         key: of_window("attention.key_length_swa", key)?,
                         value: of_window("attention.value_length_swa", value)?,
-                        window: window.filter(|_| windowed).map(Tokens),
+                        window,
+                        transformers_window: window,
                         transformers_heads: n_heads,
                     })
                 }
