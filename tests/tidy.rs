@@ -17,9 +17,10 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Crates that only some files may name, so that each can be exchanged in one place.
-const FENCED: [(&str, &[&str]); 3] = [
+const FENCED: [(&str, &[&str]); 4] = [
     (concat!("good", "_lp"), &["src/solve/milp.rs"]),
     (concat!("pet", "graph"), &["src/model/graph.rs"]),
+    (concat!("ur", "eq"), &["src/model/source/http.rs"]),
     (
         concat!("nvml", "_wrapper"),
         &["src/hardware/detect.rs", "src/hardware/nvml.rs"],

@@ -77,7 +77,8 @@ impl LoadArguments {
 /// `shardplan plan`.
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, or a folder
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"
     #[arg(long)]
@@ -120,7 +121,8 @@ pub enum ModelCommand {
 /// `shardplan model inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, or a folder
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A precision to show; may be repeated; the usual ones where it is left out, with --json all
     #[arg(long)]
@@ -131,6 +133,9 @@ pub struct InspectArguments {
     /// Data instead of text
     #[arg(long)]
     pub json: bool,
+    /// The layer graph instead, with bytes at the first precision
+    #[arg(long, conflicts_with = "json")]
+    pub graph: Option<GraphFormat>,
     /// With --json: every tensor too
     #[arg(long, requires = "json")]
     pub tensors: bool,
@@ -172,7 +177,8 @@ pub struct DetectArguments {
 /// `shardplan whatif`.
 #[derive(Debug, Args)]
 pub struct WhatifArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, or a folder
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"; may be repeated
     #[arg(long, required = true)]
@@ -208,4 +214,13 @@ fn backend(name: &str) -> Result<Backend, String> {
     known
         .copied()
         .ok_or_else(|| format!("this build has {}", names()))
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz
+    Dot,
+    /// For Markdown pages
+    Mermaid,
 }

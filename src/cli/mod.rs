@@ -11,6 +11,7 @@ mod output;
 mod plan;
 mod render;
 mod rig;
+mod source;
 mod whatif;
 
 use std::io::{self, Write};

@@ -1,12 +1,12 @@
 //! `shardplan model inspect`.
 
-use super::args::InspectArguments;
-use super::{Failure, Outcome, json, output, render};
+use super::args::{GraphFormat, InspectArguments};
+use super::{Failure, Outcome, json, output, render, source};
 use crate::cost::{Target, memory};
 use crate::model::format::Format;
 use crate::model::recipe::Recipe;
 use crate::model::{
-    self, BlockId, Checkpoint, LayerGraph, Model, Node, NodeKind, Origin, Part, Precision,
+    self, Block, BlockId, Checkpoint, LayerGraph, Model, Node, NodeKind, Origin, Part, Precision,
 };
 use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
@@ -45,7 +45,9 @@ impl Inspection {
         let mut modules: Vec<(String, Vec<usize>)> = Vec::new();
         for (index, tensor) in self.model.tensors.iter().enumerate() {
             let name = match tensor.part {
-                Part::Attention(block) | Part::FeedForward(block) => self.block_name(block),
+                Part::Attention(block) | Part::FeedForward(block) | Part::NextToken(block) => {
+                    self.block_name(block)
+                }
                 _ if tensor.hf_name.is_empty() => continue,
                 _ => tensor.module().to_owned(),
             };
@@ -72,16 +74,33 @@ impl Inspection {
 
     /// Bytes that one sequence of so many tokens keeps, in 16 bits.
     pub(super) fn cache(&self, tokens: Tokens) -> Bytes {
+        let blocks = self.model.blocks.iter();
+        blocks.map(|block| self.kept_by(block, tokens)).sum()
+    }
+
+    /// What of that a node keeps.
+    pub(super) fn kept(&self, node: &Node, tokens: Tokens) -> Bytes {
+        let block = self.block(node);
+        block.map_or(Bytes::ZERO, |block| self.kept_by(block, tokens))
+    }
+
+    /// The block whose mixer a node is.
+    pub(super) fn block(&self, node: &Node) -> Option<&Block> {
+        match node.kind {
+            NodeKind::Attention(block) => self.model.blocks.get(block.0 as usize),
+            _ => None,
+        }
+    }
+
+    fn kept_by(&self, block: &Block, tokens: Tokens) -> Bytes {
         let workload = Workload {
             kv_format: KvFormat::F16,
             ..Workload::of_context(tokens)
         };
-        let blocks = self.model.blocks.iter();
-        let sizes = blocks.map(|block| match self.target {
+        match self.target {
             Target::LlamaCpp => memory::llama_cpp_cache(block, &workload, memory::CUDA),
             Target::Transformers => memory::transformers_cache(block, &workload, KvFormat::F16),
-        });
-        sizes.sum()
+        }
     }
 
     /// Parameters of some tensors.
@@ -95,14 +114,7 @@ impl Inspection {
 
     /// Bytes of keys and values that a node adds for each token, in 16 bits.
     pub(super) fn kv_bytes_per_token(&self, node: &Node) -> Bytes {
-        let NodeKind::Attention(block) = node.kind else {
-            return Bytes::ZERO;
-        };
-        let caches = self
-            .model
-            .blocks
-            .get(block.0 as usize)
-            .map(|block| &block.caches);
+        let caches = self.block(node).map(|block| &block.caches);
         let elements = caches.into_iter().flatten().map(|cache| match self.target {
             Target::LlamaCpp => cache.elements_per_token(),
             Target::Transformers => cache.elements_per_token_in_transformers(),
@@ -112,7 +124,7 @@ impl Inspection {
 }
 
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<Outcome, Failure> {
-    let model = model::open(&arguments.model)?;
+    let model = source::open(&arguments.model)?;
     let precisions = match arguments.precision.as_slice() {
         [] if arguments.json => every(&model),
         [] => usual(&model),
@@ -130,9 +142,11 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<Outcome, Failure> 
         sizes: sizes?,
         model,
     };
-    let text = match arguments.json {
-        true => json::inspection(&inspection),
-        false => render::inspection(&inspection),
+    let text = match arguments.graph {
+        Some(GraphFormat::Dot) => render::graph::dot(&inspection),
+        Some(GraphFormat::Mermaid) => render::graph::mermaid(&inspection),
+        None if arguments.json => json::inspection(&inspection),
+        None => render::inspection(&inspection),
     };
     output::print(&text)?;
     Ok(Outcome::Done)
@@ -152,7 +166,8 @@ fn usual(model: &Model) -> Vec<Precision> {
     }
 }
 
-/// All: what transformers loads, every recipe, and every block format alone.
+/// All: what transformers loads, every recipe, and every block format alone; without those that
+/// llama-quantize refuses for this model.
 fn every(model: &Model) -> Vec<Precision> {
     if let Origin::Gguf(_) = model.origin {
         return vec![Precision::Stored];
@@ -165,5 +180,6 @@ fn every(model: &Model) -> Vec<Precision> {
         // `bf16` is the checkpoint's name; the GGUF file of that name differs only in its norms.
         .chain(recipes.filter(|recipe| *recipe != Precision::Gguf(Recipe::BF16)))
         .chain(pure.map(Precision::Pure))
+        .filter(|precision| model.tensor_bytes(*precision).is_ok())
         .collect()
 }

@@ -4,13 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::PlanArguments;
-use super::{Failure, Outcome, json, output, render, rig_with};
+use super::{Failure, Outcome, json, output, render, rig_with, source};
 use crate::emit;
-use crate::model;
 use crate::scenario::{Scenario, ScenarioError, usual_context};
 
 pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
-    let model = model::open(&arguments.model)?;
+    let model = source::open(&arguments.model)?;
     let load = &arguments.load;
     let context = arguments.context.unwrap_or_else(|| usual_context(&model));
     let scenario = Scenario {

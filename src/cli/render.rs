@@ -1,6 +1,7 @@
 //! Answers as text for people: bars, strips, tables. Meaning survives without colour.
 
 mod bar;
+pub(in crate::cli) mod graph;
 mod table;
 
 use std::fmt::Write as _;
@@ -25,10 +26,19 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// `error: …`, with its hints below.
+/// `error: …`, with its hints below. What a file said is part of the sentence, so that its control
+/// characters are written out: they would drive the terminal.
 pub(super) fn failure(sentence: &str) -> String {
     let mut text = format!("{ERROR}error:{ERROR:#} ");
-    for (index, line) in sentence.lines().enumerate() {
+    let written_out: String = sentence
+        .chars()
+        .map(|letter| match letter {
+            '\n' | '\t' => letter.to_string(),
+            _ if letter.is_control() => letter.escape_default().to_string(),
+            _ => letter.to_string(),
+        })
+        .collect();
+    for (index, line) in written_out.lines().enumerate() {
         let separator = if index > 0 { "\n" } else { "" };
         match line.strip_prefix("hint: ") {
             Some(hint) => text.push_str(&format!("{separator}{}", hinted(hint))),

@@ -1,8 +1,7 @@
 //! `shardplan whatif`: `plan` in a loop over scenarios.
 
 use super::args::WhatifArguments;
-use super::{Failure, Outcome, json, output, render, rig_with};
-use crate::model;
+use super::{Failure, Outcome, json, output, render, rig_with, source};
 use crate::plan::Plan;
 use crate::scenario::{Scenario, ScenarioError, usual_context};
 use crate::units::Tokens;
@@ -16,7 +15,7 @@ pub(super) struct Row {
 }
 
 pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
-    let model = model::open(&arguments.model)?;
+    let model = source::open(&arguments.model)?;
     let load = &arguments.load;
     let contexts = match arguments.context.as_slice() {
         [] => vec![usual_context(&model)],

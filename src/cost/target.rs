@@ -92,6 +92,9 @@ impl Target {
         match (self, &model.origin) {
             (Self::LlamaCpp, Origin::Gguf(_)) => Precision::Stored,
             (Self::LlamaCpp, _) => Precision::Gguf(Recipe::Q4KM),
+            (Self::Transformers, _) if model.quantised.is_some() => {
+                Precision::Checkpoint(Checkpoint::Stored)
+            }
             (Self::Transformers, _) => model
                 .stored
                 .unwrap_or(Precision::Checkpoint(Checkpoint::Bf16)),

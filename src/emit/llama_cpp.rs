@@ -7,6 +7,7 @@
 
 use crate::emit::{Backend, Emission, EmitError};
 use crate::hardware::Device;
+use crate::model::source::{HubName, Pick};
 use crate::plan::{CPU, Plan};
 
 /// Tokens that llama.cpp takes from a prompt at once; its default, or the micro-batch if larger.
@@ -86,32 +87,48 @@ fn flags(plan: &Plan) -> Vec<String> {
     flags
 }
 
-/// The file to load: the plan's own, or the name that a conversion would give it.
-fn file(plan: &Plan) -> String {
-    match plan.model.name.to_ascii_lowercase().ends_with(".gguf") {
-        true => plan.model.name.clone(),
-        false => {
-            let trimmed = plan.model.name.trim_end_matches(['/', '\\']);
-            let name = trimmed
-                .trim_end_matches("config.json")
-                .trim_end_matches(['/', '\\']);
-            let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-            let name = if name.trim_matches('.').is_empty() {
-                "model"
-            } else {
-                name
-            };
-            format!("{name}-{}.gguf", plan.precision.to_uppercase())
+/// The words that name the file to load: the plan's own, on this machine or on the Hub, or the name
+/// that a conversion would give it.
+fn file(plan: &Plan) -> Vec<String> {
+    let model = &plan.model;
+    let path = |file: &str| vec!["-m".to_owned(), file.to_owned()];
+    let file = model.file.as_deref().unwrap_or(&model.name);
+    match file.parse::<HubName>() {
+        Ok(name) => match (&name.pick, name.stated_revision()) {
+            (Pick::File(file), None) => [("--hf-repo", &name.repository), ("--hf-file", file)]
+                .into_iter()
+                .flat_map(|(flag, value)| [flag.to_owned(), value.clone()])
+                .collect(),
+            // llama.cpp fetches no other revision than the newest: this file has to be there.
+            (Pick::File(file), Some(_)) => path(file.rsplit('/').next().unwrap_or(file)),
+            (Pick::Any | Pick::Quant(_), _) => path(&converted(&name.repository, &plan.precision)),
+        },
+        Err(_) if model.file.is_some() || file.to_ascii_lowercase().ends_with(".gguf") => {
+            path(file)
         }
+        Err(_) => path(&converted(file, &plan.precision)),
     }
+}
+
+/// The name that a conversion of this checkpoint would have.
+fn converted(checkpoint: &str, precision: &str) -> String {
+    let trimmed = checkpoint.trim_end_matches(['/', '\\']);
+    let name = trimmed
+        .trim_end_matches("config.json")
+        .trim_end_matches(['/', '\\']);
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let name = if name.trim_matches('.').is_empty() {
+        "model"
+    } else {
+        name
+    };
+    format!("{name}-{}.gguf", precision.to_uppercase())
 }
 
 /// The launch line, as a command and as a script.
 pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
-    let arguments: Vec<_> = [quoted(&file(plan))]
-        .into_iter()
-        .chain(flags(plan))
-        .collect();
+    let file = file(plan).into_iter().map(|word| quoted(&word));
+    let arguments: Vec<_> = file.chain(flags(plan)).collect();
     // The numbers of devices are those of the driver's order, not of CUDA's own (fastest first).
     let by_cuda = |device: &&Device| Backend::of(device.class) == Backend::Cuda;
     let order = if plan.rig.devices().iter().filter(by_cuda).count() > 1 {
@@ -119,7 +136,7 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     } else {
         ""
     };
-    let launch = format!("{order}llama-server -m {}", arguments.join(" "));
+    let launch = format!("{order}llama-server {}", arguments.join(" "));
     let script = format!(
         "#!/bin/sh\n# {} at {}, placed by shardplan.\nset -eu\n{launch} \"$@\"\n",
         plan.model.name.replace(['\n', '\r'], " "),

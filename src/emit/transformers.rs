@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::cost::Layout;
 use crate::emit::{Backend, Emission, EmitError};
 use crate::model::family::Modules;
+use crate::model::source::HubName;
 use crate::model::{Checkpoint, Precision};
 use crate::plan::{CPU, Plan};
 
@@ -89,17 +90,19 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
         )
     };
     let (dtype, config) = match checkpoint {
-        Checkpoint::Fp32 => ("float32", None),
-        Checkpoint::Bf16 => ("bfloat16", None),
-        Checkpoint::Fp16 => ("float16", None),
-        Checkpoint::Fp8 => ("bfloat16", Some("FineGrainedFP8Config()".to_owned())),
+        // Whatever the checkpoint says, its quantisation included.
+        Checkpoint::Stored => ("\"auto\"", None),
+        Checkpoint::Fp32 => ("torch.float32", None),
+        Checkpoint::Bf16 => ("torch.bfloat16", None),
+        Checkpoint::Fp16 => ("torch.float16", None),
+        Checkpoint::Fp8 => ("torch.bfloat16", Some("FineGrainedFP8Config()".to_owned())),
         Checkpoint::Int8 => (
-            "float16",
+            "torch.float16",
             Some("BitsAndBytesConfig(load_in_8bit=True)".to_owned()),
         ),
-        Checkpoint::Nf4 => ("float16", Some(four_bits(""))),
+        Checkpoint::Nf4 => ("torch.float16", Some(four_bits(""))),
         Checkpoint::Nf4DoubleQuant => (
-            "float16",
+            "torch.float16",
             Some(four_bits(", bnb_4bit_use_double_quant=True")),
         ),
     };
@@ -110,11 +113,18 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
     let config = config
         .map(|config| format!(", quantization_config={config}"))
         .unwrap_or_default();
-    let name = python_string(&plan.model.name);
+    let name = match plan.model.name.parse::<HubName>() {
+        Ok(name) => {
+            let revision = name.stated_revision().map(python_string);
+            let revision = revision.map(|it| format!(", revision={it}"));
+            python_string(&name.repository) + &revision.unwrap_or_default()
+        }
+        Err(_) => python_string(&plan.model.name),
+    };
     format!(
         "import json, torch; from transformers import AutoModelForCausalLM{import}\n\
          device_map = json.load(open(\"device_map.json\"))\n\
-         model = AutoModelForCausalLM.from_pretrained({name}, device_map=device_map, dtype=torch.{dtype}{config})\n"
+         model = AutoModelForCausalLM.from_pretrained({name}, device_map=device_map, dtype={dtype}{config})\n"
     )
 }
 

@@ -6,7 +6,7 @@
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::model::{BlockId, Model, Part};
+use crate::model::{Block, BlockId, Cache, Model, Part};
 use crate::units::Bytes;
 
 /// Placeable units in order of execution, and the activations between them.
@@ -71,7 +71,8 @@ impl NodeKind {
 }
 
 impl LayerGraph {
-    /// The graph of a decoder: a chain from the embedding to the head.
+    /// The graph: a chain from the embedding to the head, what a tower feeds into it, and from an
+    /// encoder to every block of its decoder.
     ///
     /// Every edge carries one vector of the residual stream for each token, in 16 bits.
     pub fn new(model: &Model) -> Self {
@@ -84,6 +85,16 @@ impl LayerGraph {
         let mut tensors = tensors_by_part(model);
         let mut graph = DiGraph::new();
         let mut previous: Option<NodeIndex> = None;
+        let mut embedding = None;
+        // An encoder-decoder: the end of its encoder, and the first block of its decoder.
+        let crosses = |block: &Block| {
+            block
+                .caches
+                .iter()
+                .any(|cache| matches!(cache, Cache::Cross { .. }))
+        };
+        let decoder = model.blocks.iter().position(crosses);
+        let mut encoded = None;
         for kind in kinds {
             // A tied head has a node and no tensor; other parts that a model lacks have none.
             let is_optional = !matches!(kind, NodeKind::Embedding | NodeKind::Head);
@@ -96,8 +107,21 @@ impl LayerGraph {
                 tensors: tensors.remove(&kind.part()).unwrap_or_default(),
                 tied: kind == NodeKind::Head && model.tied,
             });
+            if let NodeKind::Attention(block) = kind
+                && let Some(decoder) = decoder.filter(|decoder| *decoder <= block.0 as usize)
+            {
+                if block.0 as usize == decoder {
+                    (encoded, previous) = (previous, embedding);
+                }
+                if let Some(encoded) = encoded {
+                    graph.add_edge(encoded, node, activation);
+                }
+            }
             if let Some(previous) = previous {
                 graph.add_edge(previous, node, activation);
+            }
+            if kind == NodeKind::Embedding {
+                embedding = Some(node);
             }
             previous = Some(node);
         }

@@ -8,20 +8,25 @@ pub mod config;
 pub mod family;
 pub mod format;
 pub mod from_gguf;
+pub mod from_tensors;
 pub mod graph;
+pub mod headers;
 pub mod known;
 pub mod open;
 pub mod precision;
+pub mod quantisation;
 pub mod read;
 pub mod recipe;
+pub mod source;
 
 use crate::model::family::{Island, Modules};
 use crate::model::format::Format;
+use crate::model::quantisation::Method;
 use crate::units::{Bytes, Tokens};
 
 pub use crate::model::block::{Block, Cache, KeysValues};
 pub use crate::model::graph::{LayerGraph, Node, NodeKind};
-pub use crate::model::open::{ModelError, open};
+pub use crate::model::open::{ModelError, open, open_from};
 pub use crate::model::precision::{Checkpoint, Precision, PrecisionError};
 
 /// More blocks than any model has, and as many as llama.cpp takes (`LLAMA_MAX_LAYERS`).
@@ -50,6 +55,8 @@ pub struct Model {
     pub modules: Option<Modules>,
     /// The precision in which the checkpoint is stored, where it says so.
     pub stored: Option<Precision>,
+    /// Who quantised the checkpoint, where someone did.
+    pub quantised: Option<Method>,
     /// Where it was read from.
     pub origin: Origin,
 }
@@ -117,12 +124,23 @@ pub struct Tensor {
     pub checkpoint: Vec<String>,
     /// Shape, slowest first: `[rows, columns]` of a matrix.
     pub dims: Vec<u64>,
-    /// How a file that we read stores it.
+    /// How a file that we read stores it, where that is a plain format.
     pub stored: Option<Format>,
+    /// What it takes where a quantiser packed it into tensors of its own.
+    pub packed: Option<Packed>,
     /// Which of the two worlds has it.
     pub world: World,
     /// When transformers keeps it in 32 bits.
     pub fp32: Island,
+}
+
+/// What a packed tensor takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// In the checkpoint, with scales and whatever else belongs to it.
+    pub file: Bytes,
+    /// In memory, while it stays packed.
+    pub loaded: Bytes,
 }
 
 /// Where a tensor exists.
@@ -147,6 +165,9 @@ pub enum Part {
     Attention(BlockId),
     /// Norm and matrices of one block's feed-forward.
     FeedForward(BlockId),
+    /// A block that predicts tokens further ahead: a slot of llama.cpp's, which loads it only to
+    /// speculate; transformers leaves it in the checkpoint.
+    NextToken(BlockId),
     /// The norm behind the last block.
     FinalNorm,
     /// The matrix from vector to vocabulary.
@@ -246,6 +267,27 @@ impl Model {
         })
     }
 
+    /// Bytes of each tensor as the checkpoint has it, packed where it is quantised.
+    fn stored_bytes(&self) -> Result<Vec<Bytes>, PrecisionError> {
+        let plain = match self.stored {
+            Some(Precision::Checkpoint(checkpoint)) => checkpoint,
+            _ if self.quantised.is_some() => Checkpoint::Bf16,
+            _ if self.tensors.iter().any(|tensor| tensor.stored.is_some()) => Checkpoint::Bf16,
+            _ => return Err(PrecisionError::NotStored),
+        };
+        // What transformers unpacks as it computes does not stay packed.
+        let unpacks = self
+            .quantised
+            .is_some_and(Method::is_unpacked_by_transformers);
+        let bytes = |tensor: &Tensor| match (tensor.packed, tensor.stored) {
+            _ if tensor.world == World::Gguf => Bytes::ZERO,
+            (Some(packed), _) if !unpacks => packed.loaded,
+            (None, Some(stored)) => tensor.bytes(stored),
+            (Some(_) | None, _) => tensor.bytes(plain.format(tensor)),
+        };
+        Ok(self.tensors.iter().map(bytes).collect())
+    }
+
     /// What of a tensor's `bytes` a token reads: all, or of experts those that it passes.
     pub fn read_for_a_token(&self, tensor: &Tensor, bytes: Bytes) -> Bytes {
         match self.dimensions.experts {
@@ -261,6 +303,13 @@ impl Model {
     /// # Errors
     /// Where the precision does not exist for this model.
     pub fn tensor_bytes(&self, precision: Precision) -> Result<Vec<Bytes>, PrecisionError> {
+        let as_stored = matches!(
+            precision,
+            Precision::Stored | Precision::Checkpoint(Checkpoint::Stored)
+        );
+        if as_stored && !matches!(self.origin, Origin::Gguf(_)) {
+            return self.stored_bytes();
+        }
         let formats = precision.formats(self)?;
         let sizes = self.tensors.iter().zip(formats);
         Ok(sizes

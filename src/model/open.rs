@@ -1,12 +1,18 @@
-//! From what a user writes to a [`Model`]: a file, a folder, or a name of the built-in list.
+//! From what a user writes to a [`Model`]: a file, a folder, a name of the built-in list, or a name
+//! that [`source`](crate::model::source) leads to one of these.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::model::config::{self, ConfigError};
+use crate::model::config::{self, ConfigError, Keys};
 use crate::model::from_gguf::{self, GgufError};
+use crate::model::from_tensors::{self, TensorsError};
+use crate::model::headers::{self, Mismatch};
+use crate::model::quantisation::{SIDE_FILES, Scheme, SchemeError, StorageError};
+use crate::model::read::json::{self, JsonError};
 use crate::model::read::{ReadError, gguf, safetensors};
+use crate::model::source::{Found, HubName, SourceError, Sources};
 use crate::model::{Model, Origin, known};
 use crate::units::Bytes;
 
@@ -15,7 +21,7 @@ use crate::units::Bytes;
 pub enum ModelError {
     /// Neither a file nor a name.
     #[error(
-        "`{name}` is no file, and no model of the built-in list\nhint: name a GGUF file, a config.json, a folder with one, or {}", nearest.join(", ")
+        "`{name}` is no file, and no model of the built-in list\nhint: name a GGUF file, a config.json, a folder with one, {}or {}", elsewhere(name), nearest.join(", ")
     )]
     Unknown {
         /// What was written.
@@ -23,6 +29,9 @@ pub enum ModelError {
         /// The names of the list that are nearest to it.
         nearest: Vec<String>,
     },
+    /// A name with a scheme that leads nowhere.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A folder without a model.
     #[error("`{}` holds neither a config.json nor a GGUF file", .0.display())]
     EmptyFolder(PathBuf),
@@ -49,12 +58,12 @@ pub enum ModelError {
     #[error("`{}`: a configuration has at most {LARGEST_CONFIG}", .0.display())]
     TooLarge(PathBuf),
     /// No JSON.
-    #[error("{}:{}:{}: {}", path.display(), error.line(), error.column(), without_place(error))]
+    #[error("{}:{}:{}: {}", path.display(), error.line, error.column, error.message)]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong where.
-        error: serde_json::Error,
+        error: JsonError,
     },
     /// A configuration that is no model.
     #[error("`{}`: {error}", path.display())]
@@ -75,6 +84,22 @@ pub enum ModelError {
         /// What is wrong.
         error: GgufError,
     },
+    /// A quantisation that is not read.
+    #[error("`{}`: {error}", path.display())]
+    Scheme {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: SchemeError,
+    },
+    /// Tensors of no family that are no model that we can plan.
+    #[error("`{}`: {error}", path.display())]
+    Tensors {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        error: TensorsError,
+    },
     /// Headers and configuration that disagree.
     #[error("`{}`: {fault}", path.display())]
     Mismatch {
@@ -85,40 +110,10 @@ pub enum ModelError {
     },
 }
 
-/// Where a checkpoint differs from its configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
-    /// A tensor that the configuration asks for.
-    #[error(
-        "the tensor `{0}`, which config.json asks for, is missing\nhint: the checkpoint is incomplete, or config.json is another model's"
-    )]
-    Missing(String),
-    /// A tensor of another shape.
-    #[error("the tensor `{name}` is {found:?}, and config.json makes it {expected:?}")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Its shape in the header.
-        found: Vec<u64>,
-        /// Its shape by the configuration.
-        expected: Vec<u64>,
-    },
-    /// A tensor that no part of the model is.
-    #[error("the tensor `{0}` is no part of this architecture")]
-    Extra(String),
-}
-
 impl From<ReadError> for ModelError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
     }
-}
-
-/// What is wrong, without the place that serde_json writes behind it.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ")
-        .map_or(text.clone(), |(fault, _)| fault.to_owned())
 }
 
 fn with_hint(error: &ReadError) -> String {
@@ -129,11 +124,47 @@ fn with_hint(error: &ReadError) -> String {
 /// Most bytes of a config.json.
 const LARGEST_CONFIG: Bytes = Bytes::mib(16);
 
-/// Reads the model that a user names.
+/// Reads the model that a user names, from where the environment says that models are.
 ///
 /// # Errors
 /// Where there is none, it cannot be read, or it is of no kind that is known.
 pub fn open(name: &str) -> Result<Model, ModelError> {
+    open_from(name, &Sources::of_environment())
+}
+
+/// Reads the model that a user names, from these sources.
+///
+/// # Errors
+/// Where there is none, it cannot be read, or it is of no kind that is known.
+pub fn open_from(name: &str, sources: &Sources) -> Result<Model, ModelError> {
+    // A name stays what the user wrote; a folder goes by what was found in it.
+    let named = |model: Model| match Path::new(name).is_dir() {
+        true => model,
+        false => Model {
+            name: name.to_owned(),
+            ..model
+        },
+    };
+    match sources.find(name)? {
+        None => open_here(name),
+        Some(Found::Folder(folder)) => open_folder(&folder).map(named),
+        Some(Found::Gguf { path, file }) => Ok(Model {
+            origin: Origin::Gguf(file),
+            ..named(open_gguf(&path)?)
+        }),
+    }
+}
+
+/// How a name would be written that is one of the Hub's.
+fn elsewhere(name: &str) -> String {
+    match format!("hf:{name}").parse::<HubName>() {
+        Ok(name) if name.repository.contains('/') => format!("`{name}`, "),
+        _ => String::new(),
+    }
+}
+
+/// Reads a path, or a name of the built-in list.
+fn open_here(name: &str) -> Result<Model, ModelError> {
     let path = Path::new(name);
     if path.is_dir() {
         return open_folder(path);
@@ -206,9 +237,8 @@ fn open_file(path: &Path) -> Result<Model, ModelError> {
         Some("gguf") => open_gguf(path),
         Some("json") if !path.to_string_lossy().ends_with(".index.json") => open_config(path),
         Some("json" | "safetensors") => {
-            let config = path.with_file_name("config.json");
-            let model = read_config(&config)?;
-            with_headers(model, path)
+            let config = read_json(&path.with_file_name("config.json"))?;
+            read_checkpoint(&path.with_file_name("config.json"), &config, Some(path))
         }
         _ => Err(ModelError::UnknownKind(path.into())),
     }
@@ -225,16 +255,14 @@ fn open_gguf(path: &Path) -> Result<Model, ModelError> {
 
 /// A configuration, and the checkpoint's headers where they lie beside it.
 fn open_config(path: &Path) -> Result<Model, ModelError> {
-    let model = read_config(path)?;
+    let config = read_json(path)?;
     let checkpoints = ["model.safetensors.index.json", "model.safetensors"];
     let beside = checkpoints.map(|name| path.with_file_name(name));
-    match beside.iter().find(|checkpoint| checkpoint.is_file()) {
-        Some(checkpoint) => with_headers(model, checkpoint),
-        None => Ok(model),
-    }
+    let checkpoint = beside.iter().find(|checkpoint| checkpoint.is_file());
+    read_checkpoint(path, &config, checkpoint.map(PathBuf::as_path))
 }
 
-fn read_config(path: &Path) -> Result<Model, ModelError> {
+fn read_json(path: &Path) -> Result<Value, ModelError> {
     let io = |error| ModelError::Io {
         path: path.into(),
         error,
@@ -244,71 +272,96 @@ fn read_config(path: &Path) -> Result<Model, ModelError> {
         return Err(ModelError::TooLarge(path.into()));
     }
     let text = std::fs::read(path).map_err(io)?;
-    // ModelOpt writes what it quantised into a file of its own.
-    if path.with_file_name("hf_quant_config.json").is_file() {
-        let error = ConfigError::Quantised("hf_quant_config.json".to_owned());
-        return Err(ModelError::Config {
-            path: path.into(),
-            error,
-        });
-    }
-    let config: Value = serde_json::from_slice(&text).map_err(|error| ModelError::Json {
-        path: path.into(),
-        error,
-    })?;
-    // A folder is what transformers loads.
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let name = folder.unwrap_or(Path::new(".")).to_string_lossy();
-    let origin = Origin::Config(path.to_string_lossy().into_owned());
-    config::model(&name, origin, &config).map_err(|error| ModelError::Config {
+    json::python(&text).map_err(|error| ModelError::Json {
         path: path.into(),
         error,
     })
 }
 
-/// Holds a configuration against the headers of its checkpoint.
-fn with_headers(mut model: Model, path: &Path) -> Result<Model, ModelError> {
-    let mismatch = |fault| ModelError::Mismatch {
-        path: path.into(),
-        fault,
+/// How the checkpoint is quantised: a file beside config.json may say it instead.
+fn scheme(path: &Path, config: &Value) -> Result<Option<Scheme>, ModelError> {
+    let wrong = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| ModelError::Scheme { path, error }
     };
-    let header = safetensors::read(path)?;
-    let mut found: std::collections::BTreeMap<&str, _> = header
-        .tensors
-        .iter()
-        .map(|tensor| (tensor.name.as_str(), tensor))
-        .collect();
-    for tensor in model
-        .tensors
-        .iter_mut()
-        .filter(|tensor| tensor.is_trained())
-    {
-        // A checkpoint of the base model leaves out the name of the module around it.
-        let bare = tensor.hf_name.split_once('.').map_or("", |(_, bare)| bare);
-        let info = found
-            .remove(tensor.hf_name.as_str())
-            .or_else(|| found.remove(bare))
-            .ok_or_else(|| mismatch(Mismatch::Missing(tensor.hf_name.clone())))?;
-        if info.dims != tensor.dims {
-            return Err(mismatch(Mismatch::Shape {
-                name: tensor.hf_name.clone(),
-                found: info.dims.clone(),
-                expected: tensor.dims.clone(),
-            }));
+    if let Some(scheme) = Scheme::from_config(config).map_err(wrong(path))? {
+        return Ok(Some(scheme));
+    }
+    for file in SIDE_FILES {
+        let beside = path.with_file_name(file);
+        if beside.is_file() {
+            let text = read_json(&beside)?;
+            let scheme = Scheme::from_side_file(file, &text).map_err(wrong(&beside))?;
+            return Ok(Some(scheme));
         }
-        tensor.stored = Some(info.format);
     }
-    // A second copy of a tied head, and constants that older versions saved, are not loaded.
-    let is_loaded = |name: &&&str| {
-        let second_head = model.tied && **name == "lm_head.weight";
-        let constants = ["rotary_emb.inv_freq", "attn.bias", "masked_bias"];
-        !second_head && !constants.iter().any(|constant| name.ends_with(constant))
+    Ok(None)
+}
+
+/// A model by its configuration at `path`, held against the headers of its checkpoint if there is one.
+/// Without a family, the tensors alone are the model.
+fn read_checkpoint(
+    path: &Path,
+    config: &Value,
+    checkpoint: Option<&Path>,
+) -> Result<Model, ModelError> {
+    // A folder is what transformers loads.
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let name = folder.unwrap_or(Path::new(".")).to_string_lossy();
+    let scheme = scheme(path, config)?;
+    let origin = Origin::Config(path.to_string_lossy().into_owned());
+    let at = |error| ModelError::Config {
+        path: path.into(),
+        error,
     };
-    if let Some(extra) = found.keys().find(is_loaded) {
-        return Err(mismatch(Mismatch::Extra((*extra).to_owned())));
-    }
-    model.origin = Origin::Safetensors(path.to_string_lossy().into_owned());
-    Ok(model)
+    let model = config::model(&name, origin, config);
+    let Some(checkpoint) = checkpoint else {
+        let model = model.map_err(at)?;
+        return match scheme {
+            None => Ok(model),
+            Some(scheme) => packed(model, &scheme).map_err(|fault| ModelError::Mismatch {
+                path: path.into(),
+                fault: fault.into(),
+            }),
+        };
+    };
+    let found = safetensors::read(checkpoint)?.tensors;
+    let file = checkpoint.to_string_lossy();
+    let origin = Origin::Safetensors(file.clone().into_owned());
+    let quantised = scheme.as_ref().map(|scheme| scheme.method);
+    let model = match model {
+        Ok(model) => {
+            headers::held(model, &found, scheme.as_ref()).map_err(|fault| ModelError::Mismatch {
+                path: checkpoint.into(),
+                fault,
+            })?
+        }
+        Err(ConfigError::UnknownArchitecture(_) | ConfigError::NoArchitecture) => {
+            let empty = serde_json::Map::new();
+            let keys = Keys::new(config.as_object().unwrap_or(&empty));
+            from_tensors::model(&name, &file, &found, &keys).map_err(|error| {
+                ModelError::Tensors {
+                    path: checkpoint.into(),
+                    error,
+                }
+            })?
+        }
+        Err(error) => return Err(at(error)),
+    };
+    Ok(Model {
+        origin,
+        quantised,
+        ..model
+    })
+}
+
+/// A model of a quantised checkpoint whose headers are not at hand.
+fn packed(model: Model, scheme: &Scheme) -> Result<Model, StorageError> {
+    let model = headers::packed_by(model, scheme)?;
+    Ok(Model {
+        quantised: Some(scheme.method),
+        ..model
+    })
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::model::family::Island;
 use crate::model::format::Format;
-use crate::model::recipe::{self, Facts, GgufTensor, Recipe};
+use crate::model::recipe::{self, Facts, GgufTensor, NoFallback, Recipe};
 use crate::model::{Kind, Model, Origin, Tensor, World};
 
 /// How a model's weights are stored.
@@ -42,6 +42,8 @@ pub enum Checkpoint {
     Nf4,
     /// The same with double quantisation.
     Nf4DoubleQuant,
+    /// As the checkpoint is stored, packed where it is quantised.
+    Stored,
 }
 
 /// A precision that cannot be had.
@@ -65,6 +67,9 @@ pub enum PrecisionError {
         /// What was asked.
         wanted: Precision,
     },
+    /// A recipe that llama-quantize cannot follow.
+    #[error("{0}\nhint: the other recipes have a smaller block for such rows")]
+    NoFallback(#[from] NoFallback),
     /// A GGUF recipe for transformers.
     #[error("transformers cannot load {0}: try `{1}`")]
     NotForTransformers(Precision, Checkpoint),
@@ -95,6 +100,7 @@ impl Checkpoint {
             Self::Int8 => "int8",
             Self::Nf4 => "nf4",
             Self::Nf4DoubleQuant => "nf4-dq",
+            Self::Stored => "stored",
         }
     }
 
@@ -108,8 +114,17 @@ impl Checkpoint {
         matches!(self, Self::Int8 | Self::Nf4 | Self::Nf4DoubleQuant)
     }
 
+    /// The format of what is not quantised.
+    pub fn plain(self) -> Format {
+        match self {
+            Self::Fp32 => Format::F32,
+            Self::Bf16 | Self::Stored => Format::BF16,
+            Self::Fp8 | Self::Fp16 | Self::Int8 | Self::Nf4 | Self::Nf4DoubleQuant => Format::F16,
+        }
+    }
+
     /// The format of one tensor: all but plain linear weights stay at 16 bits, tables at 32.
-    fn format(self, tensor: &Tensor) -> Format {
+    pub(super) fn format(self, tensor: &Tensor) -> Format {
         let plain_linear = matches!(tensor.kind, Kind::Linear | Kind::TransposedLinear);
         let is_island = match tensor.fp32 {
             Island::Never => false,
@@ -120,7 +135,7 @@ impl Checkpoint {
             _ if tensor.kind == Kind::Table || is_island => Format::F32,
             _ if tensor.kind == Kind::HalfTable => Format::F16,
             Self::Fp32 => Format::F32,
-            Self::Bf16 => Format::BF16,
+            Self::Bf16 | Self::Stored => Format::BF16,
             Self::Fp8 if plain_linear => Format::FP8,
             Self::Int8 if plain_linear => Format::Int8,
             Self::Nf4 if plain_linear => Format::NF4,
@@ -160,7 +175,7 @@ impl Precision {
                 };
                 Ok(model.tensors.iter().map(format).collect())
             }
-            Self::Gguf(recipe) => Ok(gguf_formats(recipe, model)),
+            Self::Gguf(recipe) => Ok(gguf_formats(recipe, model)?),
             Self::Pure(format) => {
                 let pure = |(plain, tensor): (Option<Format>, &Tensor)| match plain {
                     Some(Format::F16) if tensor.columns().is_multiple_of(format.block()) => {
@@ -168,7 +183,7 @@ impl Precision {
                     }
                     plain => plain,
                 };
-                let plain = gguf_formats(Recipe::F16, model);
+                let plain = gguf_formats(Recipe::F16, model)?;
                 Ok(plain.into_iter().zip(&model.tensors).map(pure).collect())
             }
         }
@@ -183,6 +198,7 @@ impl Precision {
             Self::Checkpoint(Checkpoint::Fp32) => Ok(Self::Gguf(Recipe::F32)),
             Self::Checkpoint(Checkpoint::Fp16) => Ok(Self::Gguf(Recipe::F16)),
             Self::Checkpoint(Checkpoint::Bf16) => Ok(Self::Gguf(Recipe::BF16)),
+            Self::Checkpoint(Checkpoint::Stored) => Ok(Self::Stored),
             Self::Checkpoint(Checkpoint::Fp8 | Checkpoint::Int8) => {
                 Err(PrecisionError::NotForLlamaCpp(self, Recipe::Q8_0))
             }
@@ -200,13 +216,14 @@ impl Precision {
     pub fn for_transformers(self) -> Result<Checkpoint, PrecisionError> {
         match self {
             Self::Checkpoint(checkpoint) => Ok(checkpoint),
+            Self::Stored => Ok(Checkpoint::Stored),
             Self::Gguf(Recipe::F32) => Ok(Checkpoint::Fp32),
             Self::Gguf(Recipe::F16) => Ok(Checkpoint::Fp16),
             Self::Gguf(Recipe::BF16) => Ok(Checkpoint::Bf16),
             Self::Gguf(Recipe::Q8_0) | Self::Pure(Format::Q8_0) => {
                 Err(PrecisionError::NotForTransformers(self, Checkpoint::Int8))
             }
-            Self::Gguf(_) | Self::Pure(_) | Self::Stored => {
+            Self::Gguf(_) | Self::Pure(_) => {
                 Err(PrecisionError::NotForTransformers(self, Checkpoint::Nf4))
             }
         }
@@ -214,31 +231,23 @@ impl Precision {
 }
 
 /// What llama-quantize would give each tensor of `model`.
-fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Option<Format>> {
+fn gguf_formats(recipe: Recipe, model: &Model) -> Result<Vec<Option<Format>>, NoFallback> {
     let in_gguf = |tensor: &&Tensor| tensor.world != World::Transformers;
     let tensors: Vec<_> = model
         .tensors
         .iter()
         .filter(in_gguf)
-        .map(|tensor| GgufTensor {
-            name: &tensor.gguf_name,
-            dims: &tensor.dims,
-            unquantised: if tensor.dims.len() < 2 {
-                Format::F32
-            } else {
-                Format::F16
-            },
-        })
+        .map(|tensor| GgufTensor::converted(&tensor.gguf_name, &tensor.dims))
         .collect();
     let facts = Facts {
         architecture: &model.architecture,
         n_layers: model.dimensions.n_layers.into(),
         n_heads: model.dimensions.n_heads,
         n_kv_heads: model.dimensions.n_kv_heads,
-        n_experts: 0,
+        n_experts: model.dimensions.experts.map_or(0, |experts| experts.total),
         importance_matrix: recipe.needs_importance_matrix(),
     };
-    let mut formats = recipe::formats(recipe, &facts, &tensors).into_iter();
+    let mut formats = recipe::formats(recipe, &facts, &tensors)?.into_iter();
     let format = |tensor: &Tensor| {
         if in_gguf(&tensor) {
             formats.next()
@@ -246,7 +255,7 @@ fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Option<Format>> {
             None
         }
     };
-    model.tensors.iter().map(format).collect()
+    Ok(model.tensors.iter().map(format).collect())
 }
 
 impl fmt::Display for Checkpoint {
@@ -282,7 +291,8 @@ impl FromStr for Precision {
         };
         match checkpoint {
             Some(checkpoint) => Ok(Self::Checkpoint(checkpoint)),
-            None if name == "stored" => Ok(Self::Stored),
+            // `COPY` is llama-quantize's word for it.
+            None if name == "stored" || name == "copy" => Ok(Self::Stored),
             None => {
                 let recipe = name.parse().ok().map(Self::Gguf);
                 let precision = recipe.or_else(|| pure().map(Self::Pure));

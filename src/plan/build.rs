@@ -3,7 +3,7 @@
 
 use crate::cost::{Accounting, Layout, Memory, Place, Span, Target, Unit};
 use crate::hardware::Rig;
-use crate::model::{Model, Precision};
+use crate::model::{Model, Origin, Precision};
 use crate::plan::{
     BaselineSummary, CPU, DeviceMap, DeviceUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
     ProofSummary, Run, Status, WorkloadSummary,
@@ -80,6 +80,10 @@ fn summary(question: &Question<'_>) -> ModelSummary {
     let Question { model, target, .. } = question;
     ModelSummary {
         name: model.name.clone(),
+        file: match &model.origin {
+            Origin::Gguf(file) if *file != model.name => Some(file.clone()),
+            Origin::Gguf(_) | Origin::Known | Origin::Config(_) | Origin::Safetensors(_) => None,
+        },
         architecture: model.architecture.clone(),
         parameters: model.parameters(),
         blocks: question

@@ -299,6 +299,8 @@ fn llama_cpp_sums<'a>(
             Part::FinalNorm | Part::Head => add(&modules.head),
             // A vision tower is a file of its own.
             Part::Tower => {}
+            // Not loaded but for speculation.
+            Part::NextToken(_) => {}
             Part::Everywhere => {
                 let gpus = plan.device_map.runs.iter().map(|run| run.device.as_str());
                 gpus.filter(|device| *device != CPU).for_each(add);
@@ -341,6 +343,7 @@ fn transformers_sums<'a>(
             Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
                 plan.device_of(block).unwrap_or(CPU)
             }
+            Part::NextToken(_) => continue,
             Part::FinalNorm => &modules.final_norm,
             Part::Head => &modules.head,
         };

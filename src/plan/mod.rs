@@ -59,6 +59,9 @@ pub struct Plan {
 pub struct ModelSummary {
     /// Its name, or the path it was read from.
     pub name: String,
+    /// The GGUF file to load, where the name is not its path: another path, or a name on the Hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Its architecture, as a GGUF file names it.
     pub architecture: String,
     /// Elements that a checkpoint trains.

@@ -5,8 +5,8 @@ use comfy_table::{CellAlignment, LineStyle, Table, presets};
 use super::super::model::Inspection;
 use super::{BOLD, DIM};
 use crate::hardware::Rig;
-use crate::model::{Node, Origin};
-use crate::units::Bytes;
+use crate::model::{Cache, KeysValues, Node, Origin};
+use crate::units::{Bytes, Tokens};
 
 /// A table in the house's style.
 pub(super) fn new<T: ToString>(header: impl IntoIterator<Item = T>) -> Table {
@@ -62,7 +62,7 @@ pub(crate) fn rig(rig: &Rig) -> String {
 
 /// A row for each kind of node, equal ones together.
 pub(crate) fn inspection(inspection: &Inspection) -> String {
-    let mut header: Vec<String> = ["part", "how many", "parameters", "cache a token"]
+    let mut header: Vec<String> = ["part", "how many", "parameters", "keeps of 1k tokens"]
         .map(str::to_owned)
         .into();
     header.extend(inspection.precisions.iter().cloned());
@@ -72,21 +72,16 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
             name,
             count.to_string(),
             inspection.parameters(&node.tensors).to_string(),
-            inspection.kv_bytes_per_token(node).to_string(),
+            inspection.kept(node, ONE_K).to_string(),
         ];
         row.extend(inspection.bytes(node).iter().map(Bytes::to_string));
         table.add_row(row);
     }
-    let cache: Bytes = inspection
-        .graph
-        .nodes()
-        .map(|node| inspection.kv_bytes_per_token(node))
-        .sum();
     let mut total = vec![
         "in all".to_owned(),
         String::new(),
         inspection.model.parameters().to_string(),
-        cache.to_string(),
+        inspection.cache(ONE_K).to_string(),
     ];
     total.extend(inspection.total().iter().map(Bytes::to_string));
     table.add_row(total);
@@ -110,19 +105,43 @@ pub(crate) fn inspection(inspection: &Inspection) -> String {
     )
 }
 
+const ONE_K: Tokens = Tokens(1024);
+
+/// What kind of node it is, and how its mixer looks back.
+fn label(inspection: &Inspection, node: &Node) -> String {
+    let Some(block) = inspection.block(node) else {
+        return node.kind.name().to_owned();
+    };
+    let kinds = block.caches.iter().map(|cache| match cache {
+        Cache::KeysValues(KeysValues {
+            window: Some(window),
+            ..
+        }) => format!("attention, window {window}"),
+        Cache::KeysValues(_) => "attention".to_owned(),
+        Cache::Latent { .. } => "latent attention".to_owned(),
+        Cache::Cross { .. } => "cross attention".to_owned(),
+        Cache::State { .. } => "recurrence".to_owned(),
+    });
+    let kinds: Vec<_> = kinds.collect();
+    match kinds.as_slice() {
+        [] => "mixer without a cache".to_owned(),
+        kinds => kinds.join(" and "),
+    }
+}
+
 /// Nodes that look the same, with their name or their kind and how many there are.
 fn grouped(inspection: &Inspection) -> Vec<(String, usize, &Node)> {
     let mut groups: Vec<(String, usize, &Node)> = Vec::new();
     for node in inspection.graph.nodes() {
         let alike = |other: &Node| {
-            other.kind.name() == node.kind.name()
+            label(inspection, other) == label(inspection, node)
                 && inspection.bytes(other) == inspection.bytes(node)
                 && inspection.parameters(&other.tensors) == inspection.parameters(&node.tensors)
         };
         match groups.iter_mut().find(|(_, _, other)| alike(other)) {
             Some((name, count, _)) => {
                 *count += 1;
-                node.kind.name().clone_into(name);
+                *name = label(inspection, node);
             }
             None => groups.push((node.name.clone(), 1, node)),
         }

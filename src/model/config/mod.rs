@@ -108,6 +108,7 @@ pub fn model(name: &str, origin: Origin, config: &Value) -> Result<Model, Config
         tied,
         modules: Some(expanded.modules),
         stored: config.dtype(),
+        quantised: None,
         origin,
     })
 }
@@ -174,6 +175,38 @@ fn with_defaults(stated: &Map<String, Value>, assumed: &Map<String, Value>) -> M
         }
     }
     merged
+}
+
+/// The keys of a configuration, read by any of the names that a dimension has.
+pub struct Keys<'a>(&'a Map<String, Value>);
+
+impl<'a> Keys<'a> {
+    /// The keys of an object, one level of them.
+    pub fn new(config: &'a Map<String, Value>) -> Self {
+        Self(config)
+    }
+
+    /// The class it names.
+    pub fn architecture(&self) -> Option<&str> {
+        self.0.get("architectures")?.get(0)?.as_str()
+    }
+
+    /// A dimension by our name for it.
+    ///
+    /// # Errors
+    /// Where it stands there and is no number that a model can have.
+    pub fn dimension(&self, name: &str) -> Result<Option<u64>, ConfigError> {
+        let keys = DIMENSIONS.iter().find(|(ours, _)| *ours == name);
+        keys.map_or(Ok(None), |(_, keys)| Config(self.0).number(keys))
+    }
+
+    /// A number by its key.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn number(&self, key: &str) -> Result<Option<u64>, ConfigError> {
+        Config(self.0).number(&[key])
+    }
 }
 
 struct Config<'a>(&'a Map<String, Value>);

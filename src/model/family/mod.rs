@@ -14,7 +14,7 @@ use crate::model::{Block, Part, Tensor, World};
 
 pub use expression::{ExpressionError, Scope};
 pub use row::Island;
-pub use table::{all, gguf_architectures, naming};
+pub use table::{all, naming};
 
 use row::{Place, Row};
 use stack::{Stack, Tower};
@@ -89,7 +89,7 @@ pub enum Text {
 }
 
 /// How a checkpoint calls a module.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Renamed {
     /// How names of the class begin.
@@ -124,6 +124,9 @@ pub struct Modules {
     /// The modules of the head; likewise.
     #[serde(default)]
     pub head: Vec<String>,
+    /// What stands in a checkpoint before a name, where it differs; likewise.
+    #[serde(skip)]
+    pub stored: Vec<Renamed>,
 }
 
 /// What a family makes of a configuration.
@@ -229,9 +232,10 @@ impl Family {
                 .iter()
                 .filter(|tensor| tensor.part == part && !tensor.hf_name.is_empty());
             for tensor in of_part {
-                let name = tensor.module().to_owned();
-                if !names.contains(&name) {
-                    names.push(name);
+                let name = tensor.module();
+                // A constant within a module that is named needs no name of its own.
+                if !names.iter().any(|other| other == name || is_below(name, other)) {
+                    names.push(name.to_owned());
                 }
             }
             names
@@ -251,6 +255,7 @@ impl Family {
                 .map(|block| block.module.clone())
                 .filter(|module| !module.is_empty())
                 .collect(),
+            stored: self.checkpoint.clone(),
             ..self.modules.clone()
         }
     }

@@ -98,6 +98,9 @@ pub(super) struct Tower {
     /// How many blocks.
     #[serde(default)]
     count: Option<Number>,
+    /// The number of the first.
+    #[serde(default)]
+    first: u64,
     rows: Vec<Row>,
 }
 
@@ -199,14 +202,14 @@ impl Tower {
         {
             return Ok(());
         }
-        let mut scope = scope.clone();
-        define(&mut scope, &self.names)?;
         let copies = match &self.count {
-            Some(number) => number.of(&scope)?.min(MOST_LAYERS),
+            Some(number) => number.of(scope)?.min(MOST_LAYERS),
             None => 1,
         };
-        for layer in 0..copies {
+        for layer in self.first..self.first + copies {
+            let mut scope = scope.clone();
             scope.set("layer", layer);
+            define(&mut scope, &self.names)?;
             let place = Place {
                 part: Part::Tower,
                 hf: match &self.blocks {

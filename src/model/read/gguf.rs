@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ReadError, ReadErrorKind, TENSOR_LIMIT, TensorInfo, all_present, open, unique_names};
 use crate::units::Bytes;
-use split::SplitName;
+pub(in crate::model) use split::SplitName;
 
 pub use header::read_header;
 pub use value::Value;

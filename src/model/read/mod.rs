@@ -5,7 +5,9 @@
 //! every length is checked against the file before it is believed, and every count has a limit.
 
 mod error;
+pub(in crate::model) mod excerpt;
 pub mod gguf;
+pub mod json;
 pub mod safetensors;
 
 use std::collections::HashSet;
@@ -16,6 +18,7 @@ use std::path::Path;
 use crate::model::format::Format;
 use crate::units::Bytes;
 
+pub(in crate::model) use error::shown;
 pub use error::{ReadError, ReadErrorKind};
 
 /// One tensor as a header states it.
@@ -50,7 +53,7 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// A Git LFS pointer is shorter than this, by its specification.
 const LFS_POINTER_LIMIT: u64 = 1024;
 
-/// Opens a weight file, and tells how long it is.
+/// Opens a weight file or an excerpt of one, and tells how long the whole is.
 fn open(path: &Path) -> Result<(File, Bytes), ReadErrorKind> {
     // Looked at before it is opened: opening a pipe would wait for somebody to write into it.
     let metadata = path.metadata()?;
@@ -68,7 +71,8 @@ fn open(path: &Path) -> Result<(File, Bytes), ReadErrorKind> {
         }
         file.rewind()?;
     }
-    Ok((file, Bytes(metadata.len())))
+    let length = excerpt::full_length(&mut file, metadata.len())?;
+    Ok((file, length))
 }
 
 /// Every file of `names` lies in `folder`.

@@ -4,15 +4,16 @@ use std::path::Path;
 
 /// A name of that shape, taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SplitName {
-    stem: String,
+pub(in crate::model) struct SplitName {
+    /// What stands before the numbers.
+    pub(in crate::model) stem: String,
     /// How many files the model has, by this name.
-    pub(super) count: u64,
+    pub(in crate::model) count: u64,
 }
 
 impl SplitName {
     /// Takes the name of a file apart, if it has that shape.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(in crate::model) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
         let (rest, count) = name.rsplit_once("-of-")?;
         let (stem, number) = rest.rsplit_once('-')?;
@@ -24,7 +25,7 @@ impl SplitName {
     }
 
     /// The name of the file with this index, from 0.
-    pub(super) fn name(&self, index: u64) -> String {
+    pub(in crate::model) fn name(&self, index: u64) -> String {
         format!("{}-{:05}-of-{:05}.gguf", self.stem, index + 1, self.count)
     }
 }
