@@ -5,10 +5,11 @@
 
 use crate::cost::compute::Compute;
 use crate::cost::memory::Allocator;
+use crate::cost::prefill::{Prefill, Work};
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, Place, Span, Stage, Unit, graph, memory, time,
+    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, graph, memory, time,
 };
-use crate::hardware::Rig;
+use crate::hardware::{Rig, Transfer};
 use crate::model::format::Format;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
@@ -30,6 +31,7 @@ pub const MOST_DEVICES: usize = 15;
 pub struct LlamaCpp<'a> {
     rig: &'a Rig,
     units: Vec<Unit>,
+    work: Work,
     compute: Compute,
     /// What each unit adds, summed up to it.
     sums: Vec<Sums>,
@@ -120,6 +122,7 @@ impl<'a> LlamaCpp<'a> {
         let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
         Ok(Self {
             rig,
+            work: Work::new(model, &units, workload.ubatch),
             units,
             compute: Compute::new(graph::shape(model, &formats), workload),
             sums,
@@ -200,6 +203,11 @@ impl Accounting for LlamaCpp<'_> {
                     },
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
+                    // Beside a GPU, prompts are computed there.
+                    prefill: match layout {
+                        Layout::HostOnly => self.work.on_cpu(&span.units),
+                        _ => Prefill::default(),
+                    },
                 }
             }
             Place::Device(device) => {
@@ -211,10 +219,21 @@ impl Accounting for LlamaCpp<'_> {
                 } else {
                     Seconds::default()
                 };
+                let computes_all = layout == Layout::Offloaded && span.position == Position::First;
+                let (from, streamed) = match computes_all {
+                    true => (0, self.sums[span.units.start].on_host),
+                    false => (span.units.start, Bytes::ZERO),
+                };
+                let link = device.link.bandwidth(Transfer::Pageable);
                 Stage {
                     device: self.on_device(layout, span, &sums),
                     host: Memory::default(),
                     time: decode + hop,
+                    prefill: self.work.on_gpu(
+                        &(from..span.units.end),
+                        (device.class, device.bandwidth),
+                        (streamed, link),
+                    ),
                 }
             }
         }

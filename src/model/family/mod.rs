@@ -234,7 +234,10 @@ impl Family {
             for tensor in of_part {
                 let name = tensor.module();
                 // A constant within a module that is named needs no name of its own.
-                if !names.iter().any(|other| other == name || is_below(name, other)) {
+                if !names
+                    .iter()
+                    .any(|other| other == name || is_below(name, other))
+                {
                     names.push(name.to_owned());
                 }
             }

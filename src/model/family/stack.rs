@@ -202,14 +202,18 @@ impl Tower {
         {
             return Ok(());
         }
+        // The names may depend on the layer, and the count on the names.
+        let names_of = |layer: u64| {
+            let mut scope = scope.clone();
+            scope.set("layer", layer);
+            define(&mut scope, &self.names).map(|()| scope)
+        };
         let copies = match &self.count {
-            Some(number) => number.of(scope)?.min(MOST_LAYERS),
+            Some(number) => number.of(&names_of(self.first)?)?.min(MOST_LAYERS),
             None => 1,
         };
         for layer in self.first..self.first + copies {
-            let mut scope = scope.clone();
-            scope.set("layer", layer);
-            define(&mut scope, &self.names)?;
+            let scope = names_of(layer)?;
             let place = Place {
                 part: Part::Tower,
                 hf: match &self.blocks {
