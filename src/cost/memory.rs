@@ -146,7 +146,7 @@ pub fn llama_cpp_cache_read(block: &Block, workload: &Workload) -> Bytes {
 ///
 /// Shape `[sequences, cached_heads, min(context, window), head_dim]` for keys and for values; Falcon
 /// 40B broadcasts to all query heads first. A recurrent state keeps all taps of its convolution.
-/// Cross attention is counted for an encoder's input as long as the context.
+/// What cross attention keeps of an encoder's output is [`cross_cache`].
 /// Source: transformers 5.24 `DynamicCache`.
 pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
     let context = workload.context;
@@ -159,12 +159,26 @@ pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) 
         Cache::Latent { rank, rope } => {
             (format.row_bytes(*rank) + format.row_bytes(*rope)) * context.0
         }
-        Cache::Cross { elements } => format.row_bytes(*elements) * context.0,
+        Cache::Cross { .. } => Bytes::ZERO,
         Cache::State {
             channels,
             kernel,
             state,
         } => format.row_bytes(channels * kernel) + format.row_bytes(*state),
+    });
+    caches.sum::<Bytes>() * u64::from(workload.sequences)
+}
+
+/// Bytes that cross attention keeps of an encoder's output in transformers: of its fixed number of
+/// tokens, or of an input as long as the context.
+///
+/// Source: transformers 5.24 `EncoderDecoderCache`.
+pub fn cross_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
+    let caches = block.caches.iter().map(|cache| match cache {
+        Cache::Cross { elements, tokens } => {
+            format.row_bytes(*elements) * tokens.unwrap_or(workload.context).0
+        }
+        Cache::KeysValues(_) | Cache::Latent { .. } | Cache::State { .. } => Bytes::ZERO,
     });
     caches.sum::<Bytes>() * u64::from(workload.sequences)
 }

@@ -225,6 +225,7 @@ pub fn kv_cache(block: &Block, workload: &Workload, checkpoint: Checkpoint) -> B
         _ => workload.kv_format,
     };
     memory::transformers_cache(block, workload, format)
+        + memory::cross_cache(block, workload, format)
 }
 
 /// What quantises on load refuses a map in which anything is on "cpu"; the rest streams.
