@@ -29,6 +29,8 @@ pub enum Cache {
     Cross {
         /// Elements of keys and values of one encoder token.
         elements: u64,
+        /// The encoder's tokens, where their number is fixed; else as many as the context has.
+        tokens: Option<Tokens>,
     },
     /// The state of a recurrent mixer, whatever the number of tokens.
     State {

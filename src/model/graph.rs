@@ -94,6 +94,11 @@ impl LayerGraph {
                 .any(|cache| matches!(cache, Cache::Cross { .. }))
         };
         let decoder = model.blocks.iter().position(crosses);
+        // Its encoder keeps nothing; blocks that attend to a tower stand among others that do.
+        let decoder = decoder.filter(|first| {
+            let mut encoder = model.blocks[..*first].iter();
+            encoder.all(|block| block.caches.is_empty())
+        });
         let mut encoded = None;
         for kind in kinds {
             // A tied head has a node and no tensor; other parts that a model lacks have none.

@@ -76,7 +76,12 @@ enum CacheRow {
     /// A latent vector.
     Latent { rank: Number, rope: Number },
     /// An encoder's keys and values.
-    Cross { elements: Number },
+    Cross {
+        elements: Number,
+        /// Nothing: as many as the context has.
+        #[serde(default)]
+        tokens: Option<Number>,
+    },
     /// A recurrent state.
     State {
         channels: Number,
@@ -276,8 +281,12 @@ impl CacheRow {
                 rank: rank.of(scope)?,
                 rope: rope.of(scope)?,
             },
-            Self::Cross { elements } => Cache::Cross {
+            Self::Cross { elements, tokens } => Cache::Cross {
                 elements: elements.of(scope)?,
+                tokens: match tokens {
+                    Some(number) => Some(Tokens(number.of(scope)?)),
+                    None => None,
+                },
             },
             Self::State {
                 channels,
