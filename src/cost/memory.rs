@@ -145,14 +145,16 @@ pub fn llama_cpp_cache_read(block: &Block, workload: &Workload) -> Bytes {
 /// Bytes that a block keeps between tokens in transformers, in the format it computes in.
 ///
 /// Shape `[sequences, cached_heads, min(context, window), head_dim]` for keys and for values; Falcon
-/// 40B broadcasts to all query heads first. A recurrent state keeps all taps of its convolution.
+/// 40B broadcasts to all query heads first. A recurrent mixer keeps all taps of its convolution, and
+/// its state in 32 bits (of Mamba, Mamba 2 and gated delta nets alike, on the meta device).
 /// Cross attention is counted for an encoder's input as long as the context.
 /// Source: transformers 5.24 `DynamicCache`.
 pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
     let context = workload.context;
     let caches = block.caches.iter().map(|cache| match cache {
         Cache::KeysValues(kept) => {
-            let tokens = kept.window.map_or(context, |window| window.min(context));
+            let window = kept.transformers_window;
+            let tokens = window.map_or(context, |window| window.min(context));
             let heads = kept.transformers_heads;
             (format.row_bytes(heads * kept.key) + format.row_bytes(heads * kept.value)) * tokens.0
         }
@@ -164,7 +166,7 @@ pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) 
             channels,
             kernel,
             state,
-        } => format.row_bytes(channels * kernel) + format.row_bytes(*state),
+        } => format.row_bytes(channels * kernel) + Bytes(4 * state),
     });
     caches.sum::<Bytes>() * u64::from(workload.sequences)
 }

@@ -52,6 +52,8 @@ pub struct KeysValues {
     pub value: u64,
     /// How many tokens back it sees, where that is limited.
     pub window: Option<Tokens>,
+    /// The same in transformers, which limits some models that llama.cpp does not (Phi-3).
+    pub transformers_window: Option<Tokens>,
     /// Heads that transformers keeps (Falcon: all query heads).
     pub transformers_heads: u64,
 }

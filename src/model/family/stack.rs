@@ -63,6 +63,9 @@ enum CacheRow {
         /// Nothing, or 0: no limit.
         #[serde(default)]
         window: Option<Number>,
+        /// The same in transformers, where llama.cpp has another or none.
+        #[serde(default)]
+        transformers_window: Option<Number>,
         #[serde(default)]
         transformers_heads: Option<Number>,
     },
@@ -203,19 +206,13 @@ impl CacheRow {
                 key,
                 value,
                 window,
+                transformers_window,
                 transformers_heads,
                 ..
             } => {
                 let heads = heads.of(scope)?;
-                let window = match window {
-                    Some(number) => match number.of(scope) {
-                        Ok(size) => Some(size),
-                        // A window that is null or absent limits nothing.
-                        Err(ExpressionError::Missing(_)) => None,
-                        Err(error) => return Err(error),
-                    },
-                    None => None,
-                };
+                let window = tokens(window.as_ref(), scope)?;
+                let transformers_window = tokens(transformers_window.as_ref(), scope)?;
                 let transformers_heads = match transformers_heads {
                     Some(number) => number.of(scope)?,
                     None => heads,
@@ -224,7 +221,8 @@ impl CacheRow {
                     heads,
                     key: key.of(scope)?,
                     value: value.of(scope)?,
-                    window: window.filter(|size| *size > 0).map(Tokens),
+                    window,
+                    transformers_window: transformers_window.or(window),
                     transformers_heads,
                 })
             }
@@ -246,4 +244,13 @@ impl CacheRow {
             },
         }))
     }
+}
+
+/// A window; null, absent and 0 limit nothing.
+fn tokens(window: Option<&Number>, scope: &Scope) -> Result<Option<Tokens>, ExpressionError> {
+    let size = match window.map(|number| number.of(scope)) {
+        None | Some(Err(ExpressionError::Missing(_))) => None,
+        Some(size) => Some(size?),
+    };
+    Ok(size.filter(|size| *size > 0).map(Tokens))
 }
