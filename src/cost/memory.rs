@@ -147,7 +147,7 @@ pub fn llama_cpp_cache_read(block: &Block, workload: &Workload) -> Bytes {
 /// Shape `[sequences, cached_heads, min(context, window), head_dim]` for keys and for values; Falcon
 /// 40B broadcasts to all query heads first. A recurrent mixer keeps all taps of its convolution, and
 /// its state in 32 bits (of Mamba, Mamba 2 and gated delta nets alike, on the meta device).
-/// Cross attention is counted for an encoder's input as long as the context.
+/// What an encoder leaves is not in it: [`transformers_cross_cache`].
 /// Source: transformers 5.24 `DynamicCache`.
 pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
     let context = workload.context;
@@ -161,12 +161,22 @@ pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) 
         Cache::Latent { rank, rope } => {
             (format.row_bytes(*rank) + format.row_bytes(*rope)) * context.0
         }
-        Cache::Cross { elements } => format.row_bytes(*elements) * context.0,
+        Cache::Cross { .. } => Bytes::ZERO,
         Cache::State {
             channels,
             kernel,
             state,
         } => format.row_bytes(channels * kernel) + Bytes(4 * state),
+    });
+    caches.sum::<Bytes>() * u64::from(workload.sequences)
+}
+
+/// Bytes that a block of a decoder keeps of its encoder's output in transformers, for an input as long
+/// as the context.
+pub fn transformers_cross_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
+    let caches = block.caches.iter().map(|cache| match cache {
+        Cache::Cross { elements } => format.row_bytes(*elements) * workload.context.0,
+        Cache::KeysValues(_) | Cache::Latent { .. } | Cache::State { .. } => Bytes::ZERO,
     });
     caches.sum::<Bytes>() * u64::from(workload.sequences)
 }

@@ -1,14 +1,14 @@
 //! A configuration held against the headers of its checkpoint: every weight must be there, whole, in
 //! parts or packed by a quantiser, and nothing that the model has no place for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::format::Format;
 use crate::model::quantisation::{
     Found, Grouped, Layout, Matrix, Scheme, StorageError, group, is_cache_scale,
 };
 use crate::model::read::TensorInfo;
-use crate::model::{Kind, Model, Packed, Precision, Tensor};
+use crate::model::{Kind, Model, Packed, Precision, Tensor, World};
 use crate::units::Bytes;
 
 /// Where a checkpoint differs from its configuration.
@@ -37,8 +37,8 @@ pub enum Mismatch {
     Extra(String),
 }
 
-/// Tensors that older versions saved and nothing loads.
-const CONSTANTS: [&str; 8] = [
+/// Tensors that older versions saved and nothing loads, and stored ones that no precision changes.
+const CONSTANTS: [&str; 15] = [
     "rotary_emb.inv_freq",
     "attn.bias",
     "masked_bias",
@@ -47,6 +47,13 @@ const CONSTANTS: [&str; 8] = [
     "position_ids",
     "_extra_state",
     "rope.freqs",
+    "layer_scalar",
+    "std_bias",
+    "std_scale",
+    "input_min",
+    "input_max",
+    "output_min",
+    "output_max",
 ];
 
 /// The tensors of headers that no tensor of the model has taken yet.
@@ -197,10 +204,20 @@ pub fn held(
             })
         }) || name.starts_with("mtp.")
     };
+    // What only a GGUF file keeps of the checkpoint: matrices of blocks that share keys and values.
+    let unloaded: BTreeSet<_> = (model.tensors.iter())
+        .filter(|tensor| tensor.world == World::Gguf && !tensor.hf_name.is_empty())
+        .flat_map(|tensor| names(tensor.hf_name.trim_end_matches(".weight")))
+        .collect();
+    let is_unloaded = |name: &str| unloaded.contains(name);
     let is_loaded = |name: &&str| {
         let second_head = model.tied && name.contains("lm_head");
         let constant = CONSTANTS.iter().any(|constant| name.ends_with(constant));
-        !second_head && !constant && !is_cache_scale(name) && !is_next_token(name)
+        !second_head
+            && !constant
+            && !is_unloaded(name)
+            && !is_cache_scale(name)
+            && !is_next_token(name)
     };
     let names = left.modules.keys().chain(left.others.keys()).copied();
     match names.into_iter().find(|name| is_loaded(&name)) {

@@ -14,7 +14,7 @@ use crate::model::{Block, Part, Tensor, World};
 
 pub use expression::{ExpressionError, Scope};
 pub use row::Island;
-pub use table::{all, gguf_architectures, naming};
+pub use table::{all, naming};
 
 use row::{Place, Row};
 use stack::{Stack, Tower};
@@ -162,11 +162,6 @@ pub fn define(scope: &mut Scope, names: &[Definition]) -> Result<(), ExpressionE
 }
 
 impl Family {
-    /// Whether all its blocks are of one kind, and nothing is named that is no dimension.
-    pub fn is_plain(&self) -> bool {
-        self.names.is_empty() && matches!(self.stacks.as_slice(), [stack] if stack.kinds.len() == 1)
-    }
-
     /// The blocks and tensors of a model of this family.
     ///
     /// # Errors
@@ -237,9 +232,13 @@ impl Family {
                 .iter()
                 .filter(|tensor| tensor.part == part && !tensor.hf_name.is_empty());
             for tensor in of_part {
-                let name = tensor.module().to_owned();
-                if !names.contains(&name) {
-                    names.push(name);
+                let name = tensor.module();
+                // A constant within a module that is named needs no name of its own.
+                if !names
+                    .iter()
+                    .any(|other| other == name || is_below(name, other))
+                {
+                    names.push(name.to_owned());
                 }
             }
             names
@@ -254,7 +253,11 @@ impl Family {
                 names => names,
             },
             tower: towers(tensors),
-            blocks: blocks.iter().map(|block| block.module.clone()).collect(),
+            blocks: blocks
+                .iter()
+                .map(|block| block.module.clone())
+                .filter(|module| !module.is_empty())
+                .collect(),
             stored: self.checkpoint.clone(),
             ..self.modules.clone()
         }

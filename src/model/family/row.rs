@@ -42,6 +42,9 @@ pub(super) struct Row {
     /// `{}` is the number of the expert, which is the first dimension.
     #[serde(default)]
     checkpoint: Vec<String>,
+    /// When checkpoints store it and transformers leaves it there.
+    #[serde(default)]
+    unloaded: Option<String>,
     /// When transformers keeps it in 32 bits.
     #[serde(default)]
     fp32: Island,
@@ -114,6 +117,7 @@ impl Row {
             Some(condition) => scope.is(condition)?,
             None => false,
         };
+        let first = tensors.len();
         for copy in 0..copies {
             tensors.push(self.tensor(place, dims.clone(), copy));
             if has_bias {
@@ -126,6 +130,13 @@ impl Row {
                     checkpoint: Vec::new(),
                     ..self.tensor(place, Vec::new(), copy)
                 });
+            }
+        }
+        if let Some(condition) = &self.unloaded
+            && scope.is(condition)?
+        {
+            for tensor in &mut tensors[first..] {
+                tensor.world = World::Gguf;
             }
         }
         Ok(())

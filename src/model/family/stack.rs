@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::row::{Number, Place, Row};
 use super::{Definition, ExpressionError, Scope, add, define};
 use crate::model::block::{Block, Cache, KeysValues};
-use crate::model::{BlockId, MOST_LAYERS, Part, Tensor};
+use crate::model::{BlockId, MOST_LAYERS, Part, Tensor, World};
 use crate::units::Tokens;
 
 /// A run of repeating blocks.
@@ -20,6 +20,10 @@ pub(super) struct Stack {
     /// How many there are; `n_layers` if the table says nothing.
     #[serde(default)]
     count: Option<Number>,
+    /// Blocks that only a GGUF file has, numbered on behind those before it: they predict further
+    /// tokens, and transformers does not load them.
+    #[serde(default)]
+    gguf_only: bool,
     /// The kinds of blocks: the first whose condition holds for `layer` is it.
     pub(super) kinds: Vec<BlockKind>,
 }
@@ -97,6 +101,9 @@ pub(super) struct Tower {
     /// How many blocks.
     #[serde(default)]
     count: Option<Number>,
+    /// The number of the first.
+    #[serde(default)]
+    first: u64,
     rows: Vec<Row>,
 }
 
@@ -113,7 +120,13 @@ impl Stack {
             None => scope.number("n_layers")?,
         };
         let mut scope = scope.clone();
-        for layer in 0..count.min(MOST_LAYERS) {
+        let first = if self.gguf_only {
+            blocks.len() as u64
+        } else {
+            0
+        };
+        let first_tensor = tensors.len();
+        for layer in first..first + count.min(MOST_LAYERS) {
             scope.set("layer", layer);
             let mut kind = None;
             for candidate in &self.kinds {
@@ -153,11 +166,31 @@ impl Stack {
             let caches = kind.caches.iter().map(|cache| cache.of(here));
             let caches: Vec<_> = caches.collect::<Result<_, _>>()?;
             blocks.push(Block {
-                module,
+                module: if self.gguf_only {
+                    String::new()
+                } else {
+                    module
+                },
                 caches: caches.into_iter().flatten().collect(),
             });
         }
+        if self.gguf_only {
+            let theirs = tensors.split_off(first_tensor).into_iter();
+            tensors.extend(theirs.filter_map(Tensor::of_gguf_only));
+        }
         Ok(())
+    }
+}
+
+impl Tensor {
+    /// The same where only a GGUF file has it; none where a GGUF file has it in other pieces.
+    fn of_gguf_only(self) -> Option<Self> {
+        (self.world != World::Transformers).then(|| Self {
+            hf_name: String::new(),
+            checkpoint: Vec::new(),
+            world: World::Gguf,
+            ..self
+        })
     }
 }
 
@@ -172,14 +205,18 @@ impl Tower {
         {
             return Ok(());
         }
-        let mut scope = scope.clone();
-        define(&mut scope, &self.names)?;
+        // The names may depend on the layer, and the count on the names.
+        let names_of = |layer: u64| {
+            let mut scope = scope.clone();
+            scope.set("layer", layer);
+            define(&mut scope, &self.names).map(|()| scope)
+        };
         let copies = match &self.count {
-            Some(number) => number.of(&scope)?.min(MOST_LAYERS),
+            Some(number) => number.of(&names_of(self.first)?)?.min(MOST_LAYERS),
             None => 1,
         };
-        for layer in 0..copies {
-            scope.set("layer", layer);
+        for layer in self.first..self.first + copies {
+            let scope = names_of(layer)?;
             let place = Place {
                 part: Part::Tower,
                 hf: match &self.blocks {
