@@ -153,8 +153,8 @@ pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) 
     let context = workload.context;
     let caches = block.caches.iter().map(|cache| match cache {
         Cache::KeysValues(kept) => {
-            let window = kept.transformers_window.unwrap_or(context);
-            let tokens = window.min(context);
+            let window = kept.transformers_window;
+            let tokens = window.map_or(context, |window| window.min(context));
             let heads = kept.transformers_heads;
             (format.row_bytes(heads * kept.key) + format.row_bytes(heads * kept.value)) * tokens.0
         }
@@ -171,11 +171,13 @@ pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) 
     caches.sum::<Bytes>() * u64::from(workload.sequences)
 }
 
-/// Bytes that a block of a decoder keeps of its encoder's output in transformers, for an input as long
-/// as the context.
+/// Bytes that a block of a decoder keeps of its encoder's output in transformers: of its fixed number
+/// of tokens, or of an input as long as the context. Source: transformers 5.24 `EncoderDecoderCache`.
 pub fn transformers_cross_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
     let caches = block.caches.iter().map(|cache| match cache {
-        Cache::Cross { elements } => format.row_bytes(*elements) * workload.context.0,
+        Cache::Cross { elements, tokens } => {
+            format.row_bytes(*elements) * tokens.unwrap_or(workload.context).0
+        }
         Cache::KeysValues(_) | Cache::Latent { .. } | Cache::State { .. } => Bytes::ZERO,
     });
     caches.sum::<Bytes>() * u64::from(workload.sequences)

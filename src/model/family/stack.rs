@@ -67,7 +67,7 @@ enum CacheRow {
         /// Nothing, or 0: no limit.
         #[serde(default)]
         window: Option<Number>,
-        /// A window that llama.cpp does not know.
+        /// The same in transformers, where llama.cpp has another or none.
         #[serde(default)]
         transformers_window: Option<Number>,
         #[serde(default)]
@@ -258,12 +258,8 @@ impl CacheRow {
                 ..
             } => {
                 let heads = heads.of(scope)?;
-                let size = |window: &Option<Number>| match window.as_ref().map(|it| it.of(scope)) {
-                    // A window that is null, absent or 0 limits nothing.
-                    None | Some(Ok(0) | Err(ExpressionError::Missing(_))) => Ok(None),
-                    Some(size) => size.map(Tokens).map(Some),
-                };
-                let window = size(window)?;
+                let window = tokens(window.as_ref(), scope)?;
+                let transformers_window = tokens(transformers_window.as_ref(), scope)?;
                 let transformers_heads = match transformers_heads {
                     Some(number) => number.of(scope)?,
                     None => heads,
@@ -273,7 +269,7 @@ impl CacheRow {
                     key: key.of(scope)?,
                     value: value.of(scope)?,
                     window,
-                    transformers_window: window.or(size(transformers_window)?),
+                    transformers_window: transformers_window.or(window),
                     transformers_heads,
                 })
             }
@@ -299,4 +295,13 @@ impl CacheRow {
             },
         }))
     }
+}
+
+/// A window; null, absent and 0 limit nothing.
+fn tokens(window: Option<&Number>, scope: &Scope) -> Result<Option<Tokens>, ExpressionError> {
+    let size = match window.map(|number| number.of(scope)) {
+        None | Some(Err(ExpressionError::Missing(_))) => None,
+        Some(size) => Some(size?),
+    };
+    Ok(size.filter(|size| *size > 0).map(Tokens))
 }

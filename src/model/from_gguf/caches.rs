@@ -18,7 +18,7 @@ enum Pattern {
 }
 
 /// The patterns that the loaders of llama.cpp set.
-const PATTERNS: [(&str, Pattern); 14] = [
+const PATTERNS: [(&str, Pattern); 13] = [
     ("afmoe", Pattern::AllButLastOf(4)),
     ("cohere2", Pattern::AllButLastOf(4)),
     ("deepseek4", Pattern::Every),
@@ -32,7 +32,6 @@ const PATTERNS: [(&str, Pattern); 14] = [
     ("plamo3", Pattern::AllButLastOf(8)),
     ("mellum", Pattern::AllButLastOf(4)),
     ("smallthinker", Pattern::AllButFirstOf(4)),
-    ("phi3", Pattern::Every),
 ];
 
 impl Pattern {
