@@ -44,12 +44,13 @@ fn fixture(case: &Case) -> String {
 
 fn cases() -> Vec<Case> {
     let mut files: Vec<_> = std::fs::read_dir(tests().join("families"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the folder of the cases")
+        .flatten()
+        .map(|entry| entry.path())
         .collect();
     files.sort();
     let read = |file: &PathBuf| -> Vec<Case> {
-        let text = std::fs::read_to_string(file).unwrap();
+        let text = std::fs::read_to_string(file).expect("a file of cases");
         let cases: Option<Vec<Case>> = serde_yaml::from_str(&text)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         cases.unwrap_or_default()
