@@ -50,8 +50,8 @@ fn missing(dimensions: &Dimensions, tensors: &[Tensor]) -> Option<String> {
         }
     }
     let n_layers = dimensions.n_layers;
-    let is_rule =
-        |stem: &str| n_layers >= 4 && !(dimensions.experts.is_some() && stem.starts_with("ffn"));
+    let of_mixture = |stem: &str| stem.starts_with("ffn") || stem.starts_with("exp_probs");
+    let is_rule = |stem: &str| n_layers >= 4 && !(dimensions.experts.is_some() && of_mixture(stem));
     let (stem, having) = having
         .into_iter()
         .find(|(stem, having)| is_rule(stem) && having.len() as u32 + 1 == n_layers)?;
