@@ -213,7 +213,11 @@ pub fn held(
     let is_loaded = |name: &&str| {
         let second_head = model.tied && name.contains("lm_head");
         let constant = CONSTANTS.iter().any(|constant| name.ends_with(constant));
-        !second_head && !constant && !is_unloaded(name) && !is_cache_scale(name) && !is_next_token(name)
+        !second_head
+            && !constant
+            && !is_unloaded(name)
+            && !is_cache_scale(name)
+            && !is_next_token(name)
     };
     let names = left.modules.keys().chain(left.others.keys()).copied();
     match names.into_iter().find(|name| is_loaded(&name)) {

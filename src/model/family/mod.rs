@@ -50,6 +50,9 @@ pub struct Family {
     /// When the head is the embedding's matrix, where config.json says nothing.
     #[serde(default)]
     pub tied: bool,
+    /// Whether it is, whatever config.json says.
+    #[serde(default)]
+    pub always_tied: bool,
     /// Whether its GGUF file holds a head of its own although transformers ties it.
     #[serde(default)]
     pub head_apart_in_gguf: bool,
@@ -239,7 +242,10 @@ impl Family {
             for tensor in of_part {
                 let name = tensor.module();
                 // A constant within a module that is named needs no name of its own.
-                if !names.iter().any(|other| other == name || is_below(name, other)) {
+                if !names
+                    .iter()
+                    .any(|other| other == name || is_below(name, other))
+                {
                     names.push(name.to_owned());
                 }
             }
