@@ -92,7 +92,7 @@ pub fn model(name: &str, origin: Origin, config: &Value) -> Result<Model, Config
     }
     let tied = whole.get("tie_word_embeddings").and_then(Value::as_bool);
     let tied = tied.or_else(|| config.flag("tie_word_embeddings"));
-    let tied = tied.unwrap_or(family.tied);
+    let tied = family.always_tied || tied.unwrap_or(family.tied);
     scope.set("tied", u64::from(tied));
     let expanded = family.expand(&scope, tied)?;
     let dimensions = config.dimensions(&scope, &expanded.blocks)?;

@@ -50,6 +50,9 @@ pub struct Family {
     /// When the head is the embedding's matrix, where config.json says nothing.
     #[serde(default)]
     pub tied: bool,
+    /// Whether it is, whatever config.json says.
+    #[serde(default)]
+    pub always_tied: bool,
     /// Whether its GGUF file holds a head of its own although transformers ties it.
     #[serde(default)]
     pub head_apart_in_gguf: bool,
