@@ -16,7 +16,17 @@ pub(super) fn whole(
     if let Some(tensor) = tensors.iter().find(beyond) {
         return Err(GgufError::UnknownTensor(tensor.gguf_name.clone()));
     }
-    if let Some(missing) = missing(dimensions, tensors) {
+    let caches = |block: &Block| {
+        block
+            .caches
+            .iter()
+            .map(std::mem::discriminant)
+            .collect::<Vec<_>>()
+    };
+    let alike = blocks
+        .iter()
+        .all(|block| caches(block) == caches(&blocks[0]));
+    if let Some(missing) = missing(dimensions, tensors).filter(|_| alike) {
         return Err(GgufError::MissingTensor(missing));
     }
     for tensor in tensors {
@@ -62,7 +72,7 @@ fn missing(dimensions: &Dimensions, tensors: &[Tensor]) -> Option<String> {
 /// The shape that the header gives a tensor, where it does.
 fn expected(tensor: &Tensor, dimensions: &Dimensions, blocks: &[Block]) -> Option<Vec<u64>> {
     let kept = blocks.get(block(tensor)? as usize)?.keys_values()?;
-    match tensor.gguf_name.rsplitn(3, '.').nth(1)? {
+    match tensor.gguf_name.rsplit('.').nth(1)? {
         "attn_k" => Some(vec![kept.keys(), dimensions.hidden]),
         "attn_v" => Some(vec![kept.values(), dimensions.hidden]),
         _ => None,

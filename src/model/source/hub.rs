@@ -179,7 +179,7 @@ impl Repository<'_> {
     fn checkpoint(&self) -> Result<Found, SourceError> {
         let has = |wanted: &&str| self.files.iter().any(|file| file == wanted);
         let texts = [CONFIG, INDEX].into_iter().chain(SIDE_FILES);
-        let texts: Vec<String> = texts.filter(|file| has(&file)).map(str::to_owned).collect();
+        let texts: Vec<String> = texts.filter(|file| has(file)).map(str::to_owned).collect();
         self.fetch_all(&texts, |_, file| {
             let limit = match file {
                 INDEX => JSON_LIMIT,
