@@ -220,7 +220,7 @@ pub fn held(
             && !is_next_token(name)
     };
     let names = left.modules.keys().chain(left.others.keys()).copied();
-    match names.into_iter().find(|name| is_loaded(&name)) {
+    match names.into_iter().find(|name| is_loaded(name)) {
         Some(extra) => Err(Mismatch::Extra(extra.to_owned())),
         None => Ok(model),
     }
