@@ -3,8 +3,7 @@
 //! `cargo run --release --example compare_rigs`
 
 use shardplan::cost::Target;
-use shardplan::scenario::{Scenario, ScenarioError};
-use shardplan::solve::Backend;
+use shardplan::scenario::{Scenario, ScenarioError, Terms};
 use shardplan::units::Tokens;
 use shardplan::workload::Workload;
 use shardplan::{hardware, model};
@@ -19,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             target: Target::LlamaCpp,
             precision: "q4_k_m".parse()?,
             workload: Workload::of_context(Tokens(2048)),
-            backend: Backend::default(),
+            terms: Terms::default(),
         };
         match scenario.plan() {
             Ok(plan) => {

@@ -3,8 +3,7 @@
 //! `cargo run --release --example plan_a_model`
 
 use shardplan::cost::Target;
-use shardplan::scenario::Scenario;
-use shardplan::solve::Backend;
+use shardplan::scenario::{Scenario, Terms};
 use shardplan::units::Tokens;
 use shardplan::workload::Workload;
 use shardplan::{emit, hardware, model};
@@ -17,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         target: Target::LlamaCpp,
         precision: "q4_k_m".parse()?,
         workload: Workload::of_context(Tokens(4096)),
-        backend: Backend::default(),
+        terms: Terms::default(),
     };
     let plan = scenario.plan()?;
     for run in &plan.device_map.runs {

@@ -4,8 +4,7 @@
 //!
 //! ```
 //! use shardplan::cost::Target;
-//! use shardplan::scenario::Scenario;
-//! use shardplan::solve::Backend;
+//! use shardplan::scenario::{Scenario, Terms};
 //! use shardplan::units::Tokens;
 //! use shardplan::workload::Workload;
 //! use shardplan::{hardware, model};
@@ -16,7 +15,7 @@
 //!     target: Target::LlamaCpp,
 //!     precision: Target::LlamaCpp.usual_precision(&model),
 //!     workload: Workload::of_context(Tokens(4096)),
-//!     backend: Backend::default(),
+//!     terms: Terms::default(),
 //!     model,
 //! };
 //! let plan = scenario.plan()?;

@@ -30,7 +30,9 @@ pub struct BytesPerSecond(pub f64);
 pub struct Seconds(pub f64);
 
 /// A count of tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Tokens(pub u64);
 
 impl Bytes {

@@ -58,7 +58,15 @@ fn an_unknown_model_gets_the_nearest_names() {
 #[test]
 fn a_configuration_that_is_no_model_says_where_and_what_to_do() {
     let folder = folder();
-    let cases: [(&str, &[&str]); 5] = [
+    let cases: [(&str, &[&str]); 7] = [
+        (
+            "{\"model_type\": \"llama\", \"hidden_size\": NaN}",
+            &["`hidden_size` is \"NaN\"", "a whole number"],
+        ),
+        (
+            "{\"model_type\": \"\\u001b[2J\", \"a\": [Infinity]}",
+            &["`\\u{1b}[2J` is not known"],
+        ),
         (
             "{\"model_type\": \"llama\",\n \"hidden_size\": 1,, }",
             &["config.json:2:19"],

@@ -26,6 +26,17 @@ struct Scenario {
     sequences: Option<String>,
     kv: Option<String>,
     reserve: Option<String>,
+    margin: Option<String>,
+    objective: Option<String>,
+    prompt: Option<String>,
+    answer: Option<String>,
+    max_time_per_token: Option<String>,
+    #[serde(default)]
+    pin: Vec<String>,
+    #[serde(default)]
+    forbid: Vec<String>,
+    #[serde(default)]
+    fix: Vec<String>,
 }
 
 impl Scenario {
@@ -36,6 +47,16 @@ impl Scenario {
             ("--sequences", &self.sequences),
             ("--kv", &self.kv),
             ("--reserve", &self.reserve),
+            ("--margin", &self.margin),
+            ("--objective", &self.objective),
+            ("--prompt", &self.prompt),
+            ("--answer", &self.answer),
+            ("--max-time-per-token", &self.max_time_per_token),
+        ];
+        let lists = [
+            ("--pin", &self.pin),
+            ("--forbid", &self.forbid),
+            ("--fix", &self.fix),
         ];
         let mut arguments = [
             "plan",
@@ -53,6 +74,10 @@ impl Scenario {
                     .iter()
                     .flat_map(|value| [flag.to_owned(), value.clone()]),
             );
+        }
+        for (flag, values) in lists {
+            let each = values.iter();
+            arguments.extend(each.flat_map(|value| [flag.to_owned(), value.clone()]));
         }
         arguments
     }

@@ -30,14 +30,15 @@ struct Fact {
 fn facts() -> Vec<Fact> {
     let lines = include_str!("fixtures/quantised_linears.jsonl").lines();
     lines
-        .map(|line| serde_json::from_str(line).unwrap())
+        .map(|line| serde_json::from_str(line).expect("the fixture is JSON"))
         .collect()
 }
 
 /// The scheme of a config.json with this quantisation.
 fn scheme(config: &Value) -> Scheme {
     let config = json!({"quantization_config": config});
-    Scheme::from_config(&config).unwrap().unwrap()
+    let scheme = Scheme::from_config(&config);
+    scheme.expect("a known scheme").expect("a quantisation")
 }
 
 fn linear<'a>(dims: &'a [u64], source: Format) -> Matrix<'a> {
@@ -54,7 +55,7 @@ fn line(tensor: &TensorInfo) -> String {
     let suffix = tensor.name.strip_prefix("model.layers.0.mlp.up_proj.");
     let dims: Vec<_> = tensor.dims.iter().map(u64::to_string).collect();
     let format = tensor.format.name().to_uppercase();
-    format!("{} {format} {}", suffix.unwrap(), dims.join("x"))
+    format!("{} {format} {}", suffix.unwrap_or_default(), dims.join("x"))
 }
 
 #[test]

@@ -17,8 +17,13 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Crates that only some files may name, so that each can be exchanged in one place.
-const FENCED: [(&str, &[&str]); 4] = [
-    (concat!("good", "_lp"), &["src/solve/milp.rs"]),
+const FENCED: [(&str, &[&str]); 5] = [
+    // Two programs that share nothing: flows of time over columns, and prices of nodes.
+    (
+        concat!("good", "_lp"),
+        &["src/solve/milp.rs", "src/solve/flow/program.rs"],
+    ),
+    (concat!("ctrl", "c::"), &["src/cli/interrupt.rs"]),
     (concat!("pet", "graph"), &["src/model/graph.rs"]),
     (concat!("ur", "eq"), &["src/model/source/http.rs"]),
     (

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cost::Target;
-use crate::model::Precision;
-use crate::solve::Backend;
-use crate::units::{Bytes, Tokens};
+use crate::model::{Model, Precision};
+use crate::scenario::{Constraint, Penalties, Terms, usual_context};
+use crate::solve::{Backend, Goal, Objective, Stop};
+use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
 
 /// Plans which layer of a language model goes on which device, and proves it.
@@ -54,6 +55,44 @@ pub struct LoadArguments {
     /// What to leave free on a device, such as cuda0=1GiB; may be repeated
     #[arg(long, value_name = "DEVICE=SIZE", value_parser = reserve)]
     pub reserve: Vec<(String, Bytes)>,
+    /// A share of all memory to leave free, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub margin: Option<f64>,
+    /// A part on a device, such as "layers 0-10=cuda1", "head=cuda0" or "layer 7=cpu"; may be repeated
+    #[arg(long, value_name = "PART=DEVICE", value_parser = Constraint::pin)]
+    pub pin: Vec<Constraint>,
+    /// A device that holds nothing; cpu: nothing is offloaded; may be repeated
+    #[arg(long, value_name = "DEVICE", value_parser = forbid)]
+    pub forbid: Vec<Constraint>,
+    /// An option of llama.cpp that is fixed, such as ngl=60
+    #[arg(long, value_name = "OPTION=VALUE", value_parser = Constraint::fix)]
+    pub fix: Vec<Constraint>,
+    /// What a plan is best at: decode, prefill, request, throughput, context, devices, headroom or
+    /// quality; several, such as devices,decode, one after the other
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "GOAL,GOAL…",
+        default_value = "decode"
+    )]
+    pub objective: Vec<Objective>,
+    /// Tokens of the prompt that prefill and request speak of; the least of 2048 and three quarters
+    /// of the context where it is left out
+    #[arg(long, value_name = "N")]
+    pub prompt: Option<Tokens>,
+    /// Tokens of the answer that request speaks of; the least of 512 and a quarter of the context
+    /// where it is left out
+    #[arg(long, value_name = "N")]
+    pub answer: Option<Tokens>,
+    /// The most time that a token may take, such as 50ms
+    #[arg(long, value_name = "TIME")]
+    pub max_time_per_token: Option<Seconds>,
+    /// A table of what precisions cost in quality, for models without a published one
+    #[arg(long, value_name = "TABLE.yaml")]
+    pub penalties: Option<PathBuf>,
+    /// How long a search may go on before it gives the best so far, such as 5s
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub time_limit: Seconds,
     /// Solver of the linear program
     #[arg(long, value_parser = backend, default_value = "microlp", value_name = "NAME")]
     pub solver: Backend,
@@ -72,13 +111,37 @@ impl LoadArguments {
             ubatch: self.ubatch,
         }
     }
+
+    /// The context where none is named: for the longest one, all that the model knows.
+    pub fn usual_context(&self, model: &Model) -> Tokens {
+        match self.objective.first() {
+            Some(Objective::Context) => model.dimensions.context,
+            _ => usual_context(model),
+        }
+    }
+
+    /// What a plan is best at, what is fixed, and who solves.
+    pub fn terms(&self, context: Tokens, penalties: Option<Penalties>, stop: &Stop) -> Terms {
+        let fixed = self.pin.iter().chain(&self.forbid).chain(&self.fix);
+        Terms {
+            constraints: fixed.cloned().collect(),
+            goal: Goal {
+                objectives: self.objective.clone(),
+                ..Goal::of_request(context, self.prompt, self.answer)
+            },
+            max_time_per_token: self.max_time_per_token,
+            penalties,
+            backend: self.solver,
+            stop: stop.clone(),
+        }
+    }
 }
 
 /// `shardplan plan`.
 #[derive(Debug, Args)]
 pub struct PlanArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name[@revision][:file],
-    /// or ollama:name[:tag]
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"
     #[arg(long)]
@@ -90,6 +153,9 @@ pub struct PlanArguments {
     /// trained for where it is left out
     #[arg(long, value_name = "N")]
     pub context: Option<Tokens>,
+    /// Say how the plan stands up to estimates that are wrong
+    #[arg(long)]
+    pub robust: bool,
     /// Write the plan as YAML to this file; - writes it to standard output
     #[arg(short, long, value_name = "PLAN.yaml")]
     pub output: Option<PathBuf>,
@@ -121,8 +187,8 @@ pub enum ModelCommand {
 /// `shardplan model inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name[@revision][:file],
-    /// or ollama:name[:tag]
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A precision to show; may be repeated; the usual ones where it is left out, with --json all
     #[arg(long)]
@@ -177,8 +243,8 @@ pub struct DetectArguments {
 /// `shardplan whatif`.
 #[derive(Debug, Args)]
 pub struct WhatifArguments {
-    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name[@revision][:file],
-    /// or ollama:name[:tag]
+    /// A name such as llama-2-70b, a GGUF file, a config.json, a folder, hf:org/name, hf:org/name:Q4_K_M,
+    /// or ollama:name:tag
     pub model: String,
     /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"; may be repeated
     #[arg(long, required = true)]
@@ -200,6 +266,25 @@ fn reserve(text: &str) -> Result<(String, Bytes), String> {
         .ok_or_else(|| "write a device and a size, such as `cuda0=1GiB`".to_owned())?;
     let size = size.parse().map_err(|error| format!("{error}"))?;
     Ok((device.to_owned(), size))
+}
+
+/// Only so that the parser's type is that of the others: a name is checked against the rig.
+fn forbid(text: &str) -> Result<Constraint, String> {
+    match text.trim() {
+        "" => Err("write a device, such as `cuda2`".to_owned()),
+        device => Ok(Constraint::forbid(device)),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text
+        .trim()
+        .strip_suffix('%')
+        .and_then(|digits| digits.trim().parse().ok());
+    percent
+        .filter(|percent| (0.0..=90.0).contains(percent))
+        .map(|percent: f64| percent / 100.0)
+        .ok_or_else(|| "write a share from `0%` to `90%`, such as `5%`".to_owned())
 }
 
 fn backend(name: &str) -> Result<Backend, String> {

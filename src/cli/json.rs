@@ -3,14 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::model::Inspection;
+use super::plan::Refusal;
 use super::render;
 use super::whatif::Row;
 use crate::hardware::Rig;
 use crate::model::Tensor;
 use crate::plan::document::layers;
 use crate::plan::{DeviceUse, Plan};
-use crate::scenario::{Fix, Scenario, ScenarioError};
-use crate::solve::Infeasible;
+use crate::scenario::{Fix, Robustness, Scenario, ScenarioError, TooSlow};
 use crate::units::{Bytes, Tokens};
 
 fn text(value: &Value) -> String {
@@ -18,8 +18,21 @@ fn text(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("a value is always JSON") + "\n"
 }
 
-pub(super) fn plan(plan: &Plan, seconds: f64) -> String {
-    text(&plan_value(plan, Some(seconds)))
+pub(super) fn plan(plan: &Plan, robustness: Option<&Robustness>, seconds: f64) -> String {
+    let mut value = plan_value(plan, Some(seconds));
+    if let Some(robustness) = robustness {
+        let worst = robustness.worst.iter();
+        let worst: Map<_, _> = worst
+            .map(|(kind, rate)| (kind.clone(), json!(rate)))
+            .collect();
+        value["robustness"] = json!({
+            "tried": robustness.n_tried,
+            "regret": robustness.regret,
+            "worst": worst,
+            "memory": robustness.memory,
+        });
+    }
+    text(&value)
 }
 
 fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
@@ -41,13 +54,19 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
         "estimate": plan.estimate,
         "proof": {
             "status": proof.status.name(),
-            "objective": proof.objective.0,
-            "bound": proof.bound.0,
+            "objective": proof.objective.number(),
+            "bound": proof.bound.number(),
             "gap": proof.gap,
             "solver": proof.solver,
         },
         "baselines": plan.baselines,
     });
+    if !proof.goal.is_empty() {
+        value["proof"]["goal"] = json!(proof.goal);
+    }
+    if !proof.given.is_empty() {
+        value["proof"]["given"] = json!(proof.given);
+    }
     if let Some(seconds) = seconds {
         value["proof"]["seconds"] = json!(seconds);
     }
@@ -67,17 +86,18 @@ fn device(device: &DeviceUse) -> Value {
     })
 }
 
-pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[Fix]) -> String {
-    text(&infeasible_value(&scenario.rig, infeasible, Some(fixes)))
-}
-
-fn infeasible_value(rig: &Rig, infeasible: &Infeasible, fixes: Option<&[Fix]>) -> Value {
+pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
+    let Refusal {
+        infeasible,
+        conflict,
+        fixes,
+    } = refusal;
     let reasons: Vec<_> = infeasible
         .reasons
         .iter()
         .map(|reason| {
             json!({
-                "device": render::place(rig, reason.place),
+                "device": render::place(&scenario.rig, reason.place),
                 "missing": reason.missing.0,
                 "capacity": reason.capacity.0,
             })
@@ -85,10 +105,20 @@ fn infeasible_value(rig: &Rig, infeasible: &Infeasible, fixes: Option<&[Fix]>) -
         .collect();
     let mut value =
         json!({"status": "infeasible", "proven": infeasible.is_proven, "reasons": reasons});
-    if let Some(fixes) = fixes {
-        value["fixes"] = fixes.iter().map(fix).collect();
+    if !conflict.is_empty() {
+        value["conflict"] = conflict.iter().map(|it| json!(it.to_string())).collect();
     }
-    value
+    value["fixes"] = fixes.iter().map(fix).collect();
+    text(&value)
+}
+
+pub(super) fn too_slow(too_slow: &TooSlow) -> String {
+    text(&json!({
+        "status": "too_slow",
+        "proven": too_slow.is_proven,
+        "most": too_slow.most.0,
+        "fastest": too_slow.fastest.0,
+    }))
 }
 
 fn fix(fix: &Fix) -> Value {
@@ -99,6 +129,7 @@ fn fix(fix: &Fix) -> Value {
         Fix::Precision(precision) => ("precision", json!(precision.to_string())),
         Fix::Ram(ram) => ("ram", json!(ram.0)),
         Fix::AnotherCard(model) => ("another_card", json!(model)),
+        Fix::Without(constraint) => ("without", json!(constraint.to_string())),
         Fix::Target(target, _) => ("target", json!(target.name())),
     };
     let mut entry = json!({"lever": lever, "value": value, "text": render::fix(fix)});

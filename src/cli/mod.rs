@@ -5,6 +5,7 @@
 
 pub mod args;
 mod emit;
+mod interrupt;
 mod json;
 mod model;
 mod output;
@@ -20,8 +21,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::hardware::{Rig, read};
-use crate::units::Bytes;
-use args::{Arguments, Command, ModelCommand, RigCommand};
+use crate::scenario::Penalties;
+use args::{Arguments, Command, LoadArguments, ModelCommand, RigCommand};
 
 /// Why a command failed; the sentence is all that a person needs.
 type Failure = Box<dyn std::error::Error>;
@@ -63,13 +64,27 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
     }
 }
 
-/// The rig that a user names, with the reserves that they ask for.
-fn rig_with(rig: &str, reserves: &[(String, Bytes)]) -> Result<Rig, Failure> {
+/// The rig that a user names, with the reserves and the margin that they ask for.
+fn rig_with(rig: &str, load: &LoadArguments) -> Result<Rig, Failure> {
     let mut rig = read(rig)?;
-    for (device, reserve) in reserves {
+    for (device, reserve) in &load.reserve {
         rig = rig.with_reserve(device, *reserve)?;
     }
-    Ok(rig)
+    Ok(match load.margin {
+        Some(share) => rig.with_margin(share)?,
+        None => rig,
+    })
+}
+
+/// The table of penalties that a user names.
+fn penalties(load: &LoadArguments) -> Result<Option<Penalties>, Failure> {
+    let Some(path) = &load.penalties else {
+        return Ok(None);
+    };
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("`{origin}` can't be read: {error}"))?;
+    Ok(Some(Penalties::from_yaml(&text, &origin)?))
 }
 
 /// Whoever read our output stopped reading: `shardplan … | head`.

@@ -166,7 +166,8 @@ fn usual(model: &Model) -> Vec<Precision> {
     }
 }
 
-/// All: what transformers loads, every recipe, and every block format alone.
+/// All: what transformers loads, every recipe, and every block format alone; without those that
+/// llama-quantize refuses for this model.
 fn every(model: &Model) -> Vec<Precision> {
     if let Origin::Gguf(_) = model.origin {
         return vec![Precision::Stored];
@@ -179,5 +180,6 @@ fn every(model: &Model) -> Vec<Precision> {
         // `bf16` is the checkpoint's name; the GGUF file of that name differs only in its norms.
         .chain(recipes.filter(|recipe| *recipe != Precision::Gguf(Recipe::BF16)))
         .chain(pure.map(Precision::Pure))
+        .filter(|precision| model.tensor_bytes(*precision).is_ok())
         .collect()
 }

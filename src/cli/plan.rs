@@ -4,38 +4,65 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::PlanArguments;
-use super::{Failure, Outcome, json, output, render, rig_with, source};
+use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::emit;
-use crate::scenario::{Scenario, ScenarioError, usual_context};
+use crate::scenario::{Constraint, Fix, Scenario, ScenarioError};
+use crate::solve::Infeasible;
+
+/// A no with its reasons and ways out.
+pub(super) struct Refusal {
+    pub(super) infeasible: Infeasible,
+    /// The smallest set of constraints that leaves no plan.
+    pub(super) conflict: Vec<Constraint>,
+    pub(super) fixes: Vec<Fix>,
+}
 
 pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
     let model = source::open(&arguments.model)?;
     let load = &arguments.load;
-    let context = arguments.context.unwrap_or_else(|| usual_context(&model));
+    let stop = interrupt::stop_after(load.time_limit)?;
+    let context = arguments
+        .context
+        .unwrap_or_else(|| load.usual_context(&model));
     let scenario = Scenario {
-        rig: rig_with(&arguments.rig, &load.reserve)?,
+        rig: rig_with(&arguments.rig, load)?,
         target: load.target,
         precision: arguments
             .precision
             .unwrap_or(load.target.usual_precision(&model)),
         workload: load.workload(context).checked()?,
-        backend: load.solver,
+        terms: load.terms(context, penalties(load)?, &stop),
         model,
     };
     let start = Instant::now();
     let plan = match scenario.plan() {
         Ok(plan) => plan,
         Err(ScenarioError::Infeasible(infeasible)) => {
-            let fixes = scenario.fixes(&infeasible);
+            let refusal = Refusal {
+                conflict: scenario.conflict(),
+                fixes: scenario.fixes(&infeasible),
+                infeasible,
+            };
             match load.json {
-                true => output::print(&json::infeasible(&scenario, &infeasible, &fixes))?,
-                false => output::remark(&render::infeasible(&scenario, &infeasible, &fixes))?,
+                true => output::print(&json::infeasible(&scenario, &refusal))?,
+                false => output::remark(&render::infeasible(&scenario, &refusal))?,
+            }
+            return Ok(Outcome::NoPlan);
+        }
+        Err(ScenarioError::TooSlow(error)) => {
+            match load.json {
+                true => output::print(&json::too_slow(&error))?,
+                false => output::remark(&render::failure(&error.to_string()))?,
             }
             return Ok(Outcome::NoPlan);
         }
         Err(error) => return Err(error.into()),
     };
     let seconds = start.elapsed().as_secs_f64();
+    let robustness = match arguments.robust {
+        true => Some(scenario.robustness(&plan)?),
+        false => None,
+    };
     match arguments.output.as_deref() {
         Some(path) if path == Path::new("-") => {
             output::print(&plan.to_yaml())?;
@@ -45,10 +72,13 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         None => {}
     }
     if load.json {
-        output::print(&json::plan(&plan, seconds))?;
+        output::print(&json::plan(&plan, robustness.as_ref(), seconds))?;
     } else {
         let launch = emit::emit(&plan, plan.target)?.launch;
         output::print(&render::plan(&plan, &launch))?;
+        if let Some(robustness) = &robustness {
+            output::print(&render::robustness(robustness))?;
+        }
     }
     Ok(Outcome::Done)
 }

@@ -8,14 +8,14 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
+use super::plan::Refusal;
 use super::whatif::Row;
 use crate::cost::Place;
 use crate::emit::Emission;
 use crate::hardware::Rig;
 use crate::plan::document::layers;
 use crate::plan::{Plan, Status, build};
-use crate::scenario::{Fix, Scenario, ScenarioError};
-use crate::solve::Infeasible;
+use crate::scenario::{Fix, Robustness, Scenario, ScenarioError};
 use crate::units::Bytes;
 
 pub(super) use table::{inspection, rig};
@@ -26,10 +26,19 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// `error: …`, with its hints below.
+/// `error: …`, with its hints below. What a file said is part of the sentence, so that its control
+/// characters are written out: they would drive the terminal.
 pub(super) fn failure(sentence: &str) -> String {
     let mut text = format!("{ERROR}error:{ERROR:#} ");
-    for (index, line) in sentence.lines().enumerate() {
+    let written_out: String = sentence
+        .chars()
+        .map(|letter| match letter {
+            '\n' | '\t' => letter.to_string(),
+            _ if letter.is_control() => letter.escape_default().to_string(),
+            _ => letter.to_string(),
+        })
+        .collect();
+    for (index, line) in written_out.lines().enumerate() {
         let separator = if index > 0 { "\n" } else { "" };
         match line.strip_prefix("hint: ") {
             Some(hint) => text.push_str(&format!("{separator}{}", hinted(hint))),
@@ -72,6 +81,9 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push('\n');
     text.push_str(&bar::strip(plan));
     let _ = writeln!(text, "\n{}\n{}\n", speed(plan), proof(plan));
+    if !plan.proof.given.is_empty() {
+        let _ = writeln!(text, "{DIM}given{DIM:#}   {}\n", plan.proof.given.join(" "));
+    }
     let _ = writeln!(text, "{DIM}run{DIM:#}     {launch}");
     text + &numbers(plan)
 }
@@ -113,13 +125,17 @@ fn speed(plan: &Plan) -> String {
 
 fn proof(plan: &Plan) -> String {
     let proof = &plan.proof;
+    let (better, worth) = match proof.goal.as_str() {
+        "" => ("faster".to_owned(), format!("{} a token", proof.objective)),
+        goal => (format!("better by {goal}"), proof.objective.to_string()),
+    };
     let status = match proof.status {
         Status::Optimal => {
-            format!("{GOOD}optimal{GOOD:#}: no other cut in any order of the devices is faster")
+            format!("{GOOD}optimal{GOOD:#}: no other cut in any order of the devices is {better}")
         }
         Status::Feasible => {
             format!(
-                "within {:.2} % of the best: none takes less than {}",
+                "within {:.2} % of the best: none is {better} than {}",
                 proof.gap * 100.0,
                 proof.bound
             )
@@ -146,13 +162,36 @@ fn proof(plan: &Plan) -> String {
         n => format!(", {n} of {} run out of memory", plan.baselines.len()),
     };
     format!(
-        "{DIM}proof{DIM:#}   {status} ({} a token); {rules}{failing}\n        {DIM}{}{DIM:#}",
-        proof.objective, proof.solver
+        "{DIM}proof{DIM:#}   {status} ({worth}); {rules}{failing}\n        {DIM}{}{DIM:#}",
+        proof.solver
+    )
+}
+
+/// How a plan stands up to wrong estimates.
+pub(super) fn robustness(robustness: &Robustness) -> String {
+    let worst = robustness.worst.iter();
+    let worst: Vec<_> = worst
+        .map(|(kind, rate)| format!("{kind} at {:.0} % of its rate", rate * 100.0))
+        .collect();
+    let at = match worst.is_empty() {
+        true => String::new(),
+        false => format!(" (with {})", worst.join(", ")),
+    };
+    format!(
+        "{DIM}robust{DIM:#}  over {} mixes of rates 20 % lower and 25 % higher it is at most {:.1} % slower than the best plan for them{at}\n        memory may be underestimated by {:.1} % before a device overflows\n",
+        robustness.n_tried,
+        robustness.regret * 100.0,
+        robustness.memory * 100.0,
     )
 }
 
 /// Why there is no plan, and what was tried and works.
-pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[Fix]) -> String {
+pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
+    let Refusal {
+        infeasible,
+        conflict,
+        fixes,
+    } = refusal;
     let mut text = failure(&infeasible.to_string());
     for reason in &infeasible.reasons {
         let _ = write!(
@@ -163,16 +202,27 @@ pub(super) fn infeasible(scenario: &Scenario, infeasible: &Infeasible, fixes: &[
             reason.capacity
         );
     }
+    let conflict: Vec<_> = conflict.iter().map(|it| format!("`{it}`")).collect();
+    let _ = match conflict.as_slice() {
+        [] => Ok(()),
+        [one] => write!(text, "\n  {one} alone leaves no plan"),
+        several => write!(text, "\n  {} together leave no plan", several.join(" and ")),
+    };
     for change in fixes {
-        let _ = write!(
-            text,
-            "\n{}",
-            hinted(&format!("{} makes it fit", fix(change)))
-        );
+        let hint = match change {
+            Fix::Without(constraint) => format!("there is a plan without `{constraint}`"),
+            change => format!("{} makes it fit", fix(change)),
+        };
+        let _ = write!(text, "\n{}", hinted(&hint));
     }
     if fixes.is_empty() {
-        text.push_str(
-            "\nno single change of context, cache, precision, RAM or one more card makes it fit",
+        let fewer = match scenario.terms.constraints.is_empty() {
+            true => "",
+            false => ", or one constraint less,",
+        };
+        let _ = write!(
+            text,
+            "\nno single change of context, cache, precision, RAM or one more card{fewer} makes it fit"
         );
     }
     text
@@ -187,6 +237,7 @@ pub(super) fn fix(fix: &Fix) -> String {
         Fix::Precision(precision) => format!("`--precision {precision}`"),
         Fix::Ram(ram) => format!("`ram {}` in the rig", String::from(*ram)),
         Fix::AnotherCard(model) => format!("one more {model}"),
+        Fix::Without(constraint) => format!("leaving out `{constraint}`"),
         Fix::Target(target, precision) => {
             format!("`--target {target} --precision {precision}`")
         }
@@ -219,6 +270,9 @@ fn refused(refusal: &ScenarioError) -> String {
     match refusal {
         ScenarioError::Infeasible(infeasible) => format!("lacks {}", infeasible.missing()),
         ScenarioError::Target(error) => format!("no: {error}"),
+        ScenarioError::Constraint(error) => format!("no: {error}"),
+        ScenarioError::Goal(error) => format!("no: {error}"),
+        ScenarioError::TooSlow(error) => format!("no: {error}"),
         ScenarioError::Refused(fault) => format!("no: {fault}"),
     }
 }

@@ -1,9 +1,9 @@
 //! `shardplan whatif`: `plan` in a loop over scenarios.
 
 use super::args::WhatifArguments;
-use super::{Failure, Outcome, json, output, render, rig_with, source};
+use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::plan::Plan;
-use crate::scenario::{Scenario, ScenarioError, usual_context};
+use crate::scenario::{Scenario, ScenarioError};
 use crate::units::Tokens;
 
 /// One row.
@@ -17,8 +17,10 @@ pub(super) struct Row {
 pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
     let model = source::open(&arguments.model)?;
     let load = &arguments.load;
+    let stop = interrupt::stop_after(load.time_limit)?;
+    let table = penalties(load)?;
     let contexts = match arguments.context.as_slice() {
-        [] => vec![usual_context(&model)],
+        [] => vec![load.usual_context(&model)],
         contexts => contexts.to_vec(),
     };
     let precisions = match arguments.precision.as_slice() {
@@ -31,11 +33,11 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
             for precision in &precisions {
                 let scenario = Scenario {
                     model: model.clone(),
-                    rig: rig_with(rig, &load.reserve)?,
+                    rig: rig_with(rig, load)?,
                     target: load.target,
                     precision: *precision,
                     workload: load.workload(*context).checked()?,
-                    backend: load.solver,
+                    terms: load.terms(*context, table.clone(), &stop),
                 };
                 let answer = scenario.plan();
                 let precision = precision.to_string();

@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use crate::cost::{Accounting, Layout, Offload, Place, Position, Span, Stage, capacity};
+use crate::cost::{
+    Accounting, Layout, Offload, Place, Position, Prefill, Rule, Span, Stage, capacity,
+};
 use crate::hardware::{Device, DeviceId, Rig};
 use crate::units::{Bytes, Seconds};
 
@@ -33,19 +35,27 @@ pub struct Column {
     pub streamed: Range<usize>,
     /// Whether it is the first on a GPU.
     pub position: Position,
-    /// What it costs: time, or bytes over capacity.
-    pub cost: Cost,
+    /// Time of one token.
+    pub time: Seconds,
+    /// What a prompt takes.
+    pub prefill: Prefill,
     /// How full it makes its device, in parts of a billion.
     pub fullness: u32,
+    /// What it adds to a plan: the time of a token or the bytes over capacity, until it is priced
+    /// for another objective.
+    pub cost: Cost,
+    /// What counts only where it is the most of a plan: the fullness, until priced otherwise.
+    pub load: u64,
 }
 
-/// A cost as an integer, so that sums and ties are exact: picoseconds, or bytes too many.
+/// A cost as an integer, so that sums and ties are exact: picoseconds, bytes too many, or several
+/// such sums in one number, the first in the highest bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cost(pub u64);
+pub struct Cost(pub u128);
 
 impl From<Seconds> for Cost {
     fn from(time: Seconds) -> Self {
-        Self((time.0 * 1e12).round() as u64)
+        Self((time.0 * 1e12).round() as u128)
     }
 }
 
@@ -79,10 +89,10 @@ pub struct ColumnSet {
 }
 
 impl ColumnSet {
-    /// Prices every stage of `layout`.
-    pub fn new(accounting: &dyn Accounting, layout: Layout, fit: Fit) -> Self {
+    /// Prices every stage of `layout` that the rules allow.
+    pub fn new(accounting: &dyn Accounting, layout: Layout, fit: Fit, rules: &[Rule]) -> Self {
         let n_units = accounting.units().len();
-        let groups = groups(accounting.rig());
+        let groups = groups(accounting.rig(), rules);
         let mut columns = Vec::new();
         let base = accounting.host_base(layout).total();
         let host_room = capacity(accounting.rig(), Place::Host);
@@ -94,6 +104,7 @@ impl ColumnSet {
                 accounting,
                 layout,
                 fit,
+                rules,
                 host_room: host_room.saturating_sub(base),
             };
             pricing.host_columns(n_units, &mut columns);
@@ -119,8 +130,9 @@ impl ColumnSet {
 }
 
 /// Devices that any plan may exchange, the largest and fastest first, so that the order in which a
-/// rig lists its devices breaks no tie.
-fn groups(rig: &Rig) -> Vec<Vec<DeviceId>> {
+/// rig lists its devices breaks no tie. A device that a rule names is like no other.
+fn groups(rig: &Rig, rules: &[Rule]) -> Vec<Vec<DeviceId>> {
+    let is_ruled = |id: DeviceId| rules.iter().any(|rule| rule.place() == Place::Device(id));
     let alike = |a: &Device, b: &Device| {
         (a.capacity(), a.class, a.link) == (b.capacity(), b.class, b.link)
             && a.bandwidth == b.bandwidth
@@ -128,10 +140,9 @@ fn groups(rig: &Rig) -> Vec<Vec<DeviceId>> {
     let mut groups: Vec<Vec<DeviceId>> = Vec::new();
     for id in rig.device_ids() {
         let device = rig.device(id);
-        match groups
-            .iter_mut()
-            .find(|group| alike(rig.device(group[0]), device))
-        {
+        match groups.iter_mut().find(|group| {
+            !is_ruled(id) && !is_ruled(group[0]) && alike(rig.device(group[0]), device)
+        }) {
             Some(group) => group.push(id),
             None => groups.push(vec![id]),
         }
@@ -151,6 +162,7 @@ struct Pricing<'a> {
     accounting: &'a dyn Accounting,
     layout: Layout,
     fit: Fit,
+    rules: &'a [Rule],
     host_room: Bytes,
 }
 
@@ -250,7 +262,9 @@ impl Pricing<'_> {
                 streamed: first..end,
                 ..span.clone()
             };
-            let ends: Vec<_> = (first + 1..=last).collect();
+            let ends: Vec<_> = (first + 1..=last)
+                .filter(|end| self.is_allowed(&run(*end)))
+                .collect();
             let overflows = |end: &usize| {
                 self.accounting
                     .stage(self.layout, &run(*end))
@@ -281,22 +295,33 @@ impl Pricing<'_> {
         best
     }
 
-    /// The column of a stage, or nothing where it has to fit and does not.
+    fn is_allowed(&self, span: &Span) -> bool {
+        self.rules.iter().all(|rule| rule.allows(span))
+    }
+
+    /// The column of a stage, or nothing where a rule forbids it, or it has to fit and does not.
     fn column(&self, owner: Owner, span: &Span, stage: &Stage, room: Bytes) -> Option<Column> {
+        if !self.is_allowed(span) {
+            return None;
+        }
         let needs = stage.device.total();
         let over = needs.saturating_sub(room) + stage.host.total().saturating_sub(self.host_room);
         let cost = match self.fit {
             Fit::Strict if over > Bytes::ZERO => return None,
             Fit::Strict => stage.time.into(),
-            Fit::Excess => Cost(over.0),
+            Fit::Excess => Cost(over.0.into()),
         };
+        let fullness = fullness(needs, room);
         Some(Column {
             owner,
             units: span.units.clone(),
             streamed: span.streamed.clone(),
             position: span.position,
+            time: stage.time,
+            prefill: stage.prefill,
+            fullness,
             cost,
-            fullness: fullness(needs, room),
+            load: fullness.into(),
         })
     }
 }

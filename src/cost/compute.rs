@@ -1,306 +1,340 @@
-//! llama.cpp's compute buffers: what the graph allocator needs at its fullest moment.
+//! llama.cpp's compute buffers of any stage, each asked of the replay once.
 //!
-//! Closed forms of what `ggml/src/ggml-alloc.c` does with the graphs of `src/models/*.cpp`
-//! (0c1e57098): which tensors live at once in a feed-forward, in attention, at the head, and while
-//! weights of the CPU's blocks are copied in, always with flash attention. Held against 160 buffers
-//! that llama.cpp allocated (7B to 70B, 1 to 3 devices): median 1.000, never short by more than 3 %. A graph in which weights stream reuses holes in an order that no closed form follows, so the
-//! first device of an offloaded plan keeps [`Graph::streaming_margin`] besides.
-//!
-//! Letters, all sizes in bytes of 32-bit floats for `t` tokens unless said: `e` the residual stream,
-//! `q` all query heads, `k` all key-value heads, `w` the feed-forward's inner width, `n` one number
-//! for each output.
+//! A buffer depends on little: which kinds of blocks a device has, whether the last block and the
+//! head are among them, what runs before, and which matrices stream in. So a stage is answered by
+//! the smallest chain that has all of these, with no more blocks of a kind than change the answer
+//! (`cost/graph` replays that chain to the byte), and the answer is kept.
 
-use crate::cost::{Layout, memory};
-use crate::model::{Kind, Model, Part};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::cost::graph::{self, Batch, BlockPlace, BlockShape, GraphShape, Placement};
+use crate::cost::{Layout, Place, Position, memory};
+use crate::hardware::DeviceId;
+use crate::model::format::Format;
 use crate::units::Bytes;
 use crate::workload::{KvFormat, Workload};
 
-/// Copies of the inputs that a pipelined graph holds (`GGML_SCHED_MAX_COPIES`).
-const COPIES: f64 = 4.0;
+/// Of the blocks of a kind that one device has, as many of the first and of the last as change its
+/// buffer: held against whole graphs in the tests below.
+const EDGE: usize = 3;
+/// Fewer tokens than this are computed where their weights are (`GGML_OP_OFFLOAD_MIN_BATCH`).
+const STREAMED_BATCH: u64 = 32;
 
-/// The tensors of one graph, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Graph {
-    block: Block,
-    /// Numbers of one output row for all outputs: `4 · n_outputs`.
-    n: f64,
-    vocab: f64,
-    hidden: f64,
-    e: f64,
-    q: f64,
-    k: f64,
-    w: f64,
-    /// The attention mask, 16 bits a cell and token.
-    mask: f64,
-    /// Positions, indices and rotation matrices.
-    small: f64,
-    /// A copy of one layer's cache in 16 bits, which the graph makes of a 32-bit cache.
-    unpacked: f64,
-    /// The same, which CUDA's flash attention makes of every cache that is not in 16-bit floats.
-    unpacked_by_cuda: f64,
-    /// Keys and values of one layer as they are stored.
-    layer_cache: f64,
-    rotates: bool,
+/// The buffers of one model under one workload.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    shape: GraphShape,
+    batch: Batch,
+    /// Blocks that differ in shape, whatever their formats.
+    kinds: Kinds,
+    /// Blocks that differ in shape or formats.
+    stored: Kinds,
+    known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
 }
 
-/// The shape of a block, which decides what lives together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Block {
-    /// Attention, then a gated feed-forward.
-    Gated,
-    /// Attention and a plain feed-forward beside each other (Falcon).
-    Parallel,
-    /// Attention, then a plain feed-forward, biases and norms with means (BLOOM).
-    Plain,
-}
-
-/// What a device does in a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// Blocks on it.
-    pub n_blocks: u64,
-    /// Whether the head is on it.
-    pub has_head: bool,
-    /// How the chain is laid out.
-    pub layout: Layout,
-    /// Weights of the CPU's units that are copied in for a prompt, where any are.
-    pub streamed: Streamed,
-}
-
-/// The largest matrices that the CPU's blocks lend to the first device.
+/// What a stage takes for its graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Streamed {
-    /// The up matrix (and as large, the gate), as stored.
-    pub up: Bytes,
-    /// The down matrix, as stored.
-    pub down: Bytes,
-    /// Whether any block streams at all.
-    pub any: bool,
-}
-
-impl Streamed {
-    /// The larger of both, matrix by matrix.
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            up: self.up.max(other.up),
-            down: self.down.max(other.down),
-            any: self.any || other.any,
-        }
-    }
-}
-
-impl Graph {
-    /// The graph of `model` under `workload`, with logits for every token of a micro-batch (as
-    /// llama-cli and llama-bench ask; a server asks for fewer).
-    pub fn new(model: &Model, workload: &Workload) -> Self {
-        let dimensions = &model.dimensions;
-        let cells = memory::llama_cpp_cells(workload).0;
-        let sequences = u64::from(workload.sequences);
-        let cells_of_one = cells / sequences;
-        let t = workload.ubatch.0.min(cells).next_multiple_of(sequences) as f64;
-        let width = |elements: u64| 4.0 * t * elements as f64;
-        let kv_width = dimensions.n_kv_heads * dimensions.head_dim;
-        let format = workload.kv_format;
-        let rotates = format.is_quantised() && dimensions.head_dim.is_multiple_of(64);
-        let unpacked = |applies: bool| {
-            if applies {
-                4.0 * (cells * kv_width) as f64
-            } else {
-                0.0
-            }
-        };
-        let row = format.row_bytes(kv_width);
-        Self {
-            block: block(model),
-            n: 4.0 * t,
-            vocab: dimensions.vocab as f64,
-            hidden: dimensions.hidden as f64,
-            e: width(dimensions.hidden),
-            q: width(dimensions.n_heads * dimensions.head_dim),
-            k: width(kv_width),
-            w: width(dimensions.ffn),
-            mask: cells_of_one as f64 * t * 2.0,
-            small: 20.0 * t
-                + if rotates {
-                    rotation(dimensions.head_dim)
-                } else {
-                    0.0
-                },
-            unpacked: unpacked(format == KvFormat::F32),
-            unpacked_by_cuda: unpacked(format != KvFormat::F16),
-            layer_cache: 2.0 * (row * cells).0 as f64,
-            rotates,
-        }
-    }
-
-    /// The buffer of a GPU.
-    pub fn device_buffer(&self, role: &Role) -> Bytes {
-        let layers = if role.n_blocks > 0 {
-            self.layers(role)
-        } else {
-            0.0
-        };
-        let head = if role.has_head { self.head(role) } else { 0.0 };
-        let streaming = if role.streamed.any {
-            self.streaming(&role.streamed)
-        } else {
-            0.0
-        };
-        Bytes(layers.max(head).max(streaming).ceil() as u64)
-    }
-
-    /// What CUDA's flash attention adds to that buffer: room for a cache that it unpacks.
+pub struct DeviceBuffer {
+    /// The buffer.
+    pub compute: Bytes,
+    /// What CUDA's flash attention adds to it: room for a cache that it unpacks.
     ///
     /// Source: `ggml_cuda_flash_attn_ext_get_alloc_size` (0c1e57098), read and not measured.
-    pub fn cuda_scratch(&self, role: &Role) -> Bytes {
-        let on_cuda = Self {
-            unpacked: self.unpacked_by_cuda,
-            ..*self
-        };
-        on_cuda
-            .device_buffer(role)
-            .saturating_sub(self.device_buffer(role))
+    pub unpacked: Bytes,
+}
+
+/// A chain that stands for all that are alike: blocks by kind, in the order of the chain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Chain {
+    layout: Layout,
+    host: Vec<usize>,
+    /// Blocks of each device; the head is on the last.
+    devices: Vec<Vec<usize>>,
+}
+
+/// A device of a chain, or behind all devices the host.
+struct Asked {
+    chain: Chain,
+    index: usize,
+}
+
+impl DeviceBuffer {
+    /// Room for either.
+    fn or(self, other: Self) -> Self {
+        let compute = self.compute.max(other.compute);
+        let on_cuda = (self.compute + self.unpacked).max(other.compute + other.unpacked);
+        Self {
+            compute,
+            unpacked: on_cuda.saturating_sub(compute),
+        }
+    }
+}
+
+impl Compute {
+    /// The buffers of `shape` under `workload`, with logits for every token of a micro-batch (as
+    /// llama-cli and llama-bench ask; a server asks for fewer), and with flash attention.
+    pub fn new(shape: GraphShape, workload: &Workload) -> Self {
+        let mut blind = shape.blocks.clone();
+        for block in &mut blind {
+            block.formats = graph::Formats::all(Format::F16);
+        }
+        Self {
+            kinds: Kinds::new(&blind),
+            stored: Kinds::new(&shape.blocks),
+            batch: batch(workload),
+            known: RefCell::default(),
+            shape,
+        }
     }
 
-    /// What holes may add to the buffer of a device to which weights stream: one of the two halves of
-    /// a layer's cache and one matrix, neither of which fits a hole that the other left.
-    ///
-    /// A guess that covers the allocator's answer in 324 replayed graphs (nine models of 7B to 70B,
-    /// micro-batches of 128 to 2048, contexts of 2k to 64k) with at least 27 MiB to spare.
-    pub fn streaming_margin(&self, streamed: &Streamed) -> Bytes {
-        Bytes((self.layer_cache / 2.0) as u64) + streamed.up
-    }
-
-    /// The buffer of the host: inputs, or the graph of the blocks that the CPU computes.
-    pub fn host_buffer(&self, layout: Layout) -> Bytes {
-        let inputs = self.e + self.mask + self.small;
-        let buffer = match layout {
-            Layout::Pipelined => COPIES * (inputs + self.n) + self.e,
-            Layout::OneDevice | Layout::Sequential => inputs + self.e,
-            Layout::Offloaded => inputs + self.e.max(2.0 * self.k),
-            Layout::HostOnly => {
-                self.e
-                    + inputs
-                    + self.feed_forward(false).max(self.attention())
-                    + self.n * self.vocab
+    /// What a device takes that computes `units`: blocks, and the head behind the last of them.
+    pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
+        let own = self.answer(self.chain_of(layout, position, units));
+        match (layout, position) {
+            // The matrices of all blocks before it stream through the first device.
+            (Layout::Offloaded, Position::First) if units.start > 1 => {
+                let streamed = self.chain_behind(units);
+                own.or(self.answer(streamed))
             }
+            _ => own,
+        }
+    }
+
+    /// A chain in which a device has these units.
+    fn chain_of(&self, layout: Layout, position: Position, units: &Range<usize>) -> Asked {
+        let n_blocks = self.shape.blocks.len();
+        let (blocks, has_head) = (units.start..units.end.min(n_blocks), units.end > n_blocks);
+        let host = match (layout, units.start) {
+            (Layout::Offloaded, 1..) => self.stored.sample(0..1),
+            _ => Vec::new(),
         };
-        Bytes(buffer.ceil() as u64)
+        let mut devices = match (position, units.start.checked_sub(1)) {
+            (Position::Later, Some(before)) => vec![self.one(before)],
+            (Position::Later, None) | (Position::First, _) => Vec::new(),
+        };
+        let index = devices.len();
+        devices.push(self.kinds.sample(blocks));
+        if !has_head {
+            // Whatever comes later has at least the head, and the last block if nobody had it yet.
+            devices.push(match units.end < n_blocks {
+                true => self.one(n_blocks - 1),
+                false => Vec::new(),
+            });
+        }
+        let chain = Chain {
+            layout,
+            host,
+            devices,
+        };
+        Asked { chain, index }
+    }
+
+    /// A chain whose first device computes for the blocks before these units, and has one of each
+    /// kind of these: inputs that both read stay between.
+    fn chain_behind(&self, units: &Range<usize>) -> Asked {
+        let n_blocks = self.shape.blocks.len();
+        let own = units.start.min(n_blocks)..units.end.min(n_blocks);
+        let chain = Chain {
+            layout: Layout::Offloaded,
+            host: self.stored.sample(0..own.start),
+            devices: vec![self.kinds.within(own).collect(), self.one(n_blocks - 1)],
+        };
+        Asked { chain, index: 0 }
+    }
+
+    /// What the host takes besides `on_host` blocks that it computes, the first of the chain:
+    /// inputs, and the graph of these blocks.
+    pub fn host(&self, layout: Layout, on_host: usize) -> Bytes {
+        let n_blocks = self.shape.blocks.len();
+        let rest = |from: usize| self.kinds.sample(from.min(n_blocks)..n_blocks);
+        let devices = match layout {
+            Layout::OneDevice => vec![rest(0)],
+            Layout::Pipelined | Layout::Sequential => vec![rest(0), Vec::new()],
+            Layout::Offloaded => vec![rest(on_host)],
+            Layout::HostOnly => Vec::new(),
+        };
+        let host = self.kinds.sample(0..on_host.min(n_blocks));
+        let host = host.into_iter().map(|kind| self.stored_like(kind));
+        let index = devices.len();
+        let chain = Chain {
+            layout,
+            host: host.collect(),
+            devices,
+        };
+        self.answer(Asked { chain, index }).compute
     }
 
     /// Logits on the host, for every token of a micro-batch: the most that any tool asks for.
     pub fn output_buffer(&self) -> Bytes {
-        Bytes((self.n * self.vocab) as u64)
+        Bytes(4 * self.batch.outputs * self.shape.vocab)
     }
 
-    fn inputs(&self, layout: Layout) -> f64 {
-        match layout {
-            Layout::Pipelined => COPIES * (self.mask + self.e + self.small),
-            _ => self.mask + self.small,
-        }
+    /// The residual stream of a micro-batch. A stage that stands for others is off by at most one of
+    /// these where the holes between tensors fall otherwise (tests below).
+    pub fn residual_stream(&self) -> Bytes {
+        Bytes(4 * self.batch.tokens * self.shape.hidden)
     }
 
-    fn feed_forward(&self, pinned: bool) -> f64 {
-        match self.block {
-            // Unless norms are pinned to their device, the allocator finds a hole in some graphs.
-            Block::Gated if pinned && !self.rotates => 3.0 * self.w + 3.0 * self.e.max(self.q),
-            Block::Gated => 3.0 * self.w + 2.6 * self.e.max(self.q),
-            Block::Parallel | Block::Plain => self.w + 3.0 * self.e,
-        }
+    fn one(&self, block: usize) -> Vec<usize> {
+        vec![self.kinds.of[block]]
     }
 
-    /// With flash attention, which every plan asks for.
-    fn attention(&self) -> f64 {
-        self.unpacked
-            + match self.block {
-                Block::Gated => 4.0 * self.e.max(self.q),
-                Block::Plain => 5.0 * self.e,
-                Block::Parallel => 3.0 * self.e + 3.0 * self.k,
-            }
+    /// A kind with formats for one without.
+    fn stored_like(&self, kind: usize) -> usize {
+        self.stored.of[self.kinds.first[kind]]
     }
 
-    fn layers(&self, role: &Role) -> f64 {
-        let pinned = role.layout != Layout::Offloaded;
-        let mut attention = self.attention();
-        if self.block == Block::Parallel && self.unpacked > 0.0 {
-            attention = attention.max(self.unpacked.min(self.w) + self.w + 3.0 * self.e);
-        }
-        self.inputs(role.layout) + self.feed_forward(pinned).max(attention)
-    }
-
-    fn head(&self, role: &Role) -> f64 {
-        let logits = self.n * (self.vocab + self.hidden);
-        let rows = self.n * self.hidden;
-        if role.layout == Layout::Pipelined {
-            let inputs = if role.n_blocks > 0 {
-                self.inputs(role.layout)
-            } else {
-                COPIES * rows
-            };
-            return logits + inputs;
-        }
-        let pinned = role.layout != Layout::Offloaded;
-        let beside_mask = if self.mask < self.e || role.n_blocks == 0 {
-            0.0
-        } else {
-            match self.block {
-                Block::Parallel | Block::Plain => rows,
-                Block::Gated if pinned => 0.0,
-                Block::Gated => 0.5 * rows,
+    fn answer(&self, asked: Asked) -> DeviceBuffer {
+        let Asked { chain, index } = asked;
+        let mut known = self.known.borrow_mut();
+        let buffers = match known.get(&chain) {
+            Some(buffers) => buffers,
+            None => {
+                let buffers = self.replay(&chain);
+                known.entry(chain).or_insert(buffers)
             }
         };
-        logits + beside_mask
+        buffers[index]
     }
 
-    /// A CPU block's attention is computed on the first GPU, with a copy of its whole cache; its
-    /// matrices are copied in one after the other.
-    fn streaming(&self, streamed: &Streamed) -> f64 {
-        let (up, down) = (streamed.up.0 as f64, streamed.down.0 as f64);
-        let attention = self.layer_cache + 3.0 * self.e + self.k + self.unpacked;
-        let feed_forward = 1.25 * self.e
-            + 3.0 * self.e
-            + match self.block {
-                Block::Gated => {
-                    let hole = if up < self.w { self.w } else { 0.0 };
-                    (2.0 * self.w + up + hole).max(self.w + down)
-                }
-                Block::Parallel | Block::Plain => {
-                    (up + self.w + if down > up { down } else { 0.0 }).max(self.w + down)
-                }
-            };
-        self.mask + self.small + attention.max(feed_forward)
-    }
-}
-
-fn block(model: &Model) -> Block {
-    match (model.is_gated(), model.architecture.as_str()) {
-        (true, _) => Block::Gated,
-        (false, "falcon") => Block::Parallel,
-        (false, _) => Block::Plain,
-    }
-}
-
-/// The Hadamard matrices that a quantised cache is rotated with: one as wide as the largest
-/// `64 · 2^i` that divides a head, one of 64.
-fn rotation(head_dim: u64) -> f64 {
-    let widest = 64 << (head_dim / 64).trailing_zeros();
-    (4 * widest * widest + 4 * 64 * 64) as f64
-}
-
-/// The largest matrices of blocks that stream, found in `(name, bytes)` of their tensors.
-pub fn streamed<'a>(tensors: impl Iterator<Item = (&'a crate::model::Tensor, Bytes)>) -> Streamed {
-    let mut streamed = Streamed::default();
-    for (tensor, size) in tensors {
-        let in_feed_forward = matches!(tensor.part, Part::FeedForward(_));
-        if !in_feed_forward || matches!(tensor.kind, Kind::Norm | Kind::Bias) {
-            continue;
+    fn replay(&self, chain: &Chain) -> Vec<DeviceBuffer> {
+        let block = |kinds: &Kinds, kind: usize| self.shape.blocks[kinds.first[kind]];
+        let mut blocks: Vec<BlockShape> = Vec::new();
+        let mut places = Vec::new();
+        for kind in &chain.host {
+            blocks.push(block(&self.stored, *kind));
+            places.push(BlockPlace::whole(Place::Host));
         }
-        streamed.any = true;
-        if tensor.gguf_name.ends_with("ffn_down.weight") {
-            streamed.down = streamed.down.max(size);
-        } else {
-            streamed.up = streamed.up.max(size);
+        for (index, kinds) in chain.devices.iter().enumerate() {
+            for kind in kinds {
+                blocks.push(block(&self.kinds, *kind));
+                places.push(BlockPlace::whole(Place::Device(DeviceId(index))));
+            }
         }
+        let shape = GraphShape {
+            blocks,
+            ..self.shape.clone()
+        };
+        let n_devices = chain.devices.len();
+        let placement = Placement {
+            n_devices,
+            blocks: places,
+            head: match n_devices {
+                0 => Place::Host,
+                _ => Place::Device(DeviceId(n_devices - 1)),
+            },
+            pipelined: chain.layout == Layout::Pipelined,
+            pins_norms: pins_norms(chain.layout, &self.batch),
+            streams: true,
+        };
+        let plain = graph::buffers(&shape, &self.batch, &placement);
+        let on_cuda = match (self.batch.keys, self.batch.values) {
+            (Format::F16, Format::F16) => plain.clone(),
+            _ => {
+                let batch = Batch {
+                    unpacks: true,
+                    ..self.batch
+                };
+                graph::buffers(&shape, &batch, &placement)
+            }
+        };
+        let both = plain.into_iter().zip(on_cuda);
+        both.map(|(compute, on_cuda)| DeviceBuffer {
+            compute,
+            unpacked: on_cuda.saturating_sub(compute),
+        })
+        .collect()
     }
-    streamed
 }
+
+fn pins_norms(layout: Layout, batch: &Batch) -> bool {
+    match layout {
+        Layout::OneDevice | Layout::Pipelined | Layout::Sequential => true,
+        Layout::Offloaded | Layout::HostOnly => batch.tokens < STREAMED_BATCH,
+    }
+}
+
+/// What llama.cpp computes at once under a workload.
+pub fn batch(workload: &Workload) -> Batch {
+    let sequences = u64::from(workload.sequences);
+    let cells = memory::llama_cpp_cells(workload).0;
+    let tokens = workload.ubatch.0.min(cells).next_multiple_of(sequences);
+    let format = match workload.kv_format {
+        KvFormat::F32 => Format::F32,
+        KvFormat::F16 => Format::F16,
+        KvFormat::Bf16 => Format::BF16,
+        KvFormat::Q8_0 => Format::Q8_0,
+        KvFormat::Q5_1 => Format::Q5_1,
+        KvFormat::Q5_0 => Format::Q5_0,
+        KvFormat::Q4_1 => Format::Q4_1,
+        KvFormat::Q4_0 => Format::Q4_0,
+        KvFormat::Iq4Nl => Format::IQ4NL,
+    };
+    Batch {
+        tokens,
+        ubatch: workload.ubatch.0,
+        outputs: tokens,
+        sequences,
+        streams: sequences,
+        cells: cells / sequences,
+        keys: format,
+        values: format,
+        flash: true,
+        unpacks: false,
+    }
+}
+
+/// Blocks by kind.
+#[derive(Clone, Debug)]
+struct Kinds {
+    /// The kind of each block.
+    of: Vec<usize>,
+    /// The first block of each kind.
+    first: Vec<usize>,
+    /// How many blocks of each kind there are before each block, and before the end.
+    before: Vec<Vec<usize>>,
+}
+
+impl Kinds {
+    fn new(blocks: &[BlockShape]) -> Self {
+        let mut first: Vec<usize> = Vec::new();
+        let mut of = Vec::new();
+        for (index, block) in blocks.iter().enumerate() {
+            let known = first.iter().position(|first| blocks[*first] == *block);
+            of.push(known.unwrap_or(first.len()));
+            if known.is_none() {
+                first.push(index);
+            }
+        }
+        let mut before = vec![vec![0; first.len()]];
+        for kind in &of {
+            let mut counts = before[before.len() - 1].clone();
+            counts[*kind] += 1;
+            before.push(counts);
+        }
+        Self { of, first, before }
+    }
+
+    /// The kinds of a run of blocks.
+    fn within(&self, run: Range<usize>) -> impl Iterator<Item = usize> {
+        let (from, to) = (&self.before[run.start], &self.before[run.end]);
+        (0..self.first.len()).filter(|kind| to[*kind] > from[*kind])
+    }
+
+    /// Kinds that stand for a run of blocks: the first and the last of each kind, in their order.
+    fn sample(&self, run: Range<usize>) -> Vec<usize> {
+        let (from, to) = (&self.before[run.start], &self.before[run.end]);
+        let stands = |block: &usize| {
+            let kind = self.of[*block];
+            let earlier = self.before[*block][kind] - from[kind];
+            let later = to[kind] - self.before[*block][kind] - 1;
+            earlier < EDGE || later < EDGE
+        };
+        run.filter(stands).map(|block| self.of[block]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

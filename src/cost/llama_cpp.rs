@@ -3,12 +3,13 @@
 //! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
-use crate::cost::compute::{self, Graph, Role, Streamed};
+use crate::cost::compute::Compute;
 use crate::cost::memory::Allocator;
+use crate::cost::prefill::{Prefill, Work};
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
+    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, graph, memory, time,
 };
-use crate::hardware::Rig;
+use crate::hardware::{Rig, Transfer};
 use crate::model::format::Format;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
@@ -18,8 +19,10 @@ use crate::workload::Workload;
 /// published marks of fit or out-of-memory right (llama.cpp, 2023 to 2025); the rule's other margins
 /// are not those of this file.
 const CUDA_CONTEXT: Bytes = Bytes::mib(450);
-/// The estimate of a compute buffer is never short by more than this share of it.
-const COMPUTE_MARGIN: f64 = 0.05;
+/// Kept besides a compute buffer, with one residual stream. The buffer is replayed to the byte for
+/// the version that was read; this share is for what other versions change, and for the chains that
+/// stand for many. A guess.
+const COMPUTE_MARGIN: f64 = 0.02;
 /// `-ts` takes at most so many shares (`common/arg.cpp` refuses 16).
 pub const MOST_DEVICES: usize = 15;
 
@@ -28,15 +31,14 @@ pub const MOST_DEVICES: usize = 15;
 pub struct LlamaCpp<'a> {
     rig: &'a Rig,
     units: Vec<Unit>,
-    graph: Graph,
+    work: Work,
+    compute: Compute,
     /// What each unit adds, summed up to it.
     sums: Vec<Sums>,
     /// Copied to every device that has blocks.
     everywhere: Bytes,
     /// The input embedding, which stays on the CPU.
     input: Bytes,
-    /// The largest matrices of the units up to each, which stream to the first device.
-    streamed: Vec<Streamed>,
 }
 
 /// Totals of the units before one.
@@ -83,7 +85,6 @@ impl<'a> LlamaCpp<'a> {
             .iter()
             .any(|stored| stored.tensor.part == Part::Head);
         let mut sums = vec![Sums::default()];
-        let mut streamed = vec![Streamed::default()];
         let mut so_far = Sums::default();
         for unit in &units {
             let read_before = so_far.read;
@@ -108,12 +109,11 @@ impl<'a> LlamaCpp<'a> {
                 so_far.n_blocks += u64::from(so_far.read > read_before);
             }
             sums.push(so_far);
-            let here = tensors
-                .iter()
-                .filter(|stored| belongs(stored.tensor, *unit));
-            let here = compute::streamed(here.map(|stored| (stored.tensor, stored.bytes())));
-            streamed.push(streamed[streamed.len() - 1].or(here));
         }
+        let formats: Vec<_> = tensors
+            .iter()
+            .map(|stored| (stored.tensor, stored.format))
+            .collect();
         let part = |part| {
             tensors
                 .iter()
@@ -122,12 +122,12 @@ impl<'a> LlamaCpp<'a> {
         let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
         Ok(Self {
             rig,
+            work: Work::new(model, &units, workload.ubatch),
             units,
-            graph: Graph::new(model, workload),
+            compute: Compute::new(graph::shape(model, &formats), workload),
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),
             input: input.map(Stored::cpu).sum(),
-            streamed,
         })
     }
 
@@ -147,34 +147,18 @@ impl<'a> LlamaCpp<'a> {
 
     fn on_device(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
         // Prompts are computed on the first GPU also for the CPU's blocks, whose weights stream.
-        let streams = layout == Layout::Offloaded && span.position == Position::First;
-        let role = Role {
-            n_blocks: sums.n_blocks,
-            has_head: span.units.end == self.units.len(),
-            layout,
-            streamed: if streams {
-                self.streamed[span.units.start]
-            } else {
-                Streamed::default()
-            },
-        };
-        let compute = self.graph.device_buffer(&role);
+        let buffer = self.compute.device(layout, span.position, &span.units);
         let everywhere = if sums.n_blocks > 0 {
             self.everywhere
         } else {
             Bytes::ZERO
         };
-        let margin = compute.scale(COMPUTE_MARGIN)
-            + if streams {
-                self.graph.streaming_margin(&role.streamed)
-            } else {
-                Bytes::ZERO
-            };
+        let margin = buffer.compute.scale(COMPUTE_MARGIN) + self.compute.residual_stream();
         Memory {
             weights: sums.on_device + everywhere,
             kv_cache: sums.kv_device,
-            compute,
-            overhead: CUDA_CONTEXT + margin + self.graph.cuda_scratch(&role),
+            compute: buffer.compute,
+            overhead: CUDA_CONTEXT + margin + buffer.unpacked,
         }
     }
 }
@@ -214,10 +198,16 @@ impl Accounting for LlamaCpp<'_> {
                     device: Memory {
                         weights: sums.on_host,
                         kv_cache: sums.kv_host,
+                        compute: self.compute.host(layout, span.units.end),
                         ..Memory::default()
                     },
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
+                    // Beside a GPU, prompts are computed there.
+                    prefill: match layout {
+                        Layout::HostOnly => self.work.on_cpu(&span.units),
+                        _ => Prefill::default(),
+                    },
                 }
             }
             Place::Device(device) => {
@@ -229,21 +219,38 @@ impl Accounting for LlamaCpp<'_> {
                 } else {
                     Seconds::default()
                 };
+                let computes_all = layout == Layout::Offloaded && span.position == Position::First;
+                let (from, streamed) = match computes_all {
+                    true => (0, self.sums[span.units.start].on_host),
+                    false => (span.units.start, Bytes::ZERO),
+                };
+                let link = device.link.bandwidth(Transfer::Pageable);
                 Stage {
                     device: self.on_device(layout, span, &sums),
                     host: Memory::default(),
                     time: decode + hop,
+                    prefill: self.work.on_gpu(
+                        &(from..span.units.end),
+                        (device.class, device.bandwidth),
+                        (streamed, link),
+                    ),
                 }
             }
         }
     }
 
     fn host_base(&self, layout: Layout) -> Memory {
-        let compute = self.graph.host_buffer(layout);
+        let compute = match layout {
+            Layout::OneDevice | Layout::Pipelined | Layout::Sequential => {
+                self.compute.host(layout, 0)
+            }
+            // It depends on the blocks that the CPU computes, and is a part of their stage.
+            Layout::Offloaded | Layout::HostOnly => Bytes::ZERO,
+        };
         Memory {
             weights: self.input,
             compute,
-            overhead: self.graph.output_buffer(),
+            overhead: self.compute.output_buffer(),
             ..Memory::default()
         }
     }

@@ -145,14 +145,16 @@ pub fn llama_cpp_cache_read(block: &Block, workload: &Workload) -> Bytes {
 /// Bytes that a block keeps between tokens in transformers, in the format it computes in.
 ///
 /// Shape `[sequences, cached_heads, min(context, window), head_dim]` for keys and for values; Falcon
-/// 40B broadcasts to all query heads first. A recurrent state keeps all taps of its convolution.
-/// What cross attention keeps of an encoder's output is [`cross_cache`].
+/// 40B broadcasts to all query heads first. A recurrent mixer keeps all taps of its convolution, and
+/// its state in 32 bits (of Mamba, Mamba 2 and gated delta nets alike, on the meta device).
+/// What an encoder leaves is not in it: [`transformers_cross_cache`].
 /// Source: transformers 5.24 `DynamicCache`.
 pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
     let context = workload.context;
     let caches = block.caches.iter().map(|cache| match cache {
         Cache::KeysValues(kept) => {
-            let tokens = kept.window.map_or(context, |window| window.min(context));
+            let window = kept.transformers_window;
+            let tokens = window.map_or(context, |window| window.min(context));
             let heads = kept.transformers_heads;
             (format.row_bytes(heads * kept.key) + format.row_bytes(heads * kept.value)) * tokens.0
         }
@@ -164,16 +166,14 @@ pub fn transformers_cache(block: &Block, workload: &Workload, format: KvFormat) 
             channels,
             kernel,
             state,
-        } => format.row_bytes(channels * kernel) + format.row_bytes(*state),
+        } => format.row_bytes(channels * kernel) + Bytes(4 * state),
     });
     caches.sum::<Bytes>() * u64::from(workload.sequences)
 }
 
-/// Bytes that cross attention keeps of an encoder's output in transformers: of its fixed number of
-/// tokens, or of an input as long as the context.
-///
-/// Source: transformers 5.24 `EncoderDecoderCache`.
-pub fn cross_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
+/// Bytes that a block of a decoder keeps of its encoder's output in transformers: of its fixed number
+/// of tokens, or of an input as long as the context. Source: transformers 5.24 `EncoderDecoderCache`.
+pub fn transformers_cross_cache(block: &Block, workload: &Workload, format: KvFormat) -> Bytes {
     let caches = block.caches.iter().map(|cache| match cache {
         Cache::Cross { elements, tokens } => {
             format.row_bytes(*elements) * tokens.unwrap_or(workload.context).0
@@ -203,6 +203,20 @@ mod tests {
             transformers_cache(&block, &workload, KvFormat::F16),
             Bytes::mib(16)
         );
+    }
+
+    #[test]
+    fn llama_cpp_keeps_every_token_of_mistral_7b() {
+        let workload = Workload::of_context(Tokens(32768));
+        let config = serde_json::json!({"model_type": "mistral", "hidden_size": 4096,
+            "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "sliding_window": 4096, "vocab_size": 32000});
+        let model = config::model("mistral", Origin::Known, &config).unwrap();
+        let block = &model.blocks[0];
+        // Its file names no window, and the architecture `llama` would not read one.
+        assert_eq!(llama_cpp_cache(block, &workload, CUDA), Bytes::mib(128));
+        let in_transformers = transformers_cache(block, &workload, KvFormat::F16);
+        assert_eq!(in_transformers, Bytes::mib(16));
     }
 
     #[test]

@@ -6,8 +6,11 @@
 
 pub mod column;
 pub mod compute;
+pub mod graph;
 pub mod llama_cpp;
 pub mod memory;
+pub mod prefill;
+pub mod rules;
 pub mod target;
 pub mod time;
 pub mod transformers;
@@ -21,6 +24,8 @@ use crate::units::{Bytes, Seconds};
 
 pub use column::{Column, ColumnSet, Fit};
 pub use memory::Memory;
+pub use prefill::Prefill;
+pub use rules::Rule;
 pub use target::{Target, TargetError};
 
 /// Where a stage computes.
@@ -92,6 +97,8 @@ pub struct Stage {
     pub host: Memory,
     /// Time of one token in it, the hop into it included.
     pub time: Seconds,
+    /// What a prompt takes in it.
+    pub prefill: Prefill,
 }
 
 /// A target's accounting: its units, its layouts, and the price of any stage.

@@ -6,13 +6,14 @@
 //! the largest single module that is being copied. Weights and cache are exact; activations are an
 //! estimate for a prompt as long as the context.
 
+use crate::cost::prefill::Work;
 use crate::cost::time::Kernels;
 use crate::cost::{
     Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
 use crate::hardware::{Rig, Transfer};
 use crate::model::{Block, Checkpoint, Kind, Model, Part, Precision, PrecisionError, Tensor};
-use crate::units::{Bytes, Seconds};
+use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
 
 /// CUDA context, cuBLAS workspace and what torch's allocator cannot use: 256 to 600 MiB reported.
@@ -23,6 +24,7 @@ const CUDA_CONTEXT: Bytes = Bytes::mib(600);
 pub struct Transformers<'a> {
     rig: &'a Rig,
     units: Vec<Unit>,
+    work: Work,
     kernels: Kernels,
     offload: Offload,
     sums: Vec<Sums>,
@@ -85,6 +87,8 @@ impl<'a> Transformers<'a> {
         let embedding = embedding.filter(|(tensor, _)| tensor.kind == Kind::Embedding);
         Ok(Self {
             rig,
+            // A prompt is computed whole.
+            work: Work::new(model, &units, Tokens(u64::MAX)),
             units,
             kernels: match checkpoint.is_bitsandbytes() {
                 true => Kernels::Unpacked,
@@ -170,6 +174,7 @@ impl Accounting for Transformers<'_> {
                     },
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * all.n_blocks as f64,
+                    prefill: self.work.on_cpu(&span.units),
                 }
             }
             Place::Device(device) => {
@@ -177,7 +182,8 @@ impl Accounting for Transformers<'_> {
                 let law = time::transformers(device.class, self.kernels);
                 let read = all.read + tied_read;
                 let decode = law.decode(device.bandwidth, read, kv_read, all.n_blocks);
-                let copying = streamed.weights / device.link.bandwidth(Transfer::Pageable);
+                let link = device.link.bandwidth(Transfer::Pageable);
+                let copying = streamed.weights / link;
                 let mut hops = f64::from(u8::from(span.units.start > 0));
                 if self.tied_head.is_some() && span.units.end == self.units.len() && hops > 0.0 {
                     // Back to the first device, where the tied head is.
@@ -195,6 +201,11 @@ impl Accounting for Transformers<'_> {
                         ..Memory::default()
                     },
                     time: decode + copying + time::HOP * hops,
+                    prefill: self.work.on_gpu(
+                        &span.units,
+                        (device.class, device.bandwidth),
+                        (streamed.weights, link),
+                    ),
                 }
             }
         }
@@ -225,7 +236,7 @@ pub fn kv_cache(block: &Block, workload: &Workload, checkpoint: Checkpoint) -> B
         _ => workload.kv_format,
     };
     memory::transformers_cache(block, workload, format)
-        + memory::cross_cache(block, workload, format)
+        + memory::transformers_cross_cache(block, workload, format)
 }
 
 /// What quantises on load refuses a map in which anything is on "cpu"; the rest streams.
@@ -238,7 +249,12 @@ fn offload(checkpoint: Checkpoint) -> Offload {
 
 /// The chain: a tied head is no unit of its own, it goes where the embedding goes.
 fn units(model: &Model) -> Vec<Unit> {
-    let blocks = (0..model.dimensions.n_layers).map(Unit::Block);
+    // Blocks that predict further tokens are not loaded.
+    let n_blocks = match &model.modules {
+        Some(modules) => modules.blocks.len() as u32,
+        None => model.dimensions.n_layers,
+    };
+    let blocks = (0..n_blocks).map(Unit::Block);
     let mut units = vec![Unit::Embedding];
     units.extend(blocks);
     units.push(Unit::FinalNorm);

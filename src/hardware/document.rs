@@ -24,7 +24,7 @@ use serde_yaml::{Location, Spanned};
 use super::entry::{DeviceEntry, EntryError};
 use super::host_entry::HostEntry;
 use super::rig::MOST_DEVICES;
-use super::{Rig, RigError};
+use super::{Rig, RigError, yaml};
 use crate::units::Bytes;
 
 /// Most bytes a document may have: a thousand devices take a third of it.
@@ -133,7 +133,7 @@ fn parse(text: &str, origin: &str) -> Result<Rig, DocumentError> {
         });
     }
     // The version first: a later one may have fields that this program would call unknown.
-    if let Ok(Versioned { version }) = serde_yaml::from_str(text)
+    if let Ok(Versioned { version }) = yaml::from_str(text)
         && version != VERSION
     {
         return Err(DocumentError::Version {
@@ -141,7 +141,7 @@ fn parse(text: &str, origin: &str) -> Result<Rig, DocumentError> {
             found: version,
         });
     }
-    let document: Read = serde_yaml::from_str(text).map_err(|error| syntax(&error, origin))?;
+    let document: Read = yaml::from_str(text).map_err(|error| syntax(&error, origin))?;
     let [host] = document.hosts.as_slice() else {
         return Err(DocumentError::Hosts {
             origin: origin_of(),

@@ -21,6 +21,7 @@ mod rig;
 mod spelling;
 pub mod text;
 mod writing;
+pub(crate) mod yaml;
 
 pub use detect::{DetectError, Detected, detect};
 pub use device::{ComputeCapability, Device, DeviceClass, DeviceId, Host, Source};

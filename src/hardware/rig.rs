@@ -215,6 +215,18 @@ impl Rig {
         Self::new(self.devices, self.host)
     }
 
+    /// The same rig with a share of what a plan may use left free on every device and of RAM.
+    pub fn with_margin(mut self, share: f64) -> Result<Self, RigError> {
+        let free = |room: Bytes| room.scale(share.clamp(0.0, 1.0));
+        for device in &mut self.devices {
+            device.reserve += free(device.capacity());
+        }
+        if let Some(host) = &mut self.host {
+            host.reserve += free(host.capacity());
+        }
+        Self::new(self.devices, self.host)
+    }
+
     /// The driver's number of a device, in the order of the PCI bus.
     pub fn number(&self, device: DeviceId) -> usize {
         number((device.0, self.device(device)))
@@ -315,6 +327,14 @@ mod tests {
         assert_eq!(rig.devices()[1].reserve, Bytes::gib(2));
         let rig = rig.with_reserve("cpu", Bytes::gib(16)).unwrap();
         assert_eq!(rig.host().unwrap().capacity(), Bytes::gib(48));
+    }
+
+    #[test]
+    fn a_margin_is_a_share_of_what_is_left_everywhere() {
+        let rig = desk().with_reserve("cuda1", Bytes::mib(2032)).unwrap();
+        let rig = rig.with_margin(0.25).unwrap();
+        assert_eq!(rig.devices()[1].capacity(), Bytes::mib(7500));
+        assert_eq!(rig.host().unwrap().capacity(), Bytes::gib(45));
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct KeysValues {
     pub value: u64,
     /// How many tokens back it sees, where that is limited.
     pub window: Option<Tokens>,
+    /// The same in transformers: llama.cpp keeps all tokens of some windowed models (Mistral 7B).
+    pub transformers_window: Option<Tokens>,
     /// Heads that transformers keeps (Falcon: all query heads).
     pub transformers_heads: u64,
 }

@@ -248,6 +248,7 @@ fn block(
                 key: head_dim,
                 value: value.unwrap_or(head_dim),
                 window: None,
+                transformers_window: None,
                 transformers_heads: heads,
             }))
         }

@@ -38,7 +38,7 @@ pub enum Mismatch {
 }
 
 /// Tensors that older versions saved and nothing loads, and stored ones that no precision changes.
-const CONSTANTS: [&str; 15] = [
+const CONSTANTS: [&str; 17] = [
     "rotary_emb.inv_freq",
     "attn.bias",
     "masked_bias",
@@ -54,6 +54,8 @@ const CONSTANTS: [&str; 15] = [
     "input_max",
     "output_min",
     "output_max",
+    "act_fn.beta",
+    "act_fn.eps",
 ];
 
 /// The tensors of headers that no tensor of the model has taken yet.
@@ -184,7 +186,8 @@ pub fn held(
             Taken::Packed(packed) => tensor.packed = Some(packed),
         }
     }
-    let n_layers = u64::from(model.dimensions.n_layers);
+    let loaded = model.blocks.iter().filter(|block| !block.module.is_empty());
+    let n_layers = loaded.count() as u64;
     let lists: Vec<_> = model
         .blocks
         .iter()
@@ -204,10 +207,13 @@ pub fn held(
             })
         }) || name.starts_with("mtp.")
     };
-    // What only a GGUF file keeps of the checkpoint: matrices of blocks that share keys and values.
+    // What only a GGUF file keeps of the checkpoint: matrices of blocks that share keys and values;
+    // and tables, which some checkpoints store and others leave to be computed.
     let unloaded: BTreeSet<_> = (model.tensors.iter())
-        .filter(|tensor| tensor.world == World::Gguf && !tensor.hf_name.is_empty())
-        .flat_map(|tensor| names(tensor.hf_name.trim_end_matches(".weight")))
+        .filter(|tensor| tensor.world == World::Gguf || tensor.kind.is_constant())
+        .filter(|tensor| !tensor.hf_name.is_empty())
+        .flat_map(|tensor| tensor.checkpoint.iter().chain([&tensor.hf_name]))
+        .flat_map(|name| names(name.trim_end_matches(".weight")))
         .collect();
     let is_unloaded = |name: &str| unloaded.contains(name);
     let is_loaded = |name: &&str| {
@@ -234,7 +240,9 @@ fn parts(
     scheme: Option<&Scheme>,
     names: &dyn Fn(&str) -> Vec<String>,
 ) -> Result<Taken, Mismatch> {
+    let numbered = tensor.checkpoint.iter().any(|name| name.contains("{}"));
     let (experts, rows, columns) = match tensor.dims.as_slice() {
+        _ if !numbered => (1, tensor.rows(), tensor.columns()),
         [experts, rows, columns] => (*experts, *rows, *columns),
         [rows, columns] => (1, *rows, *columns),
         _ => (1, tensor.rows(), tensor.columns()),
@@ -248,7 +256,7 @@ fn parts(
             let name = template.replace("{}", &expert.to_string());
             let part = Matrix {
                 name: &name,
-                kind: Kind::Linear,
+                kind: if numbered { Kind::Linear } else { tensor.kind },
                 dims: &dims,
                 source,
             };

@@ -10,6 +10,7 @@ use crate::model::from_gguf::{self, GgufError};
 use crate::model::from_tensors::{self, TensorsError};
 use crate::model::headers::{self, Mismatch};
 use crate::model::quantisation::{SIDE_FILES, Scheme, SchemeError, StorageError};
+use crate::model::read::json::{self, JsonError};
 use crate::model::read::{ReadError, gguf, safetensors};
 use crate::model::source::{Found, HubName, SourceError, Sources};
 use crate::model::{Model, Origin, known};
@@ -57,12 +58,12 @@ pub enum ModelError {
     #[error("`{}`: a configuration has at most {LARGEST_CONFIG}", .0.display())]
     TooLarge(PathBuf),
     /// No JSON.
-    #[error("{}:{}:{}: {}", path.display(), error.line(), error.column(), without_place(error))]
+    #[error("{}:{}:{}: {}", path.display(), error.line, error.column, error.message)]
     Json {
         /// The file.
         path: PathBuf,
         /// What is wrong where.
-        error: serde_json::Error,
+        error: JsonError,
     },
     /// A configuration that is no model.
     #[error("`{}`: {error}", path.display())]
@@ -115,13 +116,6 @@ impl From<ReadError> for ModelError {
     }
 }
 
-/// What is wrong, without the place that serde_json writes behind it.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(" at line ")
-        .map_or(text.clone(), |(fault, _)| fault.to_owned())
-}
-
 fn with_hint(error: &ReadError) -> String {
     let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
     format!("{error}{}", hint.unwrap_or_default())
@@ -143,16 +137,20 @@ pub fn open(name: &str) -> Result<Model, ModelError> {
 /// # Errors
 /// Where there is none, it cannot be read, or it is of no kind that is known.
 pub fn open_from(name: &str, sources: &Sources) -> Result<Model, ModelError> {
+    // A name stays what the user wrote; a folder goes by what was found in it.
+    let named = |model: Model| match Path::new(name).is_dir() {
+        true => model,
+        false => Model {
+            name: name.to_owned(),
+            ..model
+        },
+    };
     match sources.find(name)? {
         None => open_here(name),
-        Some(Found::Folder(folder)) => Ok(Model {
-            name: name.to_owned(),
-            ..open_folder(&folder)?
-        }),
+        Some(Found::Folder(folder)) => open_folder(&folder).map(named),
         Some(Found::Gguf { path, file }) => Ok(Model {
-            name: name.to_owned(),
             origin: Origin::Gguf(file),
-            ..open_gguf(&path)?
+            ..named(open_gguf(&path)?)
         }),
     }
 }
@@ -274,7 +272,7 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
         return Err(ModelError::TooLarge(path.into()));
     }
     let text = std::fs::read(path).map_err(io)?;
-    serde_json::from_slice(&text).map_err(|error| ModelError::Json {
+    json::python(&text).map_err(|error| ModelError::Json {
         path: path.into(),
         error,
     })

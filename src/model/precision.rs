@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::model::family::Island;
 use crate::model::format::Format;
-use crate::model::recipe::{self, Facts, GgufTensor, Recipe};
+use crate::model::recipe::{self, Facts, GgufTensor, NoFallback, Recipe};
 use crate::model::{Kind, Model, Origin, Tensor, World};
 
 /// How a model's weights are stored.
@@ -67,6 +67,9 @@ pub enum PrecisionError {
         /// What was asked.
         wanted: Precision,
     },
+    /// A recipe that llama-quantize cannot follow.
+    #[error("{0}\nhint: the other recipes have a smaller block for such rows")]
+    NoFallback(#[from] NoFallback),
     /// A GGUF recipe for transformers.
     #[error("transformers cannot load {0}: try `{1}`")]
     NotForTransformers(Precision, Checkpoint),
@@ -172,7 +175,7 @@ impl Precision {
                 };
                 Ok(model.tensors.iter().map(format).collect())
             }
-            Self::Gguf(recipe) => Ok(gguf_formats(recipe, model)),
+            Self::Gguf(recipe) => Ok(gguf_formats(recipe, model)?),
             Self::Pure(format) => {
                 let pure = |(plain, tensor): (Option<Format>, &Tensor)| match plain {
                     Some(Format::F16) if tensor.columns().is_multiple_of(format.block()) => {
@@ -180,7 +183,7 @@ impl Precision {
                     }
                     plain => plain,
                 };
-                let plain = gguf_formats(Recipe::F16, model);
+                let plain = gguf_formats(Recipe::F16, model)?;
                 Ok(plain.into_iter().zip(&model.tensors).map(pure).collect())
             }
         }
@@ -228,21 +231,13 @@ impl Precision {
 }
 
 /// What llama-quantize would give each tensor of `model`.
-fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Option<Format>> {
+fn gguf_formats(recipe: Recipe, model: &Model) -> Result<Vec<Option<Format>>, NoFallback> {
     let in_gguf = |tensor: &&Tensor| tensor.world != World::Transformers;
     let tensors: Vec<_> = model
         .tensors
         .iter()
         .filter(in_gguf)
-        .map(|tensor| GgufTensor {
-            name: &tensor.gguf_name,
-            dims: &tensor.dims,
-            unquantised: if tensor.dims.len() < 2 {
-                Format::F32
-            } else {
-                Format::F16
-            },
-        })
+        .map(|tensor| GgufTensor::converted(&tensor.gguf_name, &tensor.dims))
         .collect();
     let facts = Facts {
         architecture: &model.architecture,
@@ -252,7 +247,7 @@ fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Option<Format>> {
         n_experts: model.dimensions.experts.map_or(0, |experts| experts.total),
         importance_matrix: recipe.needs_importance_matrix(),
     };
-    let mut formats = recipe::formats(recipe, &facts, &tensors).into_iter();
+    let mut formats = recipe::formats(recipe, &facts, &tensors)?.into_iter();
     let format = |tensor: &Tensor| {
         if in_gguf(&tensor) {
             formats.next()
@@ -260,7 +255,7 @@ fn gguf_formats(recipe: Recipe, model: &Model) -> Vec<Option<Format>> {
             None
         }
     };
-    model.tensors.iter().map(format).collect()
+    Ok(model.tensors.iter().map(format).collect())
 }
 
 impl fmt::Display for Checkpoint {
@@ -296,7 +291,8 @@ impl FromStr for Precision {
         };
         match checkpoint {
             Some(checkpoint) => Ok(Self::Checkpoint(checkpoint)),
-            None if name == "stored" => Ok(Self::Stored),
+            // `COPY` is llama-quantize's word for it.
+            None if name == "stored" || name == "copy" => Ok(Self::Stored),
             None => {
                 let recipe = name.parse().ok().map(Self::Gguf);
                 let precision = recipe.or_else(|| pure().map(Self::Pure));

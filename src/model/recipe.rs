@@ -2,12 +2,16 @@
 //!
 //! A recipe such as `q4_k_m` is a mix: a tensor's format depends on its role, block, row length and
 //! a few facts of the model. The rules are those of `src/llama-quant.cpp` at llama.cpp 0c1e57098.
-//! Left out: options that override them, `Q1_0`, `Q2_0`, and NVFP4, which it refuses to write.
+//! Left out: options that override them, and NVFP4: llama-quantize refuses to write it, and only
+//! converts of checkpoints that hold it have it.
+
+mod rules;
 
 use std::fmt;
 use std::str::FromStr;
 
-use self::{Category as C, Recipe as R};
+use self::Recipe as R;
+use self::rules::{Category as C, block, category};
 use crate::model::format::{Format, Format as F};
 
 /// A named mix of formats that llama-quantize writes (its file types).
@@ -18,12 +22,13 @@ pub enum Recipe {
     F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, MXFP4Moe,
     Q2K, Q2KS, Q3KS, Q3KM, Q3KL, Q4KS, Q4KM, Q5KS, Q5KM, Q6K, IQ1S, IQ1M, IQ2XXS, IQ2XS, IQ2S, IQ2M,
     IQ3XXS, IQ3XS, IQ3S, IQ3M, IQ4NL, IQ4XS, TQ1_0, TQ2_0,
+    Q1_0, Q2_0,
 }
 
 /// Recipe, name, number in `general.file_type`, and the format of a tensor that no rule names
 /// (`llama_ftype_get_default_type`). In the order of the enum, so that a recipe is its own index.
 #[rustfmt::skip]
-const TABLE: [(Recipe, &str, u32, Format); 33] = [
+const TABLE: [(Recipe, &str, u32, Format); 35] = [
     (R::F32, "f32", 0, F::F32),               (R::F16, "f16", 1, F::F16),
     (R::BF16, "bf16", 32, F::BF16),           (R::Q4_0, "q4_0", 2, F::Q4_0),
     (R::Q4_1, "q4_1", 3, F::Q4_1),            (R::Q5_0, "q5_0", 8, F::Q5_0),
@@ -40,7 +45,8 @@ const TABLE: [(Recipe, &str, u32, Format); 33] = [
     (R::IQ3XS, "iq3_xs", 22, F::IQ3S),        (R::IQ3S, "iq3_s", 26, F::IQ3S),
     (R::IQ3M, "iq3_m", 27, F::IQ3S),          (R::IQ4NL, "iq4_nl", 25, F::IQ4NL),
     (R::IQ4XS, "iq4_xs", 30, F::IQ4XS),       (R::TQ1_0, "tq1_0", 36, F::TQ1_0),
-    (R::TQ2_0, "tq2_0", 37, F::TQ2_0),
+    (R::TQ2_0, "tq2_0", 37, F::TQ2_0),        (R::Q1_0, "q1_0", 40, F::Q1_0),
+    (R::Q2_0, "q2_0", 41, F::Q2_0),
 ];
 
 /// Names that llama-quantize reads as another.
@@ -53,8 +59,38 @@ pub struct GgufTensor<'a> {
     pub name: &'a str,
     /// Shape, slowest first: the last is the length of a row, ggml's `ne[0]`.
     pub dims: &'a [u64],
-    /// What the converter writes: F32 for vectors and a few matrices, else F16.
+    /// What the converter writes: see [`converted`](Self::converted).
     pub unquantised: Format,
+}
+
+/// Ends of the names of matrices that `convert_hf_to_gguf.py` writes as F32.
+#[rustfmt::skip]
+const WRITTEN_AS_F32: [&str; 19] = [
+    "_norm", "ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d",
+    "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "shortconv.conv", "time_mix_first",
+    "time_mix_w1", "time_mix_w2", "time_mix_decay_w1", "time_mix_decay_w2", "time_mix_lerp_fused",
+    "altup_correct_coef", "altup_predict_coef", "indexer.proj",
+];
+
+impl<'a> GgufTensor<'a> {
+    /// A tensor as `convert_hf_to_gguf.py --outtype f16` writes it: F32 for vectors, for what is no
+    /// weight, and for a few matrices; F16 for all else.
+    ///
+    /// Source: `conversion/base.py` (`prepare_tensors`) at llama.cpp 0c1e57098, without what the
+    /// classes of single architectures force.
+    pub fn converted(name: &'a str, dims: &'a [u64]) -> Self {
+        let matrix = name.strip_suffix(".weight").filter(|_| dims.len() > 1);
+        let ends = |part: &&str| WRITTEN_AS_F32.iter().any(|end| part.ends_with(end));
+        let unquantised = match matrix {
+            Some(part) if !ends(&part) => F::F16,
+            _ => F::F32,
+        };
+        Self {
+            name,
+            dims,
+            unquantised,
+        }
+    }
 }
 
 /// What the rules ask about the model as a whole.
@@ -78,6 +114,21 @@ pub struct Facts<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no recipe of llama-quantize: try `{like}`", like = nearest(.0).join("`, `"))]
 pub struct UnknownRecipe(String);
+
+/// Rows that llama-quantize cannot cut into blocks, and for which it has no other format.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "llama-quantize stops at `{tensor}`: its rows of {row} elements are no whole blocks of {} ({format})",
+    format.block()
+)]
+pub struct NoFallback {
+    /// The tensor at which it stops.
+    pub tensor: String,
+    /// How long its rows are.
+    pub row: u64,
+    /// What the recipe asks for.
+    pub format: Format,
+}
 
 fn nearest(name: &str) -> Vec<&'static str> {
     let same = |(a, b): &(u8, u8)| a.eq_ignore_ascii_case(b);
@@ -141,7 +192,14 @@ impl FromStr for Recipe {
 /// The format that llama-quantize gives each tensor, in the order of `tensors`.
 ///
 /// Rules that count tensors count them in llama-quantize's order: by block, then by name.
-pub fn formats(recipe: Recipe, facts: &Facts<'_>, tensors: &[GgufTensor<'_>]) -> Vec<Format> {
+///
+/// # Errors
+/// Where llama-quantize refuses: the blocks of `q1_0` fit a tensor's rows no more than others do.
+pub fn formats(
+    recipe: Recipe,
+    facts: &Facts<'_>,
+    tensors: &[GgufTensor<'_>],
+) -> Result<Vec<Format>, NoFallback> {
     let tied = !tensors.iter().any(|tensor| tensor.name == "output.weight");
     let category = |tensor: &GgufTensor<'_>| match category(tensor.name) {
         C::Embedding if tied => C::Head,
@@ -160,180 +218,12 @@ pub fn formats(recipe: Recipe, facts: &Facts<'_>, tensors: &[GgufTensor<'_>]) ->
         let position = &mut seen[category as usize];
         let place = (category, *position, n_values);
         formats[index] = match recipe.base() {
-            base if base.is_quantised() => tensor.fitting(tensor.mixed(recipe, facts, place)),
+            base if base.is_quantised() => tensor.fitting(tensor.mixed(recipe, facts, place))?,
             base => base,
         };
         *position += 1;
     }
-    formats
-}
-
-/// The roles that the rules tell apart (`tensor_get_category`). `Value` is whatever holds values,
-/// fused query-key-value and MLA's key-value matrices too; `Output` is that of attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[rustfmt::skip]
-enum Category { Head, Embedding, Value, Key, Query, Output, Up, Gate, Down, Other }
-
-fn category(name: &str) -> Category {
-    let has = |part| name.contains(part);
-    match name {
-        "output.weight" => C::Head,
-        "token_embd.weight" | "per_layer_token_embd.weight" => C::Embedding,
-        _ if has("attn_qkv.weight") || has("attn_kv_b.weight") || has("attn_v.weight") => C::Value,
-        _ if has("attn_k.weight") => C::Key,
-        _ if has("attn_q.weight") => C::Query,
-        _ if has("attn_output.weight") => C::Output,
-        _ if has("ffn_up") => C::Up,
-        _ if has("ffn_gate") => C::Gate,
-        _ if has("ffn_down") => C::Down,
-        _ => C::Other,
-    }
-}
-
-/// The block in a name such as `blk.7.attn_q.weight`.
-fn block(name: &str) -> Option<u64> {
-    name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
-}
-
-/// Parts of the names of matrices that are never quantised (`tensor_allows_quantization`).
-#[rustfmt::skip]
-const KEPT: [&str; 35] = [
-    "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel",
-    "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight",
-    "indexer.q_proj.weight", "time_mix_first.weight", "time_mix_w0.weight", "time_mix_w1.weight",
-    "time_mix_w2.weight", "time_mix_v0.weight", "time_mix_v1.weight", "time_mix_v2.weight",
-    "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight", "time_mix_g1.weight",
-    "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight",
-    "time_mix_lerp_fused.weight", "attn_rel_b.weight", ".position_embd", "sam.pos_embd",
-    "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger", "a.rvq.codebook",
-    "mm.a.code_embd",
-];
-
-/// The same in `glm5-next` alone, and what that architecture keeps at 8 bits.
-#[rustfmt::skip]
-const KEPT_IN_GLM5: [&str; 14] = [
-    "hc_", "indexer.attn_q_b", "indexer.attn_k", "indexer.proj", "indexer_compressor_gate",
-    "indexer_compressor_ape", "ssm_f_a.weight", "ssm_f_b.weight", "ssm_g_a.weight",
-    "ssm_g_b.weight", "ssm_beta.weight", "attn_kv_a_mqa.weight", "attn_k_b.weight",
-    "attn_v_b.weight",
-];
-const GLM5_AT_8_BITS: [&str; 3] = ["attn_q_a", "attn_q_b", "nextn.eh_proj"];
-
-impl GgufTensor<'_> {
-    /// Whether llama-quantize touches it: weights of two dimensions or more, with exceptions.
-    fn is_quantisable(&self, facts: &Facts<'_>) -> bool {
-        self.dims.iter().rev().skip(1).any(|dim| *dim > 1)
-            && self.name.ends_with("weight")
-            && !matches!(self.name, "position_embd.weight" | "token_types.weight")
-            && !self.is_any_of(&KEPT)
-            && !(facts.architecture == "glm5-next" && self.is_any_of(&KEPT_IN_GLM5))
-    }
-
-    /// The rules proper (`llama_tensor_get_type_impl`); the first that matches counts. The place is
-    /// its category, how many of that stand in front of it, and how many hold values in all.
-    fn mixed(&self, recipe: Recipe, facts: &Facts<'_>, place: (Category, u64, u64)) -> Format {
-        let (category, position, n_values) = place;
-        let (architecture, n, n_experts) = (facts.architecture, facts.n_layers, facts.n_experts);
-        let (base, extreme, matrix) = (recipe.base(), recipe.is_extreme(), facts.importance_matrix);
-        let lowest = extreme && !matches!(recipe, R::IQ2S | R::IQ2M);
-        let (falcon, eight) = (architecture == "falcon", n_experts == 8);
-        let shared = facts.n_kv_heads > 0 && facts.n_heads / facts.n_kv_heads >= 4;
-        // Experts stand in no order, so their block is read from the name; IQ1 and IQ2 count.
-        let named = block(self.name).filter(|_| n_experts > 1 && !extreme);
-        let layer = named.unwrap_or(position);
-        // The first and the last eighth, and each third between (`use_more_bits`).
-        let more = |i: u64, n: u64| i < n / 8 || i >= n - n.div_ceil(8) || (i - n / 8) % 3 == 2;
-        let (early, middle) = (layer < n / 8, (n / 8..n - n.div_ceil(8)).contains(&layer));
-        // What llama.cpp takes for a 70B model when it loads the file (`LLM_TYPE_70B`).
-        let is_70b = match (architecture, n) {
-            ("llama" | "llama-embed", 80) => facts.n_heads != facts.n_kv_heads,
-            ("qwen2" | "deci" | "olmo", 80) | ("jais2", 68) => true,
-            _ => false,
-        };
-        let is_stack = matches!(self.dims, [.., matrices, _, _] if *matrices > 1);
-
-        let format = match (category, recipe) {
-            _ if architecture == "glm5-next" && self.is_any_of(&GLM5_AT_8_BITS) => F::Q8_0,
-            (C::Head, R::MXFP4Moe | R::Q8_0) => F::Q8_0,
-            (C::Head, _) if falcon || !self.fits(base) => F::Q8_0,
-            (C::Head, _) if extreme || recipe == R::IQ3XXS => F::Q5K,
-            (C::Head, _) => F::Q6K,
-            (C::Up | C::Gate | C::Down, R::MXFP4Moe) if is_stack => F::MXFP4,
-            (_, R::MXFP4Moe) if is_stack && architecture != "bailingmoe3" => F::MXFP4,
-            (_, R::MXFP4Moe) => F::Q8_0,
-            // IQ1 and IQ2.
-            (C::Value, _) if extreme && (shared || n_experts >= 4) => F::Q4K,
-            (C::Key, _) if extreme && eight => F::Q4K,
-            (C::Output, _) if extreme && eight => F::Q5K,
-            (C::Output, R::IQ1S | R::IQ1M) => F::IQ2XXS,
-            (C::Down, _) if extreme && !early => base,
-            (C::Embedding | C::Value | C::Down, _) if lowest => F::Q2K,
-            (C::Embedding | C::Value | C::Output | C::Down, R::IQ2S | R::IQ2M) => F::IQ3S,
-            // Falcon, and eight experts.
-            (C::Value | C::Key, _) if eight => F::Q8_0,
-            (C::Output | C::Down, R::Q3KL) if falcon => F::Q4K,
-            (C::Output, _) if falcon => base,
-            (C::Output, R::Q2K | R::Q3KS | R::Q3KM | R::Q4KS | R::Q4KM) if eight => F::Q5K,
-            (C::Output, R::IQ3XXS | R::IQ3XS | R::IQ3S | R::IQ3M) if eight => F::Q5K,
-            (C::Output, R::IQ4NL | R::IQ4XS) if eight => F::Q5K,
-            (C::Output, _) if eight => base,
-            // All others.
-            (C::Embedding, R::TQ1_0 | R::TQ2_0) => F::Q4K,
-            (C::Value, R::Q2K | R::Q2KS | R::IQ3XXS | R::IQ3XS | R::IQ3S) if shared => F::Q4K,
-            (C::Value, R::IQ4NL | R::IQ4XS) if shared => F::Q5K,
-            (C::Value, R::IQ3XXS) if matrix => base,
-            (C::Embedding | C::Value | C::Output, R::IQ3XXS) => F::IQ3S,
-            (C::Key | C::Query, R::IQ3XXS) => F::IQ2S,
-            (C::Key | C::Query, R::IQ3XS) => F::IQ3XXS,
-            (C::Up | C::Gate, R::IQ3XS) if middle => F::IQ3XXS,
-            (C::Value | C::Output | C::Down, R::Q2K) => F::Q3K,
-            (C::Value, R::Q3KM) if position < 2 => F::Q5K,
-            (C::Value, R::Q4KS) if position < 4 => F::Q5K,
-            (C::Value, R::Q4KM | R::Q5KM) if more(position, n_values) => F::Q6K,
-            (C::Value | C::Output, R::Q3KM | R::IQ3M) => F::Q4K,
-            (C::Value | C::Output | C::Down, R::Q3KL) => F::Q5K,
-            (C::Down, R::IQ3XXS) if early && !matrix => F::Q4K,
-            (C::Down, R::IQ3XXS) if !matrix => F::Q3K,
-            (C::Down, R::IQ3M) if early || (more(layer, n) && eight) => F::Q4K,
-            (C::Down, R::IQ4NL | R::IQ4XS) if early && !matrix => F::Q5K,
-            (C::Down, R::Q2KS) if early => F::Q4K,
-            (C::Down, R::Q3KM) if layer < n / 16 => F::Q5K,
-            (C::Down, R::Q3KM) if more(layer, n) || !falcon => F::Q4K,
-            (C::Down, R::Q4KS) if early && !falcon => F::Q5K,
-            (C::Down, R::Q4KM) if more(layer, n) && falcon && layer >= n / 16 => F::Q5K,
-            (C::Down, R::Q4KM | R::Q5KM) if more(layer, n) => F::Q6K,
-            (C::Down, R::Q4_0) if early && matrix => F::Q4_1,
-            (C::Down, R::Q5_0) if early && matrix => F::Q5_1,
-            _ => base,
-        };
-        match format {
-            F::Q3K | F::Q4K if category == C::Value && !extreme && is_70b => F::Q5K,
-            _ => format,
-        }
-    }
-
-    fn is_any_of(&self, parts: &[&str]) -> bool {
-        parts.iter().any(|part| self.name.contains(part))
-    }
-
-    fn fits(&self, format: Format) -> bool {
-        matches!(self.dims, [.., row] if row.is_multiple_of(format.block()))
-    }
-
-    /// `wanted`, or what replaces it where rows are no whole blocks (`tensor_type_fallback`).
-    fn fitting(&self, wanted: Format) -> Format {
-        let smaller = match wanted {
-            F::IQ1S | F::IQ1M | F::IQ2XXS | F::IQ2XS | F::IQ2S => F::IQ4NL,
-            F::IQ3XXS | F::IQ3S | F::IQ4XS => F::IQ4NL,
-            F::Q2K | F::Q3K | F::TQ1_0 | F::TQ2_0 => F::Q4_0,
-            F::Q4K => F::Q5_0,
-            F::Q5K => F::Q5_1,
-            F::Q6K => F::Q8_0,
-            other => other,
-        };
-        let mut both = [wanted, smaller].into_iter();
-        both.find(|format| self.fits(*format)).unwrap_or(F::F16)
-    }
+    Ok(formats)
 }
 
 #[cfg(test)]
@@ -373,11 +263,12 @@ mod tests {
                 let name = |part| format!("blk.{layer}.{part}.weight");
                 named.extend(block.iter().map(|(part, dims)| (name(part), *dims)));
             }
-            let tensor = |(name, dims)| GgufTensor { name, dims, unquantised: F::F16 };
-            let tensors: Vec<_> = named.iter().map(|(name, dims)| tensor((name, dims))).collect();
+            let named = named.iter().map(|(name, dims)| (name.as_str(), dims.as_slice()));
+            let tensors: Vec<_> =
+                named.map(|(name, dims)| GgufTensor::converted(name, dims)).collect();
             for (recipe, expected) in [R::Q4KM, R::Q4_0, R::Q8_0].into_iter().zip(weights) {
                 let mut sums = BTreeMap::<_, (u64, u64)>::new();
-                for (format, tensor) in formats(recipe, &facts, &tensors).iter().zip(&tensors) {
+                for (format, tensor) in formats(recipe, &facts, &tensors).unwrap().iter().zip(&tensors) {
                     let sum = sums.entry(*format).or_default();
                     *sum = (sum.0 + 1, sum.1 + format.bytes(tensor.dims[0], tensor.dims[1]).0);
                 }
@@ -395,5 +286,58 @@ mod tests {
         }
         assert_eq!("Q4_K".parse(), Ok(R::Q4KM));
         assert_eq!(nearest("IQ4_K"), ["iq4_nl", "iq4_xs"]);
+        assert_eq!(Recipe::from_file_type(38), Some(R::MXFP4Moe));
+        assert_eq!(Recipe::from_file_type(41), Some(R::Q2_0));
+        // NVFP4, which only a converted checkpoint has; and the mark of a guess.
+        assert_eq!(Recipe::from_file_type(39), None);
+        assert_eq!(Recipe::from_file_type(1024), None);
+    }
+
+    const DENSE: Facts<'_> = Facts {
+        architecture: "llama",
+        n_layers: 1,
+        n_heads: 8,
+        n_kv_heads: 8,
+        n_experts: 0,
+        importance_matrix: false,
+    };
+
+    #[test]
+    fn rows_that_no_block_fits_get_what_llama_quantize_gives_them() {
+        let given = |recipe, row| {
+            let dims = [64, row];
+            let tensors = ["token_embd.weight", "output.weight", "blk.0.attn_q.weight"]
+                .map(|name| GgufTensor::converted(name, &dims));
+            formats(recipe, &DENSE, &tensors)
+        };
+        // Read off llama-quantize at 0c1e57098.
+        assert_eq!(given(R::Q2_0, 256), Ok(vec![F::Q4K, F::Q6K, F::Q2_0]));
+        assert_eq!(given(R::Q2_0, 64), Ok(vec![F::Q5_0, F::Q8_0, F::Q2_0]));
+        assert_eq!(given(R::Q2_0, 32), Ok(vec![F::Q5_0, F::Q8_0, F::Q4_0]));
+        assert_eq!(given(R::Q4KM, 33), Ok(vec![F::F16; 3]));
+        assert_eq!(given(R::Q1_0, 128), Ok(vec![F::Q1_0, F::Q8_0, F::Q1_0]));
+        let stops = given(R::Q1_0, 64).unwrap_err();
+        assert_eq!(
+            stops.to_string(),
+            "llama-quantize stops at `token_embd.weight`: its rows of 64 elements are no whole \
+             blocks of 128 (q1_0)"
+        );
+    }
+
+    #[test]
+    fn what_is_too_small_to_matter_stays_at_32_bits() {
+        let stays = |name: &str, dims: &[u64]| {
+            let tensors = [GgufTensor::converted(name, dims)];
+            formats(R::Q4KM, &DENSE, &tensors) == Ok(vec![F::F32])
+        };
+        for name in ["attn_norm", "ffn_gate_inp", "ssm_conv1d", "time_mix_w1"] {
+            assert!(
+                stays(&format!("blk.0.{name}.weight"), &[256, 256]),
+                "{name}"
+            );
+        }
+        assert!(stays("blk.0.ssm_a", &[256, 256]), "no weight by its name");
+        assert!(stays("blk.0.attn_q.weight", &[256]), "a vector");
+        assert!(!stays("blk.0.ssm_in.weight", &[256, 256]));
     }
 }

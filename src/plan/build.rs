@@ -9,8 +9,8 @@ use crate::plan::{
     ProofSummary, Run, Status, WorkloadSummary,
 };
 use crate::solve::baseline::Baseline;
-use crate::solve::{self, Solution};
-use crate::units::{Bytes, Seconds};
+use crate::solve::{self, Objective, Solution};
+use crate::units::Bytes;
 use crate::workload::Workload;
 
 /// What was asked.
@@ -86,7 +86,12 @@ fn summary(question: &Question<'_>) -> ModelSummary {
         },
         architecture: model.architecture.clone(),
         parameters: model.parameters(),
-        blocks: model.dimensions.n_layers,
+        blocks: question
+            .accounting
+            .units()
+            .iter()
+            .filter(|unit| matches!(unit, Unit::Block(_)))
+            .count() as u32,
         modules: match target {
             Target::LlamaCpp => None,
             Target::Transformers => model.modules.clone(),
@@ -174,7 +179,7 @@ fn devices(accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
 }
 
 fn estimate(question: &Question<'_>, solution: &Solution) -> Estimate {
-    let rate = 1.0 / solution.proof.objective.0;
+    let rate = 1.0 / solution.time.0;
     let half_width = uncertainty(question.accounting, &solution.stages);
     Estimate {
         decode_tokens_per_second: Interval {
@@ -200,8 +205,19 @@ fn proof(proof: &solve::Proof) -> ProofSummary {
             solve::Status::Optimal => Status::Optimal,
             solve::Status::Feasible => Status::Feasible,
         },
-        objective: in_microseconds(proof.objective),
-        bound: in_microseconds(proof.bound),
+        goal: match proof.worth.as_slice() {
+            [(Objective::Decode, _)] => String::new(),
+            worth => {
+                let names: Vec<_> = worth
+                    .iter()
+                    .map(|(objective, _)| objective.name())
+                    .collect();
+                names.join(", ")
+            }
+        },
+        given: Vec::new(),
+        objective: proof.objective().rounded(),
+        bound: proof.bound.rounded(),
         gap: (proof.gap() * 1e4).round() / 1e4,
         solver: proof.method.clone(),
     }
@@ -222,11 +238,6 @@ fn rounded(rate: f64) -> f64 {
     }
     let unit = 10_f64.powi(3 - rate.log10().floor() as i32);
     (rate * unit).round() / unit
-}
-
-/// To what a document keeps of a time.
-fn in_microseconds(time: Seconds) -> Seconds {
-    String::from(time).parse().unwrap_or(time)
 }
 
 /// Whether a layout overlaps work on several GPUs, for people.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::FlowMap;
 
 use crate::cost::{Layout, Memory, Target};
-use crate::hardware::Rig;
+use crate::hardware::{Rig, yaml};
 use crate::plan::{
     BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ModelSummary, Plan, ProofSummary,
     VERSION, WorkloadSummary,
@@ -115,7 +115,7 @@ impl Plan {
             });
         }
         // The version first: a later one may have fields that this program would call unknown.
-        if let Ok(Versioned { version }) = serde_yaml::from_str(text)
+        if let Ok(Versioned { version }) = yaml::from_str(text)
             && version != VERSION
         {
             return Err(DocumentError::Version {
@@ -123,7 +123,7 @@ impl Plan {
                 found: version,
             });
         }
-        let document: Document = serde_yaml::from_str(text)
+        let document: Document = yaml::from_str(text)
             .map_err(|error| DocumentError::Syntax(format!("{origin}: {error}")))?;
         let plan = Self {
             model: document.model,

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::cost::{Layout, Memory, Target};
 use crate::hardware::{DeviceId, Rig};
 use crate::model::family::Modules;
-use crate::units::{Bytes, Seconds, Tokens};
+use crate::solve::Amount;
+use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
 
 pub use check::CheckError;
@@ -183,10 +184,16 @@ pub struct Estimate {
 pub struct ProofSummary {
     /// What is known.
     pub status: Status,
-    /// Time of one token.
-    pub objective: Seconds,
-    /// No plan of this kind is faster.
-    pub bound: Seconds,
+    /// The objectives in their order, where they are not the time of a token alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub goal: String,
+    /// What was fixed; the proof is about plans that keep it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<String>,
+    /// What the plan is worth by the first.
+    pub objective: Amount,
+    /// No plan of this kind is worth less (of a context: more).
+    pub bound: Amount,
     /// The distance as a share.
     pub gap: f64,
     /// The methods.

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::cost::{Accounting, Layout, Offload, Place, Position, Span, Stage, capacity};
+use crate::cost::{
+    Accounting, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
+};
 use crate::hardware::DeviceId;
 use crate::units::{Bytes, Seconds};
 
@@ -54,10 +56,12 @@ impl Rule {
     }
 }
 
-/// The plan of every rule, priced.
-pub fn all(accounting: &dyn Accounting) -> Vec<Baseline> {
+/// The plan of every rule, priced. None knows what is decided already: a plan against that does not
+/// fit.
+pub fn all(accounting: &dyn Accounting, decided: &[Decided]) -> Vec<Baseline> {
     let rules = Rules {
         accounting,
+        decided,
         n_units: accounting.units().len(),
     };
     Rule::ALL.map(|rule| rules.baseline(rule)).into()
@@ -71,6 +75,7 @@ struct Split {
 
 struct Rules<'a> {
     accounting: &'a dyn Accounting,
+    decided: &'a [Decided],
     n_units: usize,
 }
 
@@ -98,13 +103,21 @@ impl Rules<'_> {
         }
     }
 
+    /// The GPUs that may hold anything, in the order of the rig.
+    fn devices(&self) -> impl DoubleEndedIterator<Item = DeviceId> {
+        self.accounting.rig().device_ids().filter(|id| {
+            let barred = Decided::Off(0..self.n_units, Place::Device(*id));
+            !self.decided.contains(&barred)
+        })
+    }
+
     fn room(&self, device: DeviceId) -> Bytes {
         capacity(self.accounting.rig(), Place::Device(device))
     }
 
     /// Runs whose lengths follow the shares of all GPUs.
     fn by_share(&self, share: impl Fn(DeviceId) -> u64) -> Option<Split> {
-        let ids: Vec<_> = self.accounting.rig().device_ids().collect();
+        let ids: Vec<_> = self.devices().collect();
         let total: u128 = ids.iter().map(|id| u128::from(share(*id))).sum();
         let mut runs = Vec::new();
         let (mut before, mut start) = (0_u128, 0);
@@ -137,7 +150,7 @@ impl Rules<'_> {
     fn fill(&self, start: usize, margin: Bytes) -> Option<Vec<(DeviceId, Range<usize>)>> {
         let mut runs = Vec::new();
         let mut at = start;
-        for id in self.accounting.rig().device_ids() {
+        for id in self.devices() {
             let room = self.room(id).checked_sub(margin).unwrap_or_default();
             let fits = |end: &usize| self.needs(start, id, at..*end, at == start) <= room;
             let end = (at + 1..=self.n_units)
@@ -154,7 +167,7 @@ impl Rules<'_> {
     fn fill_from_last(&self, start: usize, margin: Bytes) -> Option<Vec<(DeviceId, Range<usize>)>> {
         let mut runs = Vec::new();
         let mut at = self.n_units;
-        for id in self.accounting.rig().device_ids().rev() {
+        for id in self.devices().rev() {
             let room = self.room(id).checked_sub(margin).unwrap_or_default();
             let fits = |from: &usize| self.needs(start, id, *from..at, *from == start) <= room;
             let from = (start..at).rev().take_while(fits).last().unwrap_or(at);
@@ -168,7 +181,7 @@ impl Rules<'_> {
     /// As accelerate's `get_balanced_memory` and `infer_auto_device_map`: weights alone; all but the
     /// last GPU are capped at an equal share and a quarter more than the largest unit.
     fn fill_balanced(&self, start: usize) -> Option<Vec<(DeviceId, Range<usize>)>> {
-        let ids: Vec<_> = self.accounting.rig().device_ids().collect();
+        let ids: Vec<_> = self.devices().collect();
         let first = *ids.first()?;
         let weights: Vec<_> = (0..self.n_units)
             .map(|unit| {
@@ -272,6 +285,7 @@ impl Rules<'_> {
         let mut on_host = self.accounting.host_base(layout).total();
         for span in &spans {
             let stage = self.accounting.stage(layout, span);
+            fits &= self.decided.iter().all(|decided| decided.allows(span));
             time = time + stage.time;
             on_host += stage.host.total();
             let room = capacity(self.accounting.rig(), span.place);

@@ -2,14 +2,15 @@
 //!
 //! State: units done, and how many devices of each group are used. Devices of a group are alike, so
 //! counts are enough; 1,000 equal cards cost no more than as many as there are units. Among plans of
-//! the least time it takes those with the fewest stages, among these the one whose fullest device is
-//! emptiest, and among these the first in the order of the columns: groups by size and speed.
+//! the least cost it takes the one whose greatest load is least, and among these the first in the
+//! order of the columns: groups by size and speed. What cost and load are is `objective.rs`.
 
 use std::ops::Range;
 
 use crate::cost::ColumnSet;
 use crate::cost::Position;
 use crate::cost::column::{Column, Cost, Owner};
+use crate::solve::Stop;
 
 /// What the dynamic program says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,16 +21,21 @@ pub enum Answer {
         path: Vec<usize>,
         /// Their summed cost.
         cost: Cost,
+        /// The greatest load of any of them.
+        load: u64,
     },
     /// No path leads to the end.
     None,
-    /// More states than can be counted out in the time that a person waits.
+    /// More states than can be counted out in the time that a person waits, or was told to stop.
     TooManyOrders,
 }
 
 /// How much may be spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
+    /// What is over before anything better could be thought of: passes over all columns by the
+    /// hundreds, which is what `relaxed.rs` takes.
+    Moment,
     /// What a person waits for a plan: about a second at the most.
     Plan,
     /// What an explanation or a try is worth.
@@ -37,8 +43,9 @@ pub enum Effort {
 }
 
 impl Effort {
-    fn most_steps(self) -> f64 {
+    fn most_steps(self, n_columns: usize) -> f64 {
         match self {
+            Self::Moment => (n_columns as f64 * 1e3).clamp(3e6, 3e8),
             Self::Plan => 3e8,
             Self::Try => 2e7,
         }
@@ -46,50 +53,55 @@ impl Effort {
 }
 
 /// More states than these take more memory than a plan is worth.
-const MOST_STATES: u128 = 20_000_000;
+const MOST_STATES: u128 = 10_000_000;
 
 /// The worth of going on from a state; less is better, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rest {
-    cost: Cost,
-    n_stages: u32,
-    fullest: u32,
+pub(super) struct Rest {
+    /// The sum.
+    pub(super) cost: Cost,
+    /// The most.
+    pub(super) load: u64,
 }
 
-const NOTHING: Rest = Rest {
+/// At the end.
+pub(super) const NOTHING: Rest = Rest {
     cost: Cost(0),
-    n_stages: 0,
-    fullest: 0,
+    load: 0,
 };
-const NO_WAY: Rest = Rest {
-    cost: Cost(u64::MAX),
-    n_stages: u32::MAX,
-    fullest: u32::MAX,
+/// No way leads to the end.
+pub(super) const NO_WAY: Rest = Rest {
+    cost: Cost(u128::MAX),
+    load: u64::MAX,
 };
 
 /// The path of least cost from the first unit to the last.
-pub fn shortest(set: &ColumnSet, effort: Effort) -> Answer {
+pub fn shortest(set: &ColumnSet, effort: Effort, stop: &Stop) -> Answer {
     let Some(network) = Network::new(set) else {
         return Answer::TooManyOrders;
     };
     if network.ends(0).is_empty() {
         return Answer::None;
     }
-    if network.n_steps() > effort.most_steps() {
+    if network.n_steps() > effort.most_steps(set.columns.len()) {
         return Answer::TooManyOrders;
     }
-    let rest = network.rest();
+    let Some(rest) = network.rest(stop) else {
+        return Answer::TooManyOrders;
+    };
     if rest[0] == NO_WAY {
         return Answer::None;
     }
     Answer::Path {
         path: network.follow(&rest),
         cost: rest[0].cost,
+        load: rest[0].load,
     }
 }
 
 struct Network<'a> {
     set: &'a ColumnSet,
+    steps: Vec<Step>,
     /// Runs of columns of one start, owner and position, which follow each other in the set.
     runs: Vec<Vec<Run>>,
     /// How far apart the codes of two counts of a group are.
@@ -157,6 +169,7 @@ impl<'a> Network<'a> {
         }
         Some(Self {
             set,
+            steps: set.columns.iter().map(Step::from).collect(),
             runs,
             strides,
             counts,
@@ -192,11 +205,14 @@ impl<'a> Network<'a> {
         states as f64 * self.set.columns.len() as f64 / self.set.n_units as f64
     }
 
-    /// The best way on from each state `(code of the counts, units done)`.
-    fn rest(&self) -> Vec<Rest> {
+    /// The best way on from each state `(code of the counts, units done)`; nothing if told to stop.
+    fn rest(&self, stop: &Stop) -> Option<Vec<Rest>> {
         let mut rest = vec![NO_WAY; self.states(self.n_codes)];
         // Every way leads to a later code, but for the host's, which leads to more units done.
         for code in (0..self.n_codes).rev() {
+            if stop.is_set() {
+                return None;
+            }
             let states = self.states(code);
             rest[states + self.set.n_units] = NOTHING;
             for done in self
@@ -207,18 +223,19 @@ impl<'a> Network<'a> {
                 let mut best = NO_WAY;
                 for (columns, next) in self.ways(code, done) {
                     let behind = &rest[next..];
-                    for column in columns {
-                        best = best.min(onward(column, behind[column.units.end]));
+                    for index in columns {
+                        let step = &self.steps[index];
+                        best = best.min(onward(step, behind[step.end]));
                     }
                 }
                 rest[states + done] = best;
             }
         }
-        rest
+        Some(rest)
     }
 
     /// The columns that a state may take, with the states of the code that they lead to.
-    fn ways(&self, code: usize, done: usize) -> impl Iterator<Item = (&[Column], usize)> {
+    fn ways(&self, code: usize, done: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
         self.runs[done].iter().filter_map(move |run| {
             let next = match run.owner {
                 Owner::Host => (code == 0).then_some(0)?,
@@ -229,7 +246,7 @@ impl<'a> Network<'a> {
                     (used < most && in_place).then_some(code + stride)?
                 }
             };
-            Some((&self.set.columns[run.columns.clone()], self.states(next)))
+            Some((run.columns.clone(), self.states(next)))
         })
     }
 
@@ -240,33 +257,48 @@ impl<'a> Network<'a> {
         while done < self.set.n_units {
             let all = self
                 .ways(code, done)
-                .flat_map(|(columns, next)| columns.iter().map(move |column| (column, next)));
-            let best = all.min_by_key(|(column, next)| {
-                (onward(column, rest[next + column.units.end]), column.owner)
+                .flat_map(|(columns, next)| columns.map(move |index| (index, next)));
+            let best = all.min_by_key(|(index, next)| {
+                let step = &self.steps[*index];
+                (
+                    onward(step, rest[next + step.end]),
+                    self.set.columns[*index].owner,
+                )
             });
             // Every state on the way from a start with an end has a way on.
-            let Some((column, next)) = best else { break };
-            path.extend(
-                self.set
-                    .columns
-                    .iter()
-                    .position(|other| std::ptr::eq(other, column)),
-            );
+            let Some((index, next)) = best else { break };
+            path.push(index);
             code = next / (self.set.n_units + 1);
-            done = column.units.end;
+            done = self.steps[index].end;
         }
         path
     }
 }
 
-/// What a column and the way behind it are worth together.
-fn onward(column: &Column, rest: Rest) -> Rest {
+/// What the recursion reads of a column, close together in memory.
+struct Step {
+    cost: Cost,
+    load: u64,
+    end: usize,
+}
+
+impl From<&Column> for Step {
+    fn from(column: &Column) -> Self {
+        Self {
+            cost: column.cost,
+            load: column.load,
+            end: column.units.end,
+        }
+    }
+}
+
+/// What a step and the way behind it are worth together.
+fn onward(step: &Step, rest: Rest) -> Rest {
     if rest == NO_WAY {
         return NO_WAY;
     }
     Rest {
-        cost: Cost(column.cost.0.saturating_add(rest.cost.0)),
-        n_stages: rest.n_stages + 1,
-        fullest: rest.fullest.max(column.fullness),
+        cost: Cost(step.cost.0.saturating_add(rest.cost.0)),
+        load: rest.load.max(step.load),
     }
 }

@@ -1,7 +1,7 @@
 //! Why not: the plan that comes closest, and what each device lacks in it.
 
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Place, capacity};
-use crate::solve::{Effort, dynamic, line, stages};
+use crate::solve::{Ask, Effort, NoPlan, dynamic, line, stages};
 use crate::units::Bytes;
 
 /// No plan fits.
@@ -36,32 +36,32 @@ impl Infeasible {
 fn sentence(reasons: &[Reason]) -> String {
     let missing: Bytes = reasons.iter().map(|reason| reason.missing).sum();
     match reasons.len() {
-        0 => "the target can use no part of this rig".to_owned(),
+        0 => "no part of the rig can be used as asked".to_owned(),
         1 => format!("{missing} are missing"),
         n => format!("{missing} are missing on {n} devices"),
     }
 }
 
 /// Finds the plan whose devices are exceeded by the least in total.
-pub(super) fn explain(accounting: &dyn Accounting, is_proven: bool) -> Infeasible {
+pub(super) fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Infeasible {
     let layouts = accounting.ranks().into_iter().flatten();
     let missing =
         |reasons: &Vec<Reason>| reasons.iter().map(|reason| reason.missing).sum::<Bytes>();
     let closest = layouts
-        .filter_map(|layout| closest(accounting, layout))
+        .filter_map(|layout| closest(accounting, ask, layout))
         .min_by_key(missing);
     Infeasible {
-        is_proven,
+        is_proven: no == NoPlan::RuledOut,
         reasons: closest.unwrap_or_default(),
     }
 }
 
-fn closest(accounting: &dyn Accounting, layout: Layout) -> Option<Vec<Reason>> {
-    let set = ColumnSet::new(accounting, layout, Fit::Excess);
-    let path = match dynamic::shortest(&set, Effort::Try) {
+fn closest(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Option<Vec<Reason>> {
+    let set = ColumnSet::new(accounting, layout, Fit::Excess, &ask.rules);
+    let path = match dynamic::shortest(&set, Effort::Try, &ask.stop) {
         dynamic::Answer::Path { path, .. } => path,
         dynamic::Answer::None => return None,
-        dynamic::Answer::TooManyOrders => line::best_of_orders(&set)?.0,
+        dynamic::Answer::TooManyOrders => line::best_of_orders(&set, &ask.stop)?.0,
     };
     let mut on_host = accounting.host_base(layout).total();
     let mut reasons = Vec::new();

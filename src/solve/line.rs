@@ -1,9 +1,12 @@
-//! One given device order: the same program along a line, its potentials, and a bound for when
-//! there are too many orders to try.
+//! One given device order: the same program along a line, its potentials, and a few orders for when
+//! there are too many to try (`area.rs` bounds what the others could give).
 
 use crate::cost::ColumnSet;
 use crate::cost::Position;
-use crate::cost::column::{Column, Cost, GroupId, Owner};
+use crate::cost::column::{Cost, GroupId, Owner};
+use crate::solve::Stop;
+use crate::solve::area::rates;
+use crate::solve::dynamic::{NO_WAY, NOTHING, Rest};
 
 /// The network of one order. A node is (place in the order, whether a GPU is used yet, units done).
 pub struct Line<'a> {
@@ -23,7 +26,7 @@ pub struct Arc {
     pub to: usize,
 }
 
-const FAR: Cost = Cost(u64::MAX);
+const FAR: Cost = Cost(u128::MAX);
 
 impl<'a> Line<'a> {
     /// The network along `order`.
@@ -53,6 +56,16 @@ impl<'a> Line<'a> {
     /// Every arc, in topological order.
     pub fn arcs(&self) -> Vec<Arc> {
         let mut arcs = Vec::new();
+        // By group, the host's behind all.
+        let n_groups = self.set.groups.len();
+        let number = |owner: Owner| match owner {
+            Owner::Group(group) => group.0,
+            Owner::Host => n_groups,
+        };
+        let mut by_owner = vec![Vec::new(); n_groups + 1];
+        for (index, column) in self.set.columns.iter().enumerate() {
+            by_owner[number(column.owner)].push(index);
+        }
         for (place, owner) in self.order.iter().enumerate() {
             for used in [false, true] {
                 for done in 0..=self.set.n_units {
@@ -67,17 +80,15 @@ impl<'a> Line<'a> {
                     });
                 }
             }
-            for (index, column) in self.set.columns.iter().enumerate() {
-                if column.owner != *owner {
-                    continue;
-                }
+            for index in &by_owner[number(*owner)] {
+                let column = &self.set.columns[*index];
                 let (before, after) = match (owner, column.position) {
                     (Owner::Host, _) => (false, false),
                     (Owner::Group(_), Position::First) => (false, true),
                     (Owner::Group(_), Position::Later) => (true, true),
                 };
                 arcs.push(Arc {
-                    column: Some(index),
+                    column: Some(*index),
                     from: self.node(place, before, column.units.start),
                     to: self.node(place + 1, after, column.units.end),
                 });
@@ -116,24 +127,38 @@ impl<'a> Line<'a> {
         least
     }
 
-    /// The best path along the order.
-    fn shortest(&self) -> Option<(Vec<usize>, Cost)> {
+    /// The best path along the order, by cost and then by load.
+    fn shortest(&self) -> Option<(Vec<usize>, Rest)> {
         let arcs = self.arcs();
-        let to_sink = self.to_sink(&arcs);
+        let onward = |arc: &Arc, rest: Rest| match arc.column {
+            _ if rest == NO_WAY => NO_WAY,
+            None => rest,
+            Some(index) => Rest {
+                cost: plus(rest.cost, self.set.columns[index].cost),
+                load: rest.load.max(self.set.columns[index].load),
+            },
+        };
+        let mut to_sink = vec![NO_WAY; self.n_nodes()];
+        for sink in self.sinks() {
+            to_sink[sink] = NOTHING;
+        }
+        for arc in arcs.iter().rev() {
+            to_sink[arc.from] = to_sink[arc.from].min(onward(arc, to_sink[arc.to]));
+        }
         let mut node = self.source();
-        let cost = to_sink[node];
-        if cost == FAR {
+        let best = to_sink[node];
+        if best == NO_WAY {
             return None;
         }
         let mut path = Vec::new();
         // Arcs are in topological order, so one pass follows the whole path.
         for arc in &arcs {
-            if arc.from == node && plus(to_sink[arc.to], self.cost(arc)) == to_sink[node] {
+            if arc.from == node && onward(arc, to_sink[arc.to]) == to_sink[node] {
                 path.extend(arc.column);
                 node = arc.to;
             }
         }
-        Some((path, cost))
+        Some((path, best))
     }
 }
 
@@ -164,8 +189,8 @@ pub fn order_of(set: &ColumnSet, path: &[usize]) -> Vec<Owner> {
 const MOST_LAST: usize = 16;
 
 /// The best plan over a few device orders that a person would try.
-pub fn best_of_orders(set: &ColumnSet) -> Option<(Vec<usize>, Cost)> {
-    let rates = rates(set);
+pub(super) fn best_of_orders(set: &ColumnSet, stop: &Stop) -> Option<(Vec<usize>, Rest)> {
+    let rates = rates(set, |column| column.time.0);
     let mut by_speed: Vec<_> = (0..set.groups.len()).collect();
     by_speed.sort_by(|a, b| rates[*a].per_unit.total_cmp(&rates[*b].per_unit));
     let mut by_size: Vec<_> = (0..set.groups.len()).collect();
@@ -197,73 +222,50 @@ pub fn best_of_orders(set: &ColumnSet) -> Option<(Vec<usize>, Cost)> {
         order
     });
     let each_last: Vec<_> = each_last.collect();
-    [fastest_first, grouped(by_size), as_listed]
+    let orders = [fastest_first, grouped(by_size), as_listed]
         .into_iter()
-        .chain(each_last)
-        .filter_map(|devices| {
-            let owners = devices
-                .into_iter()
-                .map(|group| Owner::Group(GroupId(group)));
-            Line::new(set, std::iter::once(Owner::Host).chain(owners).collect()).shortest()
-        })
-        .min_by_key(|(_, cost)| *cost)
-        .map(|found| improved(set, found))
+        .chain(each_last);
+    let mut best: Option<(Vec<usize>, Rest)> = None;
+    for devices in orders {
+        // The first is tried in any case: a plan that was stopped is better than none.
+        if best.is_some() && stop.is_set() {
+            break;
+        }
+        let owners = devices
+            .into_iter()
+            .map(|group| Owner::Group(GroupId(group)));
+        let order = std::iter::once(Owner::Host).chain(owners).collect();
+        if let Some(found) = Line::new(set, order).shortest()
+            && best.as_ref().is_none_or(|(_, worth)| found.1 < *worth)
+        {
+            best = Some(found);
+        }
+    }
+    best.map(|found| improved(set, found))
+}
+
+/// The best path along an order that someone proposes, behind the host, and the devices that it left
+/// out behind that.
+pub(super) fn along(set: &ColumnSet, proposed: &[Owner]) -> Option<(Vec<usize>, Rest)> {
+    let mut free: Vec<usize> = set.groups.iter().map(Vec::len).collect();
+    let mut order = vec![Owner::Host];
+    let mut take = |owner: Owner| match owner {
+        Owner::Group(GroupId(group)) if free[group] > 0 && order.len() < MOST_PLACES => {
+            free[group] -= 1;
+            order.push(owner);
+        }
+        _ => {}
+    };
+    proposed.iter().copied().for_each(&mut take);
+    (0..set.groups.len()).for_each(|group| take(Owner::Group(GroupId(group))));
+    let found = Line::new(set, order).shortest()?;
+    Some(improved(set, found))
 }
 
 /// A path may gain from the devices that it left out, behind its own: tried until nothing is gained.
-fn improved(set: &ColumnSet, found: (Vec<usize>, Cost)) -> (Vec<usize>, Cost) {
+fn improved(set: &ColumnSet, found: (Vec<usize>, Rest)) -> (Vec<usize>, Rest) {
     match Line::new(set, order_of(set, &found.0)).shortest() {
         Some(better) if better.1 < found.1 => improved(set, better),
         _ => found,
     }
-}
-
-/// No plan is faster: each group takes at most so many units, each at its best rate, and the fastest
-/// groups are filled first. Fractions of units are allowed, so it is a bound and no plan.
-pub fn area_bound(set: &ColumnSet) -> Cost {
-    let mut rates = rates(set);
-    rates.sort_by(|a, b| a.per_unit.total_cmp(&b.per_unit));
-    let (mut left, mut cost) = (set.n_units as f64, 0.0);
-    for rate in rates {
-        let units = left.min(rate.most_units as f64);
-        if units > 0.0 {
-            cost += units * rate.per_unit;
-            left -= units;
-        }
-    }
-    Cost(cost.floor() as u64)
-}
-
-/// The best that a group (or the host) can do.
-struct Rate {
-    per_unit: f64,
-    most_units: usize,
-}
-
-/// The rates of all groups, and last that of the host.
-fn rates(set: &ColumnSet) -> Vec<Rate> {
-    let owners = (0..set.groups.len()).map(|group| Owner::Group(GroupId(group)));
-    owners
-        .chain([Owner::Host])
-        .map(|owner| {
-            let columns = || {
-                set.columns
-                    .iter()
-                    .filter(move |column| column.owner == owner)
-            };
-            let per_unit = |column: &Column| column.cost.0 as f64 / column.units.len() as f64;
-            let count = match owner {
-                Owner::Host => 1,
-                Owner::Group(group) => set.groups[group.0].len(),
-            };
-            let longest = columns()
-                .map(|column| column.units.len())
-                .max()
-                .unwrap_or(0);
-            Rate {
-                per_unit: columns().map(per_unit).fold(f64::INFINITY, f64::min),
-                most_units: longest.saturating_mul(count),
-            }
-        })
-        .collect()
 }

@@ -1,9 +1,9 @@
-//! The linear program, and the only file that names the solver crate.
+//! The linear program over columns. Beside `flow/program.rs` no other file names the solver crate.
 //!
 //! Variables: one `z` in [0, 1] for each arc of the line of one device order. Constraints: what
 //! flows into a node flows out of it, and one unit flows from the source to a sink. The matrix is
 //! the incidence matrix of an acyclic network, so the optimum is integral without branching.
-//! Objective: the summed time of the columns taken, in milliseconds.
+//! Objective: the first sum of the goal over the columns taken (times in milliseconds).
 //!
 //! Potentials of the dynamic program drop columns first that are in no plan within 0.1 % of the best.
 
@@ -60,26 +60,28 @@ pub enum Failure {
 /// More columns than these take longer than they prove.
 const MOST_COLUMNS: usize = 3_000;
 
-/// Solves the linear program on the device order of `path` and holds it against `cost`.
-///
-/// Gives the number of columns it chose from.
+/// Solves the linear program on the device order of `path` and holds it against `cost`, of which the
+/// sum above the lowest `bits` counts. Gives the number of columns it chose from.
 ///
 /// # Errors
 /// Where the solver fails or finds another value.
 pub fn solve(
     set: &ColumnSet,
     path: &[usize],
-    cost: Cost,
+    (cost, bits): (Cost, u32),
     backend: Backend,
 ) -> Result<usize, Failure> {
     let line = Line::new(set, order_of(set, path));
     let arcs = worth_keeping(&line, set, path, cost);
     let n_columns = arcs.iter().filter(|arc| arc.column.is_some()).count();
-    let taken = flow(&line, &arcs, backend)?;
-    let found = taken
+    let first = |cost: Cost| cost.0 >> bits;
+    let taken = flow(&line, &arcs, |cost| first(cost) as f64 * 1e-9, backend)?;
+    let found: u128 = taken.iter().map(|arc| first(line.cost(arc))).sum();
+    let wanted: u128 = path
         .iter()
-        .fold(Cost(0), |sum, arc| plus(sum, line.cost(arc)));
-    if found == cost {
+        .map(|index| first(set.columns[*index].cost))
+        .sum();
+    if found == wanted {
         Ok(n_columns)
     } else {
         Err(Failure::Disagrees)
@@ -105,12 +107,12 @@ fn worth_keeping(line: &Line<'_>, set: &ColumnSet, path: &[usize], cost: Cost) -
     }
     let fullest = path
         .iter()
-        .map(|index| set.columns[*index].fullness)
+        .map(|index| set.columns[*index].load)
         .max()
         .unwrap_or(0);
     let fuller = |arc: &Arc| {
         arc.column
-            .is_some_and(|index| set.columns[index].fullness > fullest)
+            .is_some_and(|index| set.columns[index].load > fullest)
     };
     within(cost)
         .into_iter()
@@ -119,7 +121,12 @@ fn worth_keeping(line: &Line<'_>, set: &ColumnSet, path: &[usize], cost: Cost) -
 }
 
 /// The arcs that carry the unit of flow.
-fn flow(line: &Line<'_>, arcs: &[Arc], backend: Backend) -> Result<Vec<Arc>, Failure> {
+fn flow(
+    line: &Line<'_>,
+    arcs: &[Arc],
+    price: impl Fn(Cost) -> f64,
+    backend: Backend,
+) -> Result<Vec<Arc>, Failure> {
     let mut names = variables!();
     let flows: Vec<_> = arcs
         .iter()
@@ -128,7 +135,7 @@ fn flow(line: &Line<'_>, arcs: &[Arc], backend: Backend) -> Result<Vec<Arc>, Fai
     let objective: Expression = arcs
         .iter()
         .zip(&flows)
-        .map(|(arc, z)| line.cost(arc).0 as f64 * 1e-9 * *z)
+        .map(|(arc, z)| price(line.cost(arc)) * *z)
         .sum();
     let mut balance = vec![Expression::default(); line.n_nodes()];
     let mut touched = vec![false; line.n_nodes()];

@@ -1,23 +1,53 @@
-//! Which stage goes where: the least time for a token, proven.
+//! Which stage goes where: the best plan by the objectives, proven.
 //!
 //! Everything about models and frameworks is in the prices of the columns (`cost/column.rs`). A plan
 //! is a path through the chain: columns that follow each other, each device at most once. A dynamic
-//! program over every device order finds the optimum and breaks ties by rule (`dynamic.rs`); a
-//! linear program over the same columns, on the order found, proves it a second time (`milp.rs`).
+//! program over every device order finds the optimum and breaks ties by rule (`dynamic.rs`,
+//! `search.rs`); a linear program over the same columns, on the order found, proves it a second time
+//! (`milp.rs`).
+//!
+//! [`dag`], [`flow`] and [`ring`] solve more general problems, each with its own certificate.
 
+pub mod amount;
+mod area;
 pub mod baseline;
+pub mod dag;
 pub mod dynamic;
+pub mod flow;
 pub mod infeasible;
 pub mod line;
 pub mod milp;
+pub mod objective;
+mod random;
+mod relaxed;
+pub mod ring;
+mod search;
+pub mod stop;
 
-use crate::cost::column::{Cost, Owner};
-use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Span};
+use crate::cost::column::Owner;
+use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Rule, Span};
 use crate::units::Seconds;
+use search::{Found, Searched, search};
 
+pub use amount::Amount;
 pub use dynamic::Effort;
 pub use infeasible::{Infeasible, Reason};
 pub use milp::Backend;
+pub use objective::{Goal, Objective};
+pub use stop::Stop;
+
+/// What is asked of the solver, besides the prices.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// What is decided already.
+    pub rules: Vec<Rule>,
+    /// What a plan is best at.
+    pub goal: Goal,
+    /// Who solves the linear program.
+    pub backend: Backend,
+    /// Ends the search with the best so far.
+    pub stop: Stop,
+}
 
 /// The best plan found, and what is proven of it.
 #[derive(Clone, Debug)]
@@ -26,6 +56,8 @@ pub struct Solution {
     pub layout: Layout,
     /// The stages in order of execution.
     pub stages: Vec<Span>,
+    /// The time of one token.
+    pub time: Seconds,
     /// What is proven.
     pub proof: Proof,
 }
@@ -35,10 +67,10 @@ pub struct Solution {
 pub struct Proof {
     /// What is proven.
     pub status: Status,
-    /// Time of one token.
-    pub objective: Seconds,
-    /// No plan of this kind is faster.
-    pub bound: Seconds,
+    /// What the plan is worth by each objective, in their order.
+    pub worth: Vec<(Objective, Amount)>,
+    /// No plan of this kind is worth less by the first objective.
+    pub bound: Amount,
     /// The methods that agree on it.
     pub method: String,
 }
@@ -46,52 +78,68 @@ pub struct Proof {
 /// What is known of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// No plan is faster.
+    /// No plan is better.
     Optimal,
-    /// The plan holds; a faster one may exist.
+    /// The plan holds; a better one may exist.
     Feasible,
 }
 
 impl Proof {
-    /// How far the plan can be from the best, as a share of its time.
+    /// What the plan is worth by the first objective.
+    pub fn objective(&self) -> Amount {
+        self.worth[0].1
+    }
+
+    /// How far the plan can be from the best by the first objective, as a share of what it is worth.
     pub fn gap(&self) -> f64 {
-        if self.objective.0 > 0.0 {
-            1.0 - self.bound.0 / self.objective.0
-        } else {
-            0.0
+        match self.objective().number() {
+            worth if worth > 0.0 => 1.0 - self.bound.number() / worth,
+            _ => 0.0,
         }
     }
 }
 
-/// A path through the chain, and what is known of all others of its layout.
-#[derive(Clone, Debug)]
-struct Found {
-    set: ColumnSet,
-    path: Vec<usize>,
-    cost: Cost,
-    bound: Cost,
-}
-
-/// What a search of one layout ends with.
-enum Searched {
-    Found(Found),
-    /// There is none.
-    Impossible,
-    /// None was found among too many orders; none can be cheaper than this.
-    Unknown(Cost),
-}
-
-/// Finds the fastest plan.
+/// Finds the best plan.
 ///
 /// # Errors
 /// Where no plan fits; the reasons say which device lacks how much, and whether that is proven.
-pub fn solve(accounting: &dyn Accounting, backend: Backend) -> Result<Solution, Infeasible> {
-    // The least that a layout could cost in which nothing was found though nothing rules it out.
-    let mut unknown: Option<Cost> = None;
+pub fn solve(accounting: &dyn Accounting, ask: &Ask) -> Result<Solution, Infeasible> {
+    match best(accounting, ask) {
+        Ok((found, bound)) => Ok(prove(found, bound, ask)),
+        Err(no) => Err(infeasible::explain(accounting, ask, no)),
+    }
+}
+
+/// Why there is no plan to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPlan {
+    /// Every plan is ruled out.
+    RuledOut,
+    /// None was found in the time that there was.
+    NotFound,
+}
+
+/// The layout of the fastest plan and its time of a token, without proof or explanation.
+///
+/// # Errors
+/// Where there is no plan, or none was found.
+pub fn fastest(accounting: &dyn Accounting, ask: &Ask) -> Result<(Layout, Seconds), NoPlan> {
+    let ask = Ask {
+        goal: Goal::default(),
+        ..ask.clone()
+    };
+    best(accounting, &ask).map(|(found, _)| (found.set.layout, found.time()))
+}
+
+/// The best path of the first rank that has one, and its bound.
+fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> {
+    // The least that a layout could be worth in which nothing was found though nothing rules it out.
+    let mut unknown: Option<u64> = None;
     for rank in accounting.ranks() {
         let mut found: Vec<Found> = Vec::new();
         for layout in rank {
-            match search(ColumnSet::new(accounting, layout, Fit::Strict)) {
+            let set = ColumnSet::new(accounting, layout, Fit::Strict, &ask.rules);
+            match search(set, ask) {
                 Searched::Found(path) => found.push(path),
                 Searched::Impossible => {}
                 Searched::Unknown(bound) => {
@@ -101,75 +149,63 @@ pub fn solve(accounting: &dyn Accounting, backend: Backend) -> Result<Solution, 
         }
         let bound = found.iter().map(|found| found.bound).chain(unknown).min();
         // Of equals the first, so that fewer devices win.
-        let best = found.into_iter().min_by_key(|found| found.cost);
+        let best = found.into_iter().min_by(|a, b| a.worth.cmp(&b.worth));
         if let (Some(best), Some(bound)) = (best, bound) {
-            return Ok(prove(
-                Found {
-                    bound: bound.min(best.cost),
-                    ..best
-                },
-                backend,
-            ));
+            let bound = bound.min(best.worth[0]);
+            return Ok((best, bound));
         }
     }
-    Err(infeasible::explain(accounting, unknown.is_none()))
-}
-
-/// The best path of a column set: exact where the device orders can be counted out, else the best
-/// of a few orders with a bound.
-fn search(set: ColumnSet) -> Searched {
-    match dynamic::shortest(&set, Effort::Plan) {
-        dynamic::Answer::Path { path, cost } => Searched::Found(Found {
-            set,
-            path,
-            cost,
-            bound: cost,
-        }),
-        dynamic::Answer::None => Searched::Impossible,
-        dynamic::Answer::TooManyOrders => {
-            let bound = line::area_bound(&set);
-            match line::best_of_orders(&set) {
-                Some((path, cost)) => Searched::Found(Found {
-                    set,
-                    path,
-                    cost,
-                    bound,
-                }),
-                None => Searched::Unknown(bound),
-            }
-        }
-    }
+    Err(match unknown {
+        None => NoPlan::RuledOut,
+        Some(_) => NoPlan::NotFound,
+    })
 }
 
 /// The linear program's second opinion, and the path as stages on devices.
-fn prove(found: Found, backend: Backend) -> Solution {
+fn prove(found: Found, bound: u64, ask: &Ask) -> Solution {
+    let time = found.time();
     let Found {
         set,
         path,
         cost,
-        bound,
+        bits,
+        worth,
+        is_exact,
+        method,
+        ..
     } = found;
-    let program = milp::solve(&set, &path, cost, backend);
-    let exact = if bound == cost {
-        "dynamic program over every device order"
-    } else {
-        "area bound"
+    let chain = ask.goal.by_stages();
+    // A bound that is met proves one objective; those behind it need the whole program.
+    let is_optimal = bound == worth[0] && (is_exact || chain.len() == 1);
+    // What another layout leaves open is bounded by area.
+    let exact = match is_exact && bound < worth[0] {
+        true => "area bound",
+        false => method,
     };
-    let method = match program {
-        Ok(columns) => format!("{exact}, linear program of {columns} columns ({backend})"),
-        Err(failure) => format!("{exact}; the linear program ({backend}) gave none: {failure}"),
+    let method = match milp::solve(&set, &path, (cost, bits), ask.backend) {
+        Ok(columns) => format!(
+            "{exact}, linear program of {columns} columns ({})",
+            ask.backend
+        ),
+        Err(failure) => format!(
+            "{exact}; the linear program ({}) gave none: {failure}",
+            ask.backend
+        ),
     };
+    let amounts = chain.iter().zip(&worth);
     Solution {
         layout: set.layout,
         stages: stages(&set, &path),
+        time,
         proof: Proof {
-            status: if bound == cost {
-                Status::Optimal
-            } else {
-                Status::Feasible
+            status: match is_optimal {
+                true => Status::Optimal,
+                false => Status::Feasible,
             },
-            objective: cost.seconds(),
-            bound: bound.seconds(),
+            bound: chain[0].amount(bound),
+            worth: amounts
+                .map(|(objective, worth)| (*objective, objective.amount(*worth)))
+                .collect(),
             method,
         },
     }

@@ -7,7 +7,7 @@ use shardplan::cost::{Accounting, Layout, Place};
 use shardplan::hardware::Rig;
 use shardplan::plan::Plan;
 use shardplan::scenario::{Scenario, ScenarioError};
-use shardplan::solve::{self, Backend};
+use shardplan::solve::{self, Ask};
 
 use crate::real::{self, scenario};
 use crate::seeded;
@@ -30,9 +30,9 @@ fn is_offloaded(layout: Layout) -> bool {
 }
 
 fn worth(accounting: &dyn Accounting) -> Worth {
-    match solve::solve(accounting, Backend::default()) {
+    match solve::solve(accounting, &Ask::default()) {
         Ok(solution) => {
-            let cost = Cost::from(solution.proof.objective);
+            let cost = Cost::from(solution.time);
             match is_offloaded(solution.layout) {
                 false => Worth::OnCards(cost),
                 true => Worth::Offloaded(cost),
@@ -44,7 +44,7 @@ fn worth(accounting: &dyn Accounting) -> Worth {
 
 /// Which kind of card computes what, sorted, so that cards of one kind are the same.
 fn split(case: &Case) -> Option<Vec<String>> {
-    let solution = solve::solve(&Toy::new(case), Backend::default()).ok()?;
+    let solution = solve::solve(&Toy::new(case), &Ask::default()).ok()?;
     let stages = solution.stages.iter().map(|span| {
         let kind = match span.place {
             Place::Host => None,
@@ -194,7 +194,7 @@ proptest! {
                 let Scenario { model, rig, target, workload, .. } = &scenario;
                 let accounting = target.accounting(model, precision, rig, workload);
                 let accounting = accounting.expect("the pairs are of what targets load");
-                for baseline in solve::baseline::all(accounting.as_ref()) {
+                for baseline in solve::baseline::all(accounting.as_ref(), &[]) {
                     prop_assert!(!baseline.fits, "{baseline:?} fits, and no plan was found");
                 }
             }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use shardplan::cost::{Accounting, Layout, Place, Position, Span, Target};
 use shardplan::hardware::{DeviceId, Rig};
 use shardplan::model::{Model, Origin, Precision, config};
-use shardplan::scenario::Scenario;
-use shardplan::solve::Backend;
+use shardplan::scenario::{Scenario, Terms};
+use shardplan::solve::Ask;
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
 use shardplan::workload::Workload;
 
@@ -135,7 +135,7 @@ pub(crate) fn scenario(
         target,
         precision,
         workload: workload(),
-        backend: Backend::default(),
+        terms: Terms::default(),
     }
 }
 
@@ -160,6 +160,6 @@ proptest! {
     ) {
         let model = model(number);
         let rig = rig(&shares, &model, target, precision);
-        agrees(accounting(&model, target, precision, &rig).as_ref())?;
+        agrees(accounting(&model, target, precision, &rig).as_ref(), &Ask::default())?;
     }
 }

@@ -4,46 +4,93 @@
 //! own, in any order, on any subset; behind a prefix on the CPU, or with a run of units streamed to
 //! the first device, where the target offloads so. It shares no column, bound or order with `solve`.
 
-use shardplan::cost::column::Cost;
-use shardplan::cost::{Accounting, Layout, Offload, Place, Position, Span, capacity};
+use shardplan::cost::{Accounting, Layout, Offload, Place, Position, Rule, Span, capacity};
 use shardplan::hardware::DeviceId;
-use shardplan::units::Bytes;
+use shardplan::solve::{Ask, Goal, Objective};
+use shardplan::units::{Bytes, Seconds};
 
-/// What one plan costs: its time where it fits, and the bytes that its devices lack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What one plan is worth: by each objective in their order where it fits, and the bytes that its
+/// devices lack.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Price {
-    pub(crate) cost: Cost,
+    pub(crate) worth: Vec<u64>,
     pub(crate) missing: Bytes,
 }
 
-/// The least time of the first rank in which any plan fits.
-pub(crate) fn best(accounting: &dyn Accounting) -> Option<Cost> {
+/// The best worth of the first rank in which any plan fits that keeps the rules.
+pub(crate) fn best(accounting: &dyn Accounting, ask: &Ask) -> Option<Vec<u64>> {
     accounting.ranks().into_iter().find_map(|rank| {
         let prices = rank
             .into_iter()
-            .flat_map(|layout| prices(accounting, layout));
+            .flat_map(|layout| prices(accounting, layout, ask));
         let fitting = prices.filter(|price| price.missing == Bytes::ZERO);
-        fitting.map(|price| price.cost).min()
+        fitting.map(|price| price.worth).min()
     })
 }
 
 /// The least that any plan lacks; nothing where the target may use no part of the rig.
-pub(crate) fn least_missing(accounting: &dyn Accounting) -> Option<Bytes> {
+pub(crate) fn least_missing(accounting: &dyn Accounting, ask: &Ask) -> Option<Bytes> {
     let layouts = accounting.ranks().into_iter().flatten();
-    let prices = layouts.flat_map(|layout| prices(accounting, layout));
+    let prices = layouts.flat_map(|layout| prices(accounting, layout, ask));
     prices.map(|price| price.missing).min()
 }
 
-/// What a plan costs.
-pub(crate) fn price(accounting: &dyn Accounting, layout: Layout, stages: &[Span]) -> Price {
+fn picoseconds(time: Seconds) -> u64 {
+    (time.0 * 1e12).round() as u64
+}
+
+/// What a plan is worth by an objective, from its definition.
+fn worth(
+    objective: Objective,
+    accounting: &dyn Accounting,
+    layout: Layout,
+    stages: &[Span],
+    goal: &Goal,
+) -> u64 {
+    let each = stages.iter().map(|span| {
+        let stage = accounting.stage(layout, span);
+        let prefill = stage.prefill.time(goal.prompt);
+        match objective {
+            Objective::Decode | Objective::Throughput => picoseconds(stage.time),
+            Objective::Prefill => picoseconds(prefill),
+            Objective::Request => picoseconds(prefill + stage.time * goal.output.0 as f64),
+            Objective::Devices => u64::from(span.place != Place::Host),
+            Objective::Headroom => {
+                let room = match span.place {
+                    Place::Host => {
+                        let base = accounting.host_base(layout).total();
+                        capacity(accounting.rig(), span.place).saturating_sub(base)
+                    }
+                    Place::Device(_) => capacity(accounting.rig(), span.place),
+                };
+                let needs = u128::from(stage.device.total().0);
+                let share = needs * 1_000_000_000 / u128::from(room.0.max(1));
+                share.try_into().expect("toys are small")
+            }
+            Objective::Context | Objective::Quality => 0,
+        }
+    });
+    match objective {
+        Objective::Throughput | Objective::Headroom => each.max().unwrap_or(0),
+        _ => each.sum(),
+    }
+}
+
+/// What a plan is worth and lacks.
+pub(crate) fn price(
+    accounting: &dyn Accounting,
+    layout: Layout,
+    stages: &[Span],
+    goal: &Goal,
+) -> Price {
+    let chain = goal.by_stages();
     let mut price = Price {
-        cost: Cost(0),
+        worth: Vec::new(),
         missing: Bytes::ZERO,
     };
     let mut on_host = accounting.host_base(layout).total();
     for span in stages {
         let stage = accounting.stage(layout, span);
-        price.cost.0 += Cost::from(stage.time).0;
         on_host += stage.host.total();
         match span.place {
             Place::Host => on_host += stage.device.total(),
@@ -57,15 +104,20 @@ pub(crate) fn price(accounting: &dyn Accounting, layout: Layout, stages: &[Span]
     if let Some(host) = accounting.rig().host() {
         price.missing += on_host.saturating_sub(host.capacity());
     }
+    if price.missing == Bytes::ZERO {
+        let worth = |objective| worth(objective, accounting, layout, stages, goal);
+        price.worth = chain.into_iter().map(worth).collect();
+    }
     price
 }
 
 /// The prices of all plans of a layout.
-fn prices(accounting: &dyn Accounting, layout: Layout) -> Vec<Price> {
+fn prices(accounting: &dyn Accounting, layout: Layout, ask: &Ask) -> Vec<Price> {
     let n_units = accounting.units().len();
     let mut plans = Plans {
         accounting,
         layout,
+        ask,
         n_units,
         free: accounting.rig().device_ids().collect(),
         stages: Vec::new(),
@@ -84,9 +136,25 @@ fn prices(accounting: &dyn Accounting, layout: Layout) -> Vec<Price> {
     plans.prices
 }
 
+/// Whether a plan keeps a rule, unit by unit.
+fn keeps(rule: &Rule, stages: &[Span]) -> bool {
+    let place_of = |unit: usize| {
+        let span = stages.iter().find(|span| span.units.contains(&unit));
+        span.map(|span| match span.streamed.contains(&unit) {
+            true => Place::Host,
+            false => span.place,
+        })
+    };
+    match rule {
+        Rule::On(units, place) => units.clone().all(|unit| place_of(unit) == Some(*place)),
+        Rule::Off(units, place) => units.clone().all(|unit| place_of(unit) != Some(*place)),
+    }
+}
+
 struct Plans<'a> {
     accounting: &'a dyn Accounting,
     layout: Layout,
+    ask: &'a Ask,
     n_units: usize,
     free: Vec<DeviceId>,
     stages: Vec<Span>,
@@ -108,8 +176,11 @@ impl Plans<'_> {
     /// Every way to place the units from `done` on.
     fn go_on(&mut self, done: usize) {
         if done == self.n_units {
-            let price = price(self.accounting, self.layout, &self.stages);
-            self.prices.push(price);
+            let rules = &self.ask.rules;
+            if rules.iter().all(|rule| keeps(rule, &self.stages)) {
+                let price = price(self.accounting, self.layout, &self.stages, &self.ask.goal);
+                self.prices.push(price);
+            }
             return;
         }
         let is_first = self.stages.iter().all(|span| span.place == Place::Host);

@@ -4,9 +4,11 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shardplan::cost::{Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit};
+use shardplan::cost::{
+    Accounting, Layout, Memory, Offload, Place, Position, Prefill, Span, Stage, Unit,
+};
 use shardplan::hardware::{Device, DeviceClass, Host, Pcie, Rig, Source};
-use shardplan::units::{Bytes, BytesPerSecond, Seconds};
+use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
 
 /// A kind of card: memory in MiB, bandwidth in tenths of a GB/s.
 type Kind = (u64, u64);
@@ -126,6 +128,17 @@ impl Toy {
         self.case.units[units].iter().copied().map(Bytes::mib).sum()
     }
 
+    /// A prompt: so many MiB of weights against a rate, and a copy for each micro-batch.
+    fn prefill(&self, weights: Bytes, rate: u64, copying: Seconds) -> Prefill {
+        let token = Seconds(weights.0 as f64 * 1e-9 / rate as f64);
+        Prefill {
+            token,
+            pair: token * 1e-4,
+            batch: copying,
+            ubatch: Tokens(512),
+        }
+    }
+
     /// What a stage holds besides weights: inputs where the chain begins, outputs where it ends,
     /// copies of them where micro-batches overlap, the largest unit that passes through.
     fn buffers(&self, layout: Layout, span: &Span) -> Bytes {
@@ -186,6 +199,7 @@ impl Accounting for Toy {
                     .rig
                     .host()
                     .map_or(Seconds(0.0), |host| weights / host.bandwidth),
+                prefill: self.prefill(weights, 10, Seconds(0.0)),
             },
             Place::Device(device) => {
                 let hop = if span.units.start > 0 {
@@ -199,6 +213,8 @@ impl Accounting for Toy {
                     device: memory(weights.saturating_sub(streamed), self.buffers(layout, span)),
                     host: memory(streamed, Bytes::ZERO),
                     time: reading + copying + Seconds(hop as f64 * 1e-6),
+                    // Cards that are slow to decode may be quick with prompts.
+                    prefill: self.prefill(weights, self.case.cards[device.0].0, copying),
                 }
             }
         }

@@ -105,6 +105,9 @@ fn bitsandbytes_leaves_own_classes_and_fused_experts() {
     assert_eq!(*layout(Kind::Linear, &[8, 64, 64]), Layout::Plain);
     assert_eq!(*layout(Kind::Head, &[64, 64]), Layout::Plain);
     assert_eq!(*layout(Kind::Embedding, &[64, 64]), Layout::Plain);
+    let quanto = self::scheme(&json!({"quant_method": "quanto", "weights": "int8"}));
+    let own = matrix("model.layers.0.x.weight", Kind::OwnLinear, &[64, 64]);
+    assert_ne!(*quanto.layout(&own), Layout::Plain);
 }
 
 #[test]
@@ -204,6 +207,21 @@ fn single_modules_have_rules_of_their_own() {
     assert_eq!(bits("model.layers.0.mlp.down_proj"), 2);
     assert_eq!(bits("model.layers.1.mlp.down_proj"), 8);
     assert_eq!(bits("model.layers.1.mlp.up_proj"), 4);
+}
+
+#[test]
+fn routers_stay_plain_though_no_list_names_them() {
+    let gptq = scheme(&json!({"quant_method": "gptq", "bits": 4}));
+    // DeepSeek-V3 lists nothing, and its routers are stored in 16 bits.
+    let fp8 = scheme(&json!({"quant_method": "fp8", "weight_block_size": [128, 128]}));
+    for scheme in [&gptq, &fp8] {
+        assert!(!quantises(scheme, "model.layers.9.mlp.gate.weight"));
+        assert!(quantises(scheme, "model.layers.9.mlp.gate_proj.weight"));
+    }
+    assert!(!quantises(
+        &gptq,
+        "model.layers.9.mlp.shared_expert_gate.weight"
+    ));
 }
 
 #[test]

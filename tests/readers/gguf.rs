@@ -177,6 +177,31 @@ fn more_numbers_than_all_layers_have_are_not_kept() {
 }
 
 #[test]
+fn more_text_than_a_header_has_is_not_kept() {
+    let entry = |index| {
+        let value = text(&"x".repeat(1 << 20));
+        [
+            text(&format!("key.{index}")),
+            8u32.to_le_bytes().into(),
+            value,
+        ]
+        .concat()
+    };
+    let entries: Vec<Vec<u8>> = (0..64).map(entry).collect();
+    let error = header(&gguf(&entries, &[], 0)).unwrap_err().to_string();
+    let expected = "the length of all texts up to the value of `key.63` is 67109";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(header(&gguf(&entries[1..], &[], 0)).is_ok());
+}
+
+#[test]
+fn arrays_within_arrays_are_refused_however_deep() {
+    let entry = array("deep", 9, 1, &[9; 1 << 16]);
+    let error = header(&gguf(&[entry], &[], 0)).unwrap_err().to_string();
+    assert!(error.starts_with("`deep` is an array of arrays"), "{error}");
+}
+
+#[test]
 fn head_counts_of_all_layers_are_kept_and_a_vocabulary_is_counted() {
     let tokens = array(
         "tokenizer.ggml.tokens",

@@ -134,8 +134,8 @@ thread_local! {
     static WAITS: RefCell<Vec<Duration>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Answers a list of files so the first times, and then well.
-fn busy(status: &'static str, header: &'static str, times: usize) -> (Server, Server) {
+/// Answers so the first times, and then leads to a Hub that answers well; both that and its CDN are kept.
+fn busy(status: &'static str, header: &'static str, times: usize) -> (Server, [Server; 2]) {
     let (hub, cdn) = hub("org/tiny", checkpoint());
     let behind = hub.address.clone();
     let front = Server::start(move |asked, number, stream| match number < times {
@@ -145,9 +145,7 @@ fn busy(status: &'static str, header: &'static str, times: usize) -> (Server, Se
             send(stream, "307 Temporary Redirect", &[&location], b"");
         }
     });
-    // The servers behind live as long as the test: they are leaked into it.
-    std::mem::forget(hub);
-    (front, cdn)
+    (front, [hub, cdn])
 }
 
 fn waits(hub: &Server) -> (Result<u64, String>, Vec<Duration>) {
@@ -163,23 +161,23 @@ fn waits(hub: &Server) -> (Result<u64, String>, Vec<Duration>) {
 
 #[test]
 fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
-    let (hub, _cdn) = busy("429 Too Many Requests", "Retry-After: 7", 2);
+    let (hub, _behind) = busy("429 Too Many Requests", "Retry-After: 7", 2);
     let seven = Duration::from_secs(7);
     assert_eq!(waits(&hub), (Ok(tiny::PARAMETERS), vec![seven, seven]));
 
-    let (hub, _cdn) = busy("503 Service Unavailable", "X: y", 3);
+    let (hub, _behind) = busy("503 Service Unavailable", "X: y", 3);
     let doubled = [500, 1000, 2000].map(Duration::from_millis).to_vec();
     assert_eq!(waits(&hub), (Ok(tiny::PARAMETERS), doubled));
 }
 
 #[test]
 fn a_server_that_stays_busy_is_given_up() {
-    let (hub, _cdn) = busy("500 Internal Server Error", "Retry-After: 0", 99);
+    let (hub, _behind) = busy("500 Internal Server Error", "Retry-After: 0", 99);
     let (answer, waits_of) = waits(&hub);
     says(&answer.unwrap_err(), &["answers 500 (5 times)"]);
     assert_eq!((waits_of.len(), hub.targets().len()), (4, 5));
 
-    let (hub, _cdn) = busy("429 Too Many Requests", "Retry-After: 3600", 99);
+    let (hub, _behind) = busy("429 Too Many Requests", "Retry-After: 3600", 99);
     let (answer, waits_of) = waits(&hub);
     says(
         &answer.unwrap_err(),
@@ -356,6 +354,12 @@ fn what_is_no_list_of_files_is_no_hub() {
         let error = fault("hf:org/tiny", &sources(folder().path(), &hub));
         says(&error, &["the answer is not the Hub's", "`HF_ENDPOINT`"]);
     }
+    // No list is compared with names that no model has.
+    let many = files(&[("a-00001-of-99999.gguf", Vec::new())]);
+    let list = server::info(&many);
+    let hub = Server::start(move |_, _, stream| send(stream, "200 OK", &[], list.as_bytes()));
+    let error = fault("hf:org/tiny", &sources(folder().path(), &hub));
+    says(&error, &["99999 files, and a model has at most 2000"]);
     // A file that would leave the folder is no file of the repository.
     let list =
         format!("{{\"sha\":\"{COMMIT}\",\"siblings\":[{{\"rfilename\":\"../../x.gguf\"}}]}}");

@@ -67,6 +67,10 @@ fn a_model_in_the_cache_is_read_without_asking_anybody() {
     ] {
         let model = open_from(name, &sources).unwrap();
         assert!(matches!(model.origin, Origin::Safetensors(_)), "{name}");
+        // What transformers would load: the folder of a cache is none, a snapshot in it is.
+        let snapshot = repository.join("snapshots").join(COMMIT);
+        let loads = [name, &*snapshot.to_string_lossy()];
+        assert_eq!(model.name, loads[usize::from(!name.starts_with("hf:"))]);
     }
     let error = fault("hf:org/other", &sources);
     assert!(
@@ -173,6 +177,19 @@ fn a_download_that_has_only_begun_is_incomplete() {
     let error = fault("hf:org/tiny", &sources);
     let words = "is incomplete: its download has not ended (begun: `blobs/0a1b.incomplete`)";
     assert!(error.contains(words), "{error}");
+}
+
+#[test]
+fn a_download_into_a_folder_that_has_not_ended_is_told() {
+    let (home, nobody) = (folder(), Server::start(|_, _, _| ()));
+    write(&home.path().join("config.json"), tiny::CONFIG.as_bytes());
+    let partial = ".cache/huggingface/download/x.0a1b.incomplete";
+    write(&home.path().join(partial), b"half");
+    let path = home.path().to_string_lossy();
+    let answer = run(home.path(), &nobody, &[], &["model", "inspect", &path]);
+    answer.text();
+    let note = format!("note: `{path}`: a download into it has not ended (`{partial}`)\n");
+    assert_eq!(answer.stderr, note);
 }
 
 #[cfg(unix)]

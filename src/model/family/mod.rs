@@ -14,7 +14,7 @@ use crate::model::{Block, Part, Tensor, World};
 
 pub use expression::{ExpressionError, Scope};
 pub use row::Island;
-pub use table::{all, gguf_architectures, naming};
+pub use table::{all, naming};
 
 use row::{Place, Row};
 use stack::{Stack, Tower};
@@ -165,11 +165,6 @@ pub fn define(scope: &mut Scope, names: &[Definition]) -> Result<(), ExpressionE
 }
 
 impl Family {
-    /// Whether all its blocks are of one kind, and nothing is named that is no dimension.
-    pub fn is_plain(&self) -> bool {
-        self.names.is_empty() && matches!(self.stacks.as_slice(), [stack] if stack.kinds.len() == 1)
-    }
-
     /// The blocks and tensors of a model of this family.
     ///
     /// # Errors
@@ -261,7 +256,11 @@ impl Family {
                 names => names,
             },
             tower: towers(tensors),
-            blocks: blocks.iter().map(|block| block.module.clone()).collect(),
+            blocks: blocks
+                .iter()
+                .map(|block| block.module.clone())
+                .filter(|module| !module.is_empty())
+                .collect(),
             stored: self.checkpoint.clone(),
             ..self.modules.clone()
         }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::row::{Number, Place, Row};
 use super::{Definition, ExpressionError, Scope, add, define};
 use crate::model::block::{Block, Cache, KeysValues};
-use crate::model::{BlockId, MOST_LAYERS, Part, Tensor};
+use crate::model::{BlockId, MOST_LAYERS, Part, Tensor, World};
 use crate::units::Tokens;
 
 /// A run of repeating blocks.
@@ -20,6 +20,10 @@ pub(super) struct Stack {
     /// How many there are; `n_layers` if the table says nothing.
     #[serde(default)]
     count: Option<Number>,
+    /// Blocks that only a GGUF file has, numbered on behind those before it: they predict further
+    /// tokens, and transformers does not load them.
+    #[serde(default)]
+    gguf_only: bool,
     /// The kinds of blocks: the first whose condition holds for `layer` is it.
     pub(super) kinds: Vec<BlockKind>,
 }
@@ -63,6 +67,9 @@ enum CacheRow {
         /// Nothing, or 0: no limit.
         #[serde(default)]
         window: Option<Number>,
+        /// The same in transformers, where llama.cpp has another or none.
+        #[serde(default)]
+        transformers_window: Option<Number>,
         #[serde(default)]
         transformers_heads: Option<Number>,
     },
@@ -118,7 +125,13 @@ impl Stack {
             None => scope.number("n_layers")?,
         };
         let mut scope = scope.clone();
-        for layer in 0..count.min(MOST_LAYERS) {
+        let first = if self.gguf_only {
+            blocks.len() as u64
+        } else {
+            0
+        };
+        let first_tensor = tensors.len();
+        for layer in first..first + count.min(MOST_LAYERS) {
             scope.set("layer", layer);
             let mut kind = None;
             for candidate in &self.kinds {
@@ -158,11 +171,36 @@ impl Stack {
             let caches = kind.caches.iter().map(|cache| cache.of(here));
             let caches: Vec<_> = caches.collect::<Result<_, _>>()?;
             blocks.push(Block {
-                module,
+                module: if self.gguf_only {
+                    String::new()
+                } else {
+                    module
+                },
                 caches: caches.into_iter().flatten().collect(),
             });
         }
+        if self.gguf_only {
+            let theirs = tensors.split_off(first_tensor).into_iter();
+            tensors.extend(theirs.filter_map(Tensor::of_gguf_only));
+        }
         Ok(())
+    }
+}
+
+impl Tensor {
+    /// The same where only a GGUF file has it; none where a GGUF file has it in other pieces.
+    fn of_gguf_only(self) -> Option<Self> {
+        let part = match self.part {
+            Part::Attention(block) | Part::FeedForward(block) => Part::NextToken(block),
+            part => part,
+        };
+        (self.world != World::Transformers).then(|| Self {
+            part,
+            hf_name: String::new(),
+            checkpoint: Vec::new(),
+            world: World::Gguf,
+            ..self
+        })
     }
 }
 
@@ -177,14 +215,18 @@ impl Tower {
         {
             return Ok(());
         }
+        // The names may depend on the layer, and the count on the names.
+        let names_of = |layer: u64| {
+            let mut scope = scope.clone();
+            scope.set("layer", layer);
+            define(&mut scope, &self.names).map(|()| scope)
+        };
         let copies = match &self.count {
-            Some(number) => number.of(scope)?.min(MOST_LAYERS),
+            Some(number) => number.of(&names_of(self.first)?)?.min(MOST_LAYERS),
             None => 1,
         };
         for layer in self.first..self.first + copies {
-            let mut scope = scope.clone();
-            scope.set("layer", layer);
-            define(&mut scope, &self.names)?;
+            let scope = names_of(layer)?;
             let place = Place {
                 part: Part::Tower,
                 hf: match &self.blocks {
@@ -211,19 +253,13 @@ impl CacheRow {
                 key,
                 value,
                 window,
+                transformers_window,
                 transformers_heads,
                 ..
             } => {
                 let heads = heads.of(scope)?;
-                let window = match window {
-                    Some(number) => match number.of(scope) {
-                        Ok(size) => Some(size),
-                        // A window that is null or absent limits nothing.
-                        Err(ExpressionError::Missing(_)) => None,
-                        Err(error) => return Err(error),
-                    },
-                    None => None,
-                };
+                let window = tokens(window.as_ref(), scope)?;
+                let transformers_window = tokens(transformers_window.as_ref(), scope)?;
                 let transformers_heads = match transformers_heads {
                     Some(number) => number.of(scope)?,
                     None => heads,
@@ -232,7 +268,8 @@ impl CacheRow {
                     heads,
                     key: key.of(scope)?,
                     value: value.of(scope)?,
-                    window: window.filter(|size| *size > 0).map(Tokens),
+                    window,
+                    transformers_window: transformers_window.or(window),
                     transformers_heads,
                 })
             }
@@ -258,4 +295,13 @@ impl CacheRow {
             },
         }))
     }
+}
+
+/// A window; null, absent and 0 limit nothing.
+fn tokens(window: Option<&Number>, scope: &Scope) -> Result<Option<Tokens>, ExpressionError> {
+    let size = match window.map(|number| number.of(scope)) {
+        None | Some(Err(ExpressionError::Missing(_))) => None,
+        Some(size) => Some(size?),
+    };
+    Ok(size.filter(|size| *size > 0).map(Tokens))
 }

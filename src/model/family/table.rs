@@ -77,17 +77,6 @@ pub fn naming(name: &str) -> impl Iterator<Item = &'static Family> {
     holding.flat_map(|file| file.families())
 }
 
-/// The architectures of GGUF files that the tables name, each once.
-pub fn gguf_architectures() -> Vec<&'static str> {
-    let mut names: Vec<_> = all()
-        .map(|family| family.gguf.as_str())
-        .filter(|name| !name.is_empty())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

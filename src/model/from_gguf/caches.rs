@@ -18,7 +18,7 @@ enum Pattern {
 }
 
 /// The patterns that the loaders of llama.cpp set.
-const PATTERNS: [(&str, Pattern); 14] = [
+const PATTERNS: [(&str, Pattern); 13] = [
     ("afmoe", Pattern::AllButLastOf(4)),
     ("cohere2", Pattern::AllButLastOf(4)),
     ("deepseek4", Pattern::Every),
@@ -32,7 +32,6 @@ const PATTERNS: [(&str, Pattern); 14] = [
     ("plamo3", Pattern::AllButLastOf(8)),
     ("mellum", Pattern::AllButLastOf(4)),
     ("smallthinker", Pattern::AllButFirstOf(4)),
-    ("phi3", Pattern::Every),
 ];
 
 impl Pattern {
@@ -102,11 +101,13 @@ pub(super) fn blocks(
                         true => Ok(header.number(name)?.unwrap_or(usual)),
                         false => Ok(usual),
                     };
+                    let window = window.filter(|_| windowed).map(Tokens);
                     Cache::KeysValues(KeysValues {
                         heads: n_heads,
                         key: of_window("attention.key_length_swa", key)?,
                         value: of_window("attention.value_length_swa", value)?,
-                        window: window.filter(|_| windowed).map(Tokens),
+                        window,
+                        transformers_window: window,
                         transformers_heads: n_heads,
                     })
                 }

@@ -1,15 +1,13 @@
 //! A GGUF header as a [`Model`]: its own tensors, each with the format that the file has.
 
 mod caches;
+mod check;
 mod names;
 
-use std::collections::BTreeMap;
-
-use crate::model::family::{self, Scope};
 use crate::model::read::gguf::Gguf;
 use crate::model::recipe::Recipe;
 use crate::model::{
-    BlockId, Dimensions, Experts, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor, World,
+    Dimensions, Experts, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor,
 };
 use crate::units::Tokens;
 
@@ -71,8 +69,8 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         .map(names::tensor)
         .collect::<Result<_, _>>()?;
     let dimensions = header.dimensions(&tensors)?;
-    hold_against_families(architecture, &dimensions, &tensors)?;
     let blocks = caches::blocks(&header, &dimensions, &tensors)?;
+    check::whole(&dimensions, &blocks, &tensors)?;
     let tied = tensors.iter().all(|tensor| tensor.part != Part::Head);
     let next_token = header.number("nextn_predict_layers")?.unwrap_or(0);
     let first_next = u64::from(dimensions.n_layers).saturating_sub(next_token);
@@ -93,7 +91,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         architecture: architecture.to_owned(),
         dimensions,
         blocks,
-        tensors: in_order(tensors.collect()),
+        tensors: names::in_order(tensors.collect()),
         tied,
         modules: None,
         stored: file_type
@@ -102,87 +100,6 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         quantised: None,
         origin: Origin::Gguf(file.to_owned()),
     })
-}
-
-/// Holds the tensors against the rows of the architecture: every weight of some row must be there, in
-/// the shape that the header's widths make it, and no block beyond the header's count.
-fn hold_against_families(
-    architecture: &str,
-    dimensions: &Dimensions,
-    tensors: &[Tensor],
-) -> Result<(), GgufError> {
-    let found: BTreeMap<_, _> = tensors
-        .iter()
-        .map(|tensor| (tensor.gguf_name.as_str(), tensor))
-        .collect();
-    let scope = scope(dimensions);
-    let rows = family::naming(architecture).filter(|family| family.gguf == architecture);
-    // Only where every row is of plain blocks do these widths say what a file must hold.
-    let rows: Vec<_> = rows.collect();
-    let is_plain = dimensions.experts.is_none() && rows.iter().all(|family| family.is_plain());
-    let rows = rows.into_iter().filter(|_| is_plain);
-    let expected = rows.filter_map(|family| family.expand(&scope, true).ok());
-    let faults = expected.map(|expanded| {
-        let of_file = |tensor: &&Tensor| tensor.world == World::Both && tensor.kind != Kind::Bias;
-        let mut expected = expanded.tensors.iter().filter(of_file);
-        expected.find_map(|tensor| match found.get(&*tensor.gguf_name) {
-            None => Some(GgufError::MissingTensor(tensor.gguf_name.clone())),
-            Some(other) if other.dims != tensor.dims => Some(GgufError::Shape {
-                name: tensor.gguf_name.clone(),
-                found: other.dims.clone(),
-                expected: tensor.dims.clone(),
-            }),
-            Some(_) => None,
-        })
-    });
-    let faults: Option<Vec<_>> = faults.collect();
-    // With no fault in some row the file is of that row.
-    if let Some(fault) = faults.and_then(|faults| faults.into_iter().next()) {
-        return Err(fault);
-    }
-    let beyond = |tensor: &&Tensor| match tensor.part {
-        Part::Attention(block) | Part::FeedForward(block) | Part::NextToken(block) => {
-            block.0 >= dimensions.n_layers
-        }
-        Part::Embedding | Part::FinalNorm | Part::Head | Part::Tower | Part::Everywhere => false,
-    };
-    match tensors.iter().find(beyond) {
-        Some(tensor) => Err(GgufError::UnknownTensor(tensor.gguf_name.clone())),
-        None => Ok(()),
-    }
-}
-
-/// The names that the expressions of a family of plain blocks use.
-fn scope(dimensions: &Dimensions) -> Scope {
-    let mut scope = Scope::default();
-    for (name, number) in [
-        ("n_layers", u64::from(dimensions.n_layers)),
-        ("hidden", dimensions.hidden),
-        ("ffn", dimensions.ffn),
-        ("n_heads", dimensions.n_heads),
-        ("n_kv_heads", dimensions.n_kv_heads),
-        ("head_dim", dimensions.head_dim),
-        ("vocab", dimensions.vocab),
-    ] {
-        scope.set(name, number);
-    }
-    scope.derive();
-    scope
-}
-
-/// The order of execution, whatever the file's is.
-fn in_order(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
-    tensors.sort_by_key(|tensor| match tensor.part {
-        Part::Embedding => (0, 0, 0),
-        Part::Attention(BlockId(block)) => (1, block, 0),
-        Part::FeedForward(BlockId(block)) => (1, block, 1),
-        Part::FinalNorm => (2, 0, 0),
-        Part::Head => (3, 0, 0),
-        Part::Tower => (0, 0, 1),
-        Part::NextToken(BlockId(block)) => (1, block, 2),
-        Part::Everywhere => (4, 0, 0),
-    });
-    tensors
 }
 
 struct Header<'a> {
@@ -299,6 +216,7 @@ impl Header<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::World;
     use crate::model::format::Format;
     use crate::model::read::TensorInfo;
     use crate::model::read::gguf::Value;
@@ -380,6 +298,14 @@ mod tests {
         header
             .metadata
             .insert("llama.attention.head_count_kv".to_owned(), array);
+        for tensor in &mut header.tensors {
+            let block = tensor.name.split('.').nth(1);
+            let block = block.and_then(|block| block.parse::<u64>().ok());
+            let is_kept = tensor.name.contains("attn_k.") || tensor.name.contains("attn_v.");
+            if is_kept && block.is_some_and(|block| block % 2 == 1) {
+                tensor.dims = vec![512, 4096];
+            }
+        }
         let read = model("file", "file", &header).unwrap();
         let heads = |layer: usize| read.blocks[layer].keys_values().unwrap().heads;
         assert_eq!((heads(0), heads(1)), (32, 4));

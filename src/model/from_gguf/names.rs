@@ -84,3 +84,18 @@ impl Kind {
         }
     }
 }
+
+/// The order of execution, whatever the file's is.
+pub(super) fn in_order(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
+    tensors.sort_by_key(|tensor| match tensor.part {
+        Part::Embedding => (0, 0, 0),
+        Part::Attention(BlockId(block)) => (1, block, 0),
+        Part::FeedForward(BlockId(block)) => (1, block, 1),
+        Part::FinalNorm => (2, 0, 0),
+        Part::Head => (3, 0, 0),
+        Part::Tower => (0, 0, 1),
+        Part::NextToken(BlockId(block)) => (1, block, 2),
+        Part::Everywhere => (4, 0, 0),
+    });
+    tensors
+}

@@ -18,8 +18,6 @@ pub const SIDE_FILES: [&str; 3] = [
     "quant_config.json",
 ];
 
-/// What `type(module) is nn.Linear` holds for.
-const LINEAR: &[Class] = &[Class::Linear];
 /// Every matrix between embedding and head.
 pub(super) const BLOCKS: &[Class] = &[Class::Linear, Class::OwnLinear, Class::Experts];
 /// What is an `nn.Linear`, the head included.
@@ -150,9 +148,11 @@ pub(super) fn skipping(section: &Section<'_>, method: Method, layout: Layout) ->
     Ok(scheme(method, linears(rules, is_listed, layout)))
 }
 
+/// Rules for what is an `nn.Linear` between embedding and head; experts in one parameter are none.
 pub(super) fn linears(mut rules: Vec<Rule>, is_listed: bool, layout: Layout) -> Vec<Rule> {
-    const WITH_HEAD: &[Class] = &[Class::Linear, Class::Head];
-    let own = if is_listed { WITH_HEAD } else { LINEAR };
+    const WITHOUT_HEAD: &[Class] = &[Class::Linear, Class::OwnLinear];
+    const WITH_HEAD: &[Class] = &[Class::Linear, Class::OwnLinear, Class::Head];
+    let own = if is_listed { WITH_HEAD } else { WITHOUT_HEAD };
     rules.push(classes(own, layout));
     rules
 }

@@ -66,7 +66,7 @@ pub(super) fn fp8(section: &Section<'_>, config: &Section<'_>) -> Read<Scheme> {
         None | Some("fp8") => {}
         Some("fp4") => {
             let fp4 = layout(Element::Fp4, Blocks::Block(1, 32));
-            rules.push(named(Pattern::Inside(".experts."), fp4));
+            rules.push(named(Pattern::Inside(".experts.".to_owned()), fp4));
         }
         Some(_) => return Err(section.bad("expert_dtype", "`fp8` or `fp4`")),
     }

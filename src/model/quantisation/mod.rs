@@ -196,7 +196,8 @@ impl Method {
         }
     }
 
-    /// Whether transformers 5.24 has a quantiser of this name (`AUTO_QUANTIZER_MAPPING`).
+    /// Whether transformers 5.24 has a quantiser of this name (`AUTO_QUANTIZER_MAPPING`). That of HQQ
+    /// is one in name only: it raises `NotImplementedError` as it quantises.
     pub fn is_known_to_transformers(self) -> bool {
         !matches!(self, Self::ModelOpt | Self::Exl2 | Self::Exl3)
     }
@@ -223,7 +224,7 @@ impl Scheme {
         };
         let module = matrix.module();
         let rule = self.rules.iter().find(|rule| match &rule.who {
-            Who::Classes(classes) => classes.contains(&class),
+            Who::Classes(classes) => classes.contains(&class) && !is_router(module),
             Who::Named(pattern) => pattern.matches(module),
         });
         rule.map_or(&Layout::Plain, |rule| &rule.layout)
@@ -282,6 +283,12 @@ impl Scheme {
         }
         Err(fault)
     }
+}
+
+/// Whether a module chooses experts. It is no `nn.Linear` in transformers 5, and GPTQModel, AutoAWQ
+/// and ModelOpt leave it alone without a word in the configuration.
+fn is_router(module: &str) -> bool {
+    module.ends_with(".gate") || module.ends_with(".router")
 }
 
 /// The tensors that a layout makes of one tensor of the model, the weight first.

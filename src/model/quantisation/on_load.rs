@@ -11,7 +11,9 @@ use super::{Class, Method, Scheme};
 use crate::model::format::Format;
 
 pub(super) fn bitsandbytes(section: &Section<'_>) -> Read<Scheme> {
-    let (rules, is_listed) = skipped(section, &["llm_int8_skip_modules"])?;
+    let (mut rules, is_listed) = skipped(section, &["llm_int8_skip_modules"])?;
+    // It asks `type(module) is nn.Linear`, where the others ask `isinstance`.
+    rules.push(classes(&[Class::OwnLinear], Layout::Plain));
     let layout = if section.flag("load_in_4bit")? == Some(true) {
         let kind = match section.text("bnb_4bit_quant_type")? {
             // The default of `BitsAndBytesConfig`.

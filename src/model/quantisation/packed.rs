@@ -4,7 +4,7 @@ use super::config::{BLOCKS, classes, named, scheme, skipped};
 use super::layout::{Group, Layout};
 use super::pattern::Pattern;
 use super::section::{Read, Section};
-use super::{Class, Method, Scheme};
+use super::{Class, Method, Rule, Scheme};
 
 pub(super) fn gptq(section: &Section<'_>) -> Read<Scheme> {
     if section.text("checkpoint_format")? == Some("marlin") {
@@ -36,7 +36,7 @@ pub(super) fn gptq(section: &Section<'_>) -> Read<Scheme> {
         rules.push(classes(&[Class::Head], layout(base)));
     }
     match section.get("modules_in_block_to_quantize") {
-        None => rules.push(classes(BLOCKS, layout(base))),
+        None => rules.extend([shared_gate(), classes(BLOCKS, layout(base))]),
         Some(value) => {
             let key = "modules_in_block_to_quantize";
             let bad = || section.bad(key, "a list of lists of names");
@@ -51,6 +51,11 @@ pub(super) fn gptq(section: &Section<'_>) -> Read<Scheme> {
         }
     }
     Ok(scheme(Method::Gptq, rules))
+}
+
+/// The single row that weighs shared experts, which GPTQModel leaves alone (`gate:!`).
+fn shared_gate() -> Rule {
+    named(Pattern::last("shared_expert_gate"), Layout::Plain)
 }
 
 fn gptq_layout(section: &Section<'_>, bits: u64, group: Group) -> Read<(u64, Group)> {
@@ -95,7 +100,7 @@ pub(super) fn auto_round(section: &Section<'_>) -> Read<Scheme> {
             Layout::Gptq { bits, group }
         }
     };
-    let mut rules = Vec::new();
+    let mut rules = vec![shared_gate()];
     if let Some(extra) = section.section("extra_config")? {
         for key in extra.keys() {
             let own = extra.section(key)?.ok_or_else(|| extra.missing(key))?;

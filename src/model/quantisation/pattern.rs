@@ -14,7 +14,7 @@ pub(super) enum Pattern {
     Start(Regex),
     /// `should_convert_module` of transformers 5.24: from the start up to the border of a module,
     /// or the end of the name.
-    Module { whole: Regex, end: String },
+    Module { border: Regex, end: String },
     /// The same for a plain name, of which some lists have thousands.
     Plain(String),
     /// ModelOpt and its readers: `fnmatch` on the whole name, or a run of its parts.
@@ -22,7 +22,7 @@ pub(super) enum Pattern {
     /// The last parts of the name.
     Last(String),
     /// A part of the name.
-    Inside(&'static str),
+    Inside(String),
 }
 
 /// A larger automaton is refused.
@@ -33,19 +33,36 @@ fn compile(text: &str) -> Result<Regex, String> {
     built.map_err(|error| error.to_string())
 }
 
+/// Letters that mean themselves; a full stop may, since names differ in more than that.
+fn is_plain(text: &str) -> bool {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    text.chars().all(is_plain)
+}
+
 impl Pattern {
     pub(super) fn start(text: &str) -> Result<Self, String> {
-        compile(&format!("^(?:{text})")).map(Self::Start)
+        // Most are words between two `.*`, for each of tens of thousands of experts.
+        let word = text
+            .strip_prefix(".*")
+            .and_then(|text| text.strip_suffix(".*"));
+        match word {
+            Some(word) if is_plain(word) && !word.contains('.') => {
+                Ok(Self::Inside(word.to_owned()))
+            }
+            _ => compile(&format!("^(?:{text})")).map(Self::Start),
+        }
     }
 
     pub(super) fn module(text: &str) -> Result<Self, String> {
-        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
-        if text.chars().all(is_plain) {
+        if is_plain(text) {
             return Ok(Self::Plain(text.to_owned()));
         }
-        let whole = compile(&format!("^(?:{text})$"))?;
+        // A border is before a full stop, behind one, or the end. Only a pattern that ends in a full
+        // stop needs the second, and means the same without it.
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let border = compile(&format!(r"^(?:{text})(?:\.|$)"))?;
         let end = text.to_owned();
-        Ok(Self::Module { whole, end })
+        Ok(Self::Module { border, end })
     }
 
     pub(super) fn wildcard(text: &str) -> Result<Self, String> {
@@ -72,11 +89,7 @@ impl Pattern {
         match self {
             Self::Exact(whole) => whole == name,
             Self::Start(start) => start.is_match(name),
-            Self::Module { whole, end } => {
-                let borders = name.match_indices('.').flat_map(|(at, _)| [at, at + 1]);
-                let mut ends = borders.chain([name.len()]);
-                name.ends_with(end.as_str()) || ends.any(|end| whole.is_match(&name[..end]))
-            }
+            Self::Module { border, end } => name.ends_with(end.as_str()) || border.is_match(name),
             Self::Plain(text) => {
                 let rest = name.strip_prefix(text.as_str());
                 let at_border =
@@ -87,7 +100,7 @@ impl Pattern {
                 whole.is_match(name) || format!(".{name}.").contains(run.as_str())
             }
             Self::Last(end) => format!(".{name}").ends_with(end.as_str()),
-            Self::Inside(part) => name.contains(part),
+            Self::Inside(part) => name.contains(part.as_str()),
         }
     }
 }
@@ -107,8 +120,17 @@ mod tests {
             "model.layers.7.self_attn.q_proj"
         ));
         assert!(is("mlp.gate", "mlp.gate") && !is("mlp.gate", "mlp.gate_proj"));
+        assert!(is("vision.*tower.", "vision_tower.x") && !is("vision.*tower.", "vision_towers"));
         assert!(is("fc1", "model.decoder.layers.23.fc1"));
         assert!(is("a|lm_head", "lm_head") && !is("lm_head|a", "alpha"));
+    }
+
+    #[test]
+    fn a_pattern_from_the_start_may_leave_the_end_open() {
+        let is = |pattern: &str, name: &str| Pattern::start(pattern).unwrap().matches(name);
+        assert!(is(".*self_attn.*", "model.layers.0.self_attn.q_proj"));
+        assert!(is("model.*attn", "model.layers.0.attn.q") && !is("layers", "model.layers"));
+        assert!(is(r".*\.(q|k)_proj$", "a.k_proj") && !is(r".*\.(q|k)_proj$", "a.k_proj.b"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::json::JsonError;
 use crate::model::format::Format;
 use crate::units::Bytes;
 
@@ -63,6 +64,11 @@ pub enum ReadErrorKind {
     BadAlignment { alignment: String },
     #[error("`{}` has values of the unknown type {number}", shown(key))]
     UnknownValueType { key: String, number: u32 },
+    #[error(
+        "`{}` is an array of arrays, which llama.cpp does not read either",
+        shown(key)
+    )]
+    NestedArray { key: String },
 
     #[error("tensor `{}` appears twice", shown(tensor))]
     DuplicateTensor { tensor: String },
@@ -147,12 +153,8 @@ pub enum ReadErrorKind {
     #[error("its header counts {stated} tensors in all split files, and they have {found}")]
     SplitTensors { stated: u64, found: u64 },
 
-    #[error("line {line}, column {column}: {message}")]
-    Json {
-        line: usize,
-        column: usize,
-        message: String,
-    },
+    #[error("{0}")]
+    Json(#[from] JsonError),
     #[error("`{}` is no name of a file beside it", shown(name))]
     BadShardName { name: String },
     #[error(
@@ -223,6 +225,7 @@ impl ReadError {
             | ReadErrorKind::DuplicateKey { .. }
             | ReadErrorKind::BadAlignment { .. }
             | ReadErrorKind::UnknownValueType { .. }
+            | ReadErrorKind::NestedArray { .. }
             | ReadErrorKind::DuplicateTensor { .. }
             | ReadErrorKind::UnknownType { .. }
             | ReadErrorKind::Dimensions { .. }
@@ -232,7 +235,7 @@ impl ReadError {
             | ReadErrorKind::Misaligned { .. }
             | ReadErrorKind::Backwards { .. }
             | ReadErrorKind::Overlap { .. }
-            | ReadErrorKind::Json { .. }
+            | ReadErrorKind::Json(_)
             | ReadErrorKind::BadShardName { .. } => None,
         }
     }

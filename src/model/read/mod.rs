@@ -7,6 +7,7 @@
 mod error;
 pub(in crate::model) mod excerpt;
 pub mod gguf;
+pub mod json;
 pub mod safetensors;
 
 use std::collections::HashSet;

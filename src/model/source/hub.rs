@@ -16,6 +16,7 @@ use super::need::{CONFIG, INDEX, Need, SINGLE, need};
 use super::snapshot::is_commit;
 use super::store::{Store, write};
 use super::{Event, Found, HttpError, SourceError, Sources};
+use crate::model::quantisation::SIDE_FILES;
 use crate::model::read::excerpt::excerpt;
 use crate::model::read::safetensors::JSON_LIMIT;
 use crate::model::read::{ReadErrorKind, gguf, safetensors};
@@ -177,12 +178,8 @@ impl Repository<'_> {
     /// The configuration and the headers of a checkpoint.
     fn checkpoint(&self) -> Result<Found, SourceError> {
         let has = |wanted: &&str| self.files.iter().any(|file| file == wanted);
-        let texts = [CONFIG, "hf_quant_config.json", INDEX];
-        let texts: Vec<String> = texts
-            .iter()
-            .filter(|it| has(it))
-            .map(|it| (*it).to_owned())
-            .collect();
+        let texts = [CONFIG, INDEX].into_iter().chain(SIDE_FILES);
+        let texts: Vec<String> = texts.filter(|file| has(file)).map(str::to_owned).collect();
         self.fetch_all(&texts, |_, file| {
             let limit = match file {
                 INDEX => JSON_LIMIT,
@@ -195,7 +192,7 @@ impl Repository<'_> {
         let shards = if has(&INDEX) {
             let path = self.folder().join(INDEX);
             let text = std::fs::read(&path).map_err(|error| SourceError::Cache { path, error })?;
-            safetensors::shard_names(&text).map_err(|kind| self.header_fault(INDEX, kind))?
+            safetensors::read_index(&text).map_err(|kind| self.header_fault(INDEX, kind))?
         } else if has(&SINGLE) {
             vec![SINGLE.to_owned()]
         } else {
@@ -210,6 +207,15 @@ impl Repository<'_> {
     where
         F: Fn(usize, &str) -> Result<Vec<u8>, SourceError> + Sync,
     {
+        if files.len() > MOST_FILES {
+            return Err(SourceError::NotTheHub {
+                what: self.name.to_string(),
+                fault: format!(
+                    "{} files, and a model has at most {MOST_FILES}",
+                    files.len()
+                ),
+            });
+        }
         let missing = files.iter().filter(|file| !self.files.contains(file));
         let missing: Vec<String> = missing.cloned().collect();
         if !missing.is_empty() {
@@ -218,15 +224,6 @@ impl Repository<'_> {
                 missing,
                 partial: Vec::new(),
                 hint: "the repository itself lacks them: name another revision".to_owned(),
-            });
-        }
-        if files.len() > MOST_FILES {
-            return Err(SourceError::NotTheHub {
-                what: self.name.to_string(),
-                fault: format!(
-                    "{} files, and a model has at most {MOST_FILES}",
-                    files.len()
-                ),
             });
         }
         let next = AtomicUsize::new(0);

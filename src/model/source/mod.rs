@@ -114,6 +114,11 @@ impl Sources {
             let found = snapshot::find(cache, &name)?.ready(&name)?;
             return Ok(Some(found.here()));
         }
+        // Where `hf download --local-dir` puts what it has not ended.
+        if let [first, ..] = &*snapshot::partial(folder, ".cache/huggingface/download") {
+            let remark = format!("`{name}`: a download into it has not ended (`{first}`)");
+            (self.tell)(&Event::Remark(&remark));
+        }
         Ok(None)
     }
 

@@ -50,7 +50,7 @@ pub(super) fn is_commit(text: &str) -> bool {
 /// Looks for a model in a cache.
 pub(super) fn find(cache: &Path, name: &HubName) -> Result<Local, SourceError> {
     let folder = folder(cache, &name.repository);
-    let partial = partial(&folder);
+    let partial = partial(&folder, "blobs");
     let Some(snapshot) = snapshot(&folder, &name.revision) else {
         return Ok(match partial.is_empty() {
             true => Local::Absent,
@@ -125,14 +125,17 @@ fn commit(reference: &Path) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| is_commit(text))
 }
 
-/// Blobs whose download has not ended.
-fn partial(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder.join("blobs"));
+/// Downloads into a folder of `above` that have not ended.
+pub(super) fn partial(above: &Path, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(above.join(folder));
     let names = entries.into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<_> = names.filter(|name| name.ends_with(".incomplete")).collect();
     names.sort();
-    names.iter().map(|name| format!("blobs/{name}")).collect()
+    names
+        .iter()
+        .map(|name| format!("{folder}/{name}"))
+        .collect()
 }
 
 /// The paths of all files below a snapshot, those included whose blob is not there.
@@ -162,7 +165,7 @@ fn checkpoint(snapshot: &Path, files: &[String]) -> Result<Vec<String>, SourceEr
         wanted.push(INDEX.to_owned());
         if index.is_file() {
             let names = read(&index).and_then(|text| {
-                safetensors::shard_names(&text).map_err(|kind| SourceError::Header {
+                safetensors::read_index(&text).map_err(|kind| SourceError::Header {
                     what: index.to_string_lossy().into_owned(),
                     kind,
                 })

@@ -9,6 +9,9 @@ use crate::units::Bytes;
 /// A header longer than this is no header. That of a large vocabulary has about 10 MB.
 pub(super) const HEADER_LIMIT: Bytes = Bytes::mib(512);
 
+/// Bytes of all texts that are kept, names among them. A whole tokenizer may be one text.
+const TEXT_LIMIT: Bytes = Bytes::mib(64);
+
 /// Large enough that a header of megabytes takes few system calls.
 const BUFFER: usize = 64 << 10;
 
@@ -17,6 +20,8 @@ pub(super) struct Source<R> {
     reader: BufReader<R>,
     offset: Bytes,
     length: Bytes,
+    /// Bytes of the texts read so far.
+    texts: Bytes,
 }
 
 impl<R: Read + Seek> Source<R> {
@@ -25,6 +30,7 @@ impl<R: Read + Seek> Source<R> {
             reader: BufReader::with_capacity(BUFFER, reader),
             offset: Bytes::ZERO,
             length,
+            texts: Bytes::ZERO,
         }
     }
 
@@ -67,6 +73,14 @@ impl<R: Read + Seek> Source<R> {
             });
         }
         self.advance(Bytes(length), what)?;
+        self.texts += Bytes(length);
+        if self.texts > TEXT_LIMIT {
+            return Err(ReadErrorKind::TooLarge {
+                what: format!("the length of all texts up to {what}"),
+                value: self.texts.0,
+                limit: TEXT_LIMIT.0,
+            });
+        }
         // Grows while it reads, so that a length alone allocates nothing.
         let mut bytes = Vec::new();
         (&mut self.reader).take(length).read_to_end(&mut bytes)?;

@@ -6,7 +6,7 @@
 use std::io::{Read, Seek};
 
 use super::super::ReadErrorKind;
-use super::source::Source;
+use super::source::{HEADER_LIMIT, Source};
 use crate::units::Bytes;
 
 /// One value of the metadata.
@@ -33,9 +33,6 @@ pub enum Value {
 
 /// Elements up to which an array of numbers is kept; more than the layers of any model.
 const KEPT_ELEMENTS: u64 = 4096;
-
-/// The longest text that is kept. Chat templates have some kilobytes.
-const TEXT_LIMIT: Bytes = Bytes::mib(64);
 
 /// The numbers by which the file calls the types that are no [`Scalar`].
 const TEXT: u32 = 8;
@@ -74,7 +71,7 @@ impl Value {
     ) -> Result<Self, ReadErrorKind> {
         match source.u32(format_args!("the type of `{key}`"))? {
             TEXT => {
-                let bytes = source.text(TEXT_LIMIT, format_args!("the value of `{key}`"))?;
+                let bytes = source.text(HEADER_LIMIT, format_args!("the value of `{key}`"))?;
                 let text = String::from_utf8(bytes)
                     .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
                 Ok(Self::Text(text))
@@ -92,6 +89,10 @@ impl Value {
         let number = source.u32(what)?;
         let length = source.u64(what)?;
         let mut values = Vec::new();
+        if number == ARRAY {
+            let key = key.to_owned();
+            return Err(ReadErrorKind::NestedArray { key });
+        }
         if number == TEXT {
             // Each text has at least its own length; so an absurd count is refused at once.
             source.check(Bytes(8) * length, what)?;
@@ -128,7 +129,6 @@ impl Scalar {
             10 => Self::U64,
             11 => Self::I64,
             12 => Self::F64,
-            // Arrays of arrays are among these: llama.cpp refuses them too.
             _ => {
                 let key = key.to_owned();
                 return Err(ReadErrorKind::UnknownValueType { key, number });
@@ -248,10 +248,8 @@ mod tests {
     #[test]
     fn arrays_of_arrays_and_unknown_types_are_refused() {
         let nested = value(&[&number(9), &number(9), &length(1)]).unwrap_err();
-        assert!(matches!(
-            nested,
-            ReadErrorKind::UnknownValueType { number: 9, .. }
-        ));
+        let expected = "`key` is an array of arrays, which llama.cpp does not read either";
+        assert_eq!(nested.to_string(), expected);
         let unknown = value(&[&number(13)]).unwrap_err();
         assert_eq!(
             unknown.to_string(),

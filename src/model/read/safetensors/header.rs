@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::super::{ReadErrorKind, TensorInfo, count_elements, unique_names};
-use super::json::{self, Entries};
+use super::super::{ReadErrorKind, TensorInfo, count_elements, json, unique_names};
+use super::entries::{self, Entries};
 use super::{JSON_LIMIT, Safetensors};
 use crate::model::format::Format;
 use crate::units::Bytes;
@@ -43,7 +43,7 @@ struct Shape(Vec<u64>);
 /// Where the header is no safetensors header, or contradicts itself or the length.
 pub fn read_header<R: Read>(mut reader: R, length: Bytes) -> Result<Safetensors, ReadErrorKind> {
     let (text, data_offset) = read_text(&mut reader, length)?;
-    let header: Header = json::parse(&text)?;
+    let header: Header = json::strict(&text)?;
     let mut placed = header
         .tensors
         .into_iter()
@@ -85,8 +85,8 @@ fn read_text(reader: &mut impl Read, length: Bytes) -> Result<(Vec<u8>, Bytes), 
     if data_offset > length {
         return Err(truncated("the header", PREFIX, stated));
     }
-    // Grows while it reads, so that a length alone allocates nothing.
-    let mut text = Vec::new();
+    // Grows while it reads, so that a length alone allocates little.
+    let mut text = Vec::with_capacity(stated.0.min(1 << 18) as usize);
     reader.take(stated.0).read_to_end(&mut text)?;
     if text.len() as u64 != stated.0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -222,7 +222,7 @@ impl<'de> Deserialize<'de> for Header<'de> {
                 };
                 while let Some(name) = map.next_key::<String>()? {
                     if name != "__metadata__" {
-                        json::limited(header.tensors.len())?;
+                        entries::limited(header.tensors.len())?;
                         header.tensors.push((name, map.next_value()?));
                     } else if header.metadata.is_some() {
                         return Err(A::Error::custom("`__metadata__` appears twice"));

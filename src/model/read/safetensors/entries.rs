@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::super::{ReadErrorKind, TENSOR_LIMIT};
+use super::super::TENSOR_LIMIT;
 
 /// An object of texts, in the order of the file and with every repetition.
 #[derive(Default)]
@@ -16,21 +16,6 @@ pub(super) struct Entries<'text>(pub(super) Vec<(Text<'text>, Text<'text>)>);
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'text>(#[serde(borrow)] pub(super) Cow<'text, str>);
-
-/// Parses the whole text, and keeps the place of an error.
-pub(super) fn parse<'text, T: Deserialize<'text>>(text: &'text [u8]) -> Result<T, ReadErrorKind> {
-    serde_json::from_slice(text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let message = error.to_string();
-        let place = format!(" at line {line} column {column}");
-        let message = message.strip_suffix(&place).unwrap_or(&message).to_owned();
-        ReadErrorKind::Json {
-            line,
-            column,
-            message,
-        }
-    })
-}
 
 /// There is room for one tensor more.
 pub(super) fn limited<E: Error>(n_tensors: usize) -> Result<(), E> {

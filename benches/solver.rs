@@ -1,0 +1,199 @@
+//! How the solver's time grows with layers and devices: `cargo bench --bench solver`.
+//!
+//! Every row is the whole solve with its proof, the least of several runs, on one core. The tables of
+//! `docs/benchmarks.md` are pasted from here.
+
+use std::time::Instant;
+
+use serde_json::json;
+use shardplan::cost::Target;
+use shardplan::hardware::{self, Device, Rig};
+use shardplan::model::{Model, Origin, Precision, config};
+use shardplan::plan::build;
+use shardplan::scenario::{Scenario, ScenarioError, Terms};
+use shardplan::solve::{Goal, Objective};
+use shardplan::units::{Bytes, BytesPerSecond, Tokens};
+use shardplan::workload::Workload;
+
+/// A Llama of 70B's widths with so many blocks.
+fn model(n_layers: u32) -> Model {
+    let config = json!({"model_type": "llama", "hidden_size": 8192, "intermediate_size": 28672,
+        "num_hidden_layers": n_layers, "num_attention_heads": 64, "num_key_value_heads": 8,
+        "vocab_size": 32000, "max_position_embeddings": 4096});
+    let origin = Origin::Config("bench".to_owned());
+    config::model("bench", origin, &config).expect("the configuration is complete")
+}
+
+/// So many cards that are alike, of which eight hold the model with a tenth to spare.
+fn alike(count: usize, needs: Bytes) -> Rig {
+    let kinds = vec![(needs.0 as f64 * 1.1 / 8.0, 936e9); count];
+    cards(&kinds)
+}
+
+/// So many cards of which no two are alike, which hold the model with a tenth to spare.
+fn unlike(count: usize, needs: Bytes) -> Rig {
+    let shares: Vec<_> = (0..count).map(|index| 1.0 + index as f64 * 0.13).collect();
+    let whole: f64 = shares.iter().sum();
+    let kinds: Vec<_> = shares
+        .iter()
+        .enumerate()
+        .map(|(index, share)| {
+            let rate = 300e9 + 97e9 * ((index * 5) % count) as f64;
+            (needs.0 as f64 * 1.1 * share / whole, rate)
+        })
+        .collect();
+    cards(&kinds)
+}
+
+/// Cards of several kinds, so many of each, which hold the model with a tenth to spare.
+fn kinds(count: usize, of_each: usize, needs: Bytes) -> Rig {
+    let one_of_each = unlike(count, Bytes(needs.0 / of_each as u64));
+    let devices = (0..count * of_each).map(|index| Device {
+        name: format!("cuda{index}"),
+        ..one_of_each.devices()[index % count].clone()
+    });
+    Rig::new(devices.collect(), one_of_each.host().cloned()).expect("the figures are plausible")
+}
+
+fn cards(kinds: &[(f64, f64)]) -> Rig {
+    let template = hardware::read("24 GiB@936 GB/s").expect("the text is a rig");
+    // What a card keeps for its context and buffers comes on top.
+    let overhead = Bytes::mib(1200);
+    let devices = kinds
+        .iter()
+        .enumerate()
+        .map(|(index, (memory, rate))| Device {
+            name: format!("cuda{index}"),
+            memory: Bytes(*memory as u64) + overhead,
+            bandwidth: BytesPerSecond(*rate),
+            ..template.devices()[0].clone()
+        });
+    let host = hardware::read("RTX 3090, ram 256 GiB").expect("the text is a rig");
+    Rig::new(devices.collect(), host.host().cloned()).expect("the figures are plausible")
+}
+
+fn weights(model: &Model, precision: Precision) -> Bytes {
+    let sizes = model.tensor_bytes(precision);
+    sizes
+        .expect("the precision is one of this model")
+        .into_iter()
+        .sum()
+}
+
+/// The least time of several runs in milliseconds, and how the last one ended.
+fn timed(scenario: &Scenario) -> (f64, String) {
+    let mut least = f64::INFINITY;
+    let mut end = String::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        let answer = scenario.plan();
+        least = least.min(start.elapsed().as_secs_f64() * 1e3);
+        end = match answer {
+            Ok(plan) => format!(
+                "{} (gap {:.2} %), {} cards, {}",
+                plan.proof.status.name(),
+                plan.proof.gap * 1e2,
+                plan.used_gpus().len(),
+                build::describe(plan.layout)
+            ),
+            Err(ScenarioError::Infeasible(no)) if no.is_proven => "no plan, proven".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if least > 2e3 {
+            break;
+        }
+    }
+    (least, end)
+}
+
+fn row(name: &str, scenario: &Scenario) {
+    let (milliseconds, end) = timed(scenario);
+    #[allow(clippy::print_stdout, reason = "a benchmark prints")]
+    {
+        println!("| {name} | {milliseconds:.1} | {end} |");
+    }
+}
+
+fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenario {
+    let model = model(n_layers);
+    let precision = target.usual_precision(&model);
+    let rig = rig(weights(&model, precision));
+    let rig = match target {
+        Target::LlamaCpp => rig,
+        // Its activations are a gigabyte more.
+        Target::Transformers => {
+            let devices = rig.devices().iter().map(|device| Device {
+                memory: device.memory + Bytes::gib(2),
+                ..device.clone()
+            });
+            Rig::new(devices.collect(), rig.host().cloned()).expect("the figures are plausible")
+        }
+    };
+    Scenario {
+        rig,
+        target,
+        precision,
+        workload: Workload::of_context(Tokens(4096)),
+        terms: Terms::default(),
+        model,
+    }
+}
+
+fn main() {
+    let (gguf, torch) = (Target::LlamaCpp, Target::Transformers);
+    for n_layers in [32, 80, 126, 256, 512] {
+        let name = format!("{n_layers} blocks, 8 unlike cards");
+        row(&name, &scenario(gguf, n_layers, |needs| unlike(8, needs)));
+    }
+    for count in [2, 4, 8, 11, 13, 15] {
+        let name = format!("80 blocks, {count} unlike cards");
+        row(&name, &scenario(gguf, 80, |needs| unlike(count, needs)));
+    }
+    for count in [8, 64, 1000] {
+        for n_layers in [80, 126] {
+            let name = format!("{n_layers} blocks, {count} cards alike (transformers)");
+            row(
+                &name,
+                &scenario(torch, n_layers, |needs| alike(count, needs)),
+            );
+        }
+    }
+    for n_layers in [80, 126] {
+        let name =
+            format!("{n_layers} blocks, 64 cards of 8 kinds with twice the room (transformers)");
+        row(
+            &name,
+            &scenario(torch, n_layers, |needs| kinds(8, 8, Bytes(needs.0 * 2))),
+        );
+    }
+    for count in [8, 11, 13, 14, 15] {
+        let name = format!("80 blocks, {count} unlike cards with twice the room");
+        row(
+            &name,
+            &scenario(gguf, 80, |needs| unlike(count, Bytes(needs.0 * 2))),
+        );
+    }
+    row(
+        "80 blocks, 64 unlike cards with thrice the room (transformers)",
+        &scenario(torch, 80, |needs| unlike(64, Bytes(needs.0 * 3))),
+    );
+    let too_small = |needs: Bytes| unlike(8, Bytes(needs.0 * 3 / 4));
+    let offloaded = scenario(gguf, 80, too_small);
+    row("80 blocks, 8 unlike cards, CPU", &offloaded);
+    let without_ram = Scenario {
+        rig: Rig::new(offloaded.rig.devices().to_vec(), None).expect("only RAM is left out"),
+        ..offloaded
+    };
+    row("80 blocks, 8 unlike cards too small", &without_ram);
+    for objective in Objective::ALL {
+        if objective == Objective::Quality {
+            continue;
+        }
+        let mut asked = scenario(gguf, 80, |needs| unlike(8, needs));
+        asked.terms.goal = Goal {
+            objectives: vec![objective],
+            ..Goal::default()
+        };
+        row(&format!("80 blocks, 8 unlike cards, {objective}"), &asked);
+    }
+}

@@ -1,0 +1,197 @@
+//! `dnn-partitioning`: JSON graphs of operators, and `known_results.csv`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use shardplan::solve::dag::{
+    self, Device, Item, Joined, Machine, Operator, Order, Partition, Wire,
+};
+use shardplan::units::{Bytes, Seconds};
+
+use crate::table::{Answer, Table};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    #[serde(rename = "maxSizePerFPGA")]
+    memory: f64,
+    #[serde(rename = "maxFPGAs")]
+    accelerators: usize,
+    #[serde(rename = "maxCPUs")]
+    hosts: usize,
+    nodes: Vec<Node>,
+    edges: Vec<Edge>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    id: usize,
+    supported_on_fpga: Flag,
+    cpu_latency: f64,
+    fpga_latency: f64,
+    is_backward_node: Flag,
+    color_class: Option<usize>,
+    #[serde(default)]
+    size: f64,
+}
+
+/// These files write yes as `true` or `1`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Word(bool),
+    Number(u8),
+}
+
+impl Flag {
+    fn yes(&self) -> bool {
+        match self {
+            Self::Word(yes) => *yes,
+            Self::Number(number) => *number != 0,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Edge {
+    source_id: usize,
+    dest_id: usize,
+    cost: f64,
+}
+
+/// Solves every throughput file, contiguous and not. Times are the files' own unit.
+pub(crate) fn run(folder: &Path, table: &mut Table) -> Result<(), Box<dyn Error>> {
+    let known = known(&folder.join("known_results.csv"))?;
+    for part in ["LayerGraphs", "OperatorGraphs"] {
+        let place = format!("throughput-inputs/{part}");
+        let mut files: Vec<_> = fs::read_dir(folder.join(&place))?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<_, _>>()?;
+        files.sort();
+        for path in files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let file = format!("{place}/{name}");
+            let document: Document = serde_json::from_str(&fs::read_to_string(&path)?)?;
+            let machine = machine(&document);
+            let stem = format!("{part}/{}", name.trim_end_matches(".json"));
+            let best = |contiguous| known.get(&(file.clone(), contiguous)).cloned();
+            let pipeline = joined(&document, Order::Pipeline)?;
+            table.solve(
+                &format!("{stem}, contiguous"),
+                &best(true).unwrap_or_else(|| "open".to_owned()),
+                || dag::contiguous(&pipeline.graph, &machine).map(answer),
+            );
+            let free = joined(&document, Order::Free)?;
+            table.solve(
+                &format!("{stem}, scattered"),
+                &best(false).unwrap_or_else(|| "none".to_owned()),
+                || {
+                    let start = dag::contiguous(&pipeline.graph, &machine)?;
+                    let start = carried_over(&start, &pipeline, &free);
+                    dag::scattered(&free.graph, &machine, &start).map(answer)
+                },
+            );
+        }
+    }
+    Ok(())
+}
+
+fn answer(partition: Partition) -> Answer {
+    Answer {
+        value: partition.load.0,
+        bound: partition.bound.0,
+        proof: partition.proof.to_owned(),
+    }
+}
+
+/// The parts of a pipeline as parts of the items that are free of its order.
+fn carried_over(
+    partition: &Partition,
+    pipeline: &Joined,
+    free: &Joined,
+) -> Vec<(Device, Vec<usize>)> {
+    let parts = partition.parts.iter().map(|(device, part)| {
+        let ends = pipeline.item_of.iter().zip(&free.item_of);
+        let items: BTreeSet<usize> = ends
+            .filter(|(item, _)| part.contains(item))
+            .map(|(_, item)| *item)
+            .collect();
+        (*device, items.into_iter().collect())
+    });
+    parts.collect()
+}
+
+fn machine(document: &Document) -> Machine {
+    Machine {
+        accelerators: document.accelerators,
+        memory: Bytes(document.memory as u64),
+        hosts: document.hosts,
+    }
+}
+
+fn joined(document: &Document, order: Order) -> Result<Joined, Box<dyn Error>> {
+    // A node without a colour is in a group of its own.
+    let colours = document.nodes.iter().filter_map(|node| node.color_class);
+    let fresh = colours.max().map_or(0, |most| most + 1);
+    let place: HashMap<usize, usize> = document
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| (node.id, index))
+        .collect();
+    let operators: Vec<Operator> = document
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| Operator {
+            group: node.color_class.unwrap_or(fresh + index),
+            backward: node.is_backward_node.yes(),
+            item: Item {
+                work: node
+                    .supported_on_fpga
+                    .yes()
+                    .then_some(Seconds(node.fpga_latency)),
+                host_work: Seconds(node.cpu_latency),
+                bytes: Bytes(node.size as u64),
+            },
+        })
+        .collect();
+    let wires = document.edges.iter().map(|edge| {
+        let end = |id| place.get(&id).copied().ok_or(format!("no node {id}"));
+        Ok(Wire {
+            from: end(edge.source_id)?,
+            to: end(edge.dest_id)?,
+            time: Seconds(edge.cost),
+        })
+    });
+    let wires: Vec<Wire> = wires.collect::<Result<_, String>>()?;
+    Ok(dag::join(&operators, &wires, order)?)
+}
+
+/// The best value that is known for each file, contiguous or not.
+fn known(path: &Path) -> Result<HashMap<(String, bool), String>, Box<dyn Error>> {
+    let mut best: HashMap<(String, bool), f64> = HashMap::new();
+    for line in fs::read_to_string(path)?.lines().skip(1) {
+        let mut fields = line.split(',');
+        let (Some(file), Some("max-load"), Some(method), Some(value)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let Ok(value) = value.parse::<f64>() else {
+            continue;
+        };
+        let scattered = method.starts_with("non-contiguous") || method.starts_with("local search");
+        let known = best.entry((file.to_owned(), !scattered)).or_insert(value);
+        *known = known.min(value);
+    }
+    Ok(best
+        .into_iter()
+        .map(|(key, value)| (key, value.to_string()))
+        .collect())
+}

@@ -1,0 +1,89 @@
+//! What is decided before the solver decides: units that are at a place, or kept off it.
+//!
+//! A rule drops stages and changes no price. What people write (`--pin`, `--forbid`, `--fix`) is
+//! turned into rules by `scenario`.
+
+use std::ops::Range;
+
+use crate::cost::{Place, Span};
+
+/// A decision about units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// They are kept at this place.
+    On(Range<usize>, Place),
+    /// They are kept anywhere but there.
+    Off(Range<usize>, Place),
+}
+
+impl Rule {
+    /// The place that it speaks of.
+    pub fn place(&self) -> Place {
+        match self {
+            Self::On(_, place) | Self::Off(_, place) => *place,
+        }
+    }
+
+    /// Whether a stage keeps it. A streamed unit is at the host.
+    pub fn allows(&self, span: &Span) -> bool {
+        let at = |place: Place, units: &Range<usize>| match self {
+            Self::On(ruled, due) => *due == place || !overlap(ruled, units),
+            Self::Off(ruled, barred) => *barred != place || !overlap(ruled, units),
+        };
+        let [before, behind] = resident(span);
+        at(span.place, &before) && at(span.place, &behind) && at(Place::Host, &span.streamed)
+    }
+}
+
+/// The units of a stage that stay on its own place: before the streamed run, and behind it.
+fn resident(span: &Span) -> [Range<usize>; 2] {
+    if span.streamed.is_empty() {
+        return [span.units.clone(), 0..0];
+    }
+    [
+        span.units.start..span.streamed.start,
+        span.streamed.end..span.units.end,
+    ]
+}
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start.max(b.start) < a.end.min(b.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::Position;
+    use crate::hardware::DeviceId;
+
+    const GPU: Place = Place::Device(DeviceId(0));
+
+    fn span(place: Place, units: Range<usize>, streamed: Range<usize>) -> Span {
+        Span {
+            place,
+            units,
+            streamed,
+            position: Position::First,
+        }
+    }
+
+    #[test]
+    fn a_pinned_unit_is_nowhere_else_and_a_barred_one_not_there() {
+        let on = Rule::On(2..4, GPU);
+        assert!(on.allows(&span(GPU, 0..9, 0..0)));
+        assert!(on.allows(&span(Place::Host, 0..2, 0..0)));
+        assert!(!on.allows(&span(Place::Host, 0..3, 0..0)));
+        let off = Rule::Off(2..4, GPU);
+        assert!(off.allows(&span(Place::Host, 0..9, 0..0)));
+        assert!(off.allows(&span(GPU, 4..9, 0..0)));
+        assert!(!off.allows(&span(GPU, 3..9, 0..0)));
+    }
+
+    #[test]
+    fn a_streamed_unit_is_at_the_host() {
+        let on = Rule::On(2..4, Place::Host);
+        assert!(on.allows(&span(GPU, 0..9, 1..4)));
+        assert!(!on.allows(&span(GPU, 0..9, 1..3)));
+        assert!(!Rule::Off(2..4, Place::Host).allows(&span(GPU, 0..9, 1..3)));
+    }
+}

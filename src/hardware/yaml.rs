@@ -1,0 +1,34 @@
+//! YAML of a stranger: aliases, which let a few bytes stand for millions, have a bound.
+
+use serde::de::DeserializeOwned;
+
+/// Events that aliases may stand for in all. The documents that we write have none.
+const MOST_REPLAYED: usize = 10_000;
+
+/// Reads one document.
+pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
+    let options = serde_yaml::options! {
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MOST_REPLAYED },
+    };
+    serde_yaml::from_str_with_options(text, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_may_not_stand_for_millions() {
+        let tens = |of: &str| format!("[{}]", [of; 10].join(", "));
+        let text = |levels: u8| {
+            let line =
+                |level: u8| format!("{level}: &x{level} {}\n", tens(&format!("*x{}", level - 1)));
+            let lines: String = (1..=levels).map(line).collect();
+            format!("0: &x0 {}\n{lines}", tens("x"))
+        };
+        type Lists = std::collections::BTreeMap<u8, serde::de::IgnoredAny>;
+        assert!(from_str::<Lists>(&text(2)).is_ok());
+        let error = from_str::<Lists>(&text(8)).unwrap_err().to_string();
+        assert!(error.contains("alias"), "{error}");
+    }
+}

@@ -1,0 +1,254 @@
+//! What would help where nothing fits: one change of each kind, tried before it is offered.
+
+use super::{Constraint, Scenario};
+use crate::cost::Target;
+use crate::hardware::{Rig, RigError, Source};
+use crate::model::recipe::Recipe;
+use crate::model::{Checkpoint, Precision};
+use crate::solve::Infeasible;
+use crate::units::{Bytes, Tokens};
+use crate::workload::{KvFormat, Workload};
+
+/// A change that makes a plan possible; each was tried.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fix {
+    /// A shorter context.
+    Context(Tokens),
+    /// A smaller cache.
+    Kv(KvFormat),
+    /// Fewer sequences.
+    Sequences(u32),
+    /// Smaller weights.
+    Precision(Precision),
+    /// RAM to offload to.
+    Ram(Bytes),
+    /// One more card of a kind that the rig has, as a rig text names it.
+    AnotherCard(String),
+    /// One constraint less.
+    Without(Constraint),
+    /// Another framework, that offloads what this one refuses to, at a precision that it loads.
+    Target(Target, Precision),
+}
+
+impl Scenario {
+    /// Tries one change of each kind, the smallest that works, and keeps those that do.
+    pub fn fixes(&self, infeasible: &Infeasible) -> Vec<Fix> {
+        let missing = infeasible.missing();
+        let mut kept: Vec<Fix> = self.unpinned();
+        let candidates = [
+            self.first_that_works(self.shorter_contexts()),
+            self.first_that_works(self.smaller_caches()),
+            self.first_that_works(self.fewer_sequences()),
+            self.first_that_works(self.smaller_precisions()),
+            self.first_that_works(self.more_ram(missing)),
+            self.first_that_works(self.more_cards()),
+            self.first_that_works(self.other_targets()),
+        ];
+        kept.extend(candidates.into_iter().flatten());
+        kept
+    }
+
+    /// The constraints without which alone there would be a plan.
+    fn unpinned(&self) -> Vec<Fix> {
+        let constraints = &self.terms.constraints;
+        let without = constraints.iter().enumerate().filter(|(index, _)| {
+            let mut others = constraints.clone();
+            others.remove(*index);
+            self.with_constraints(others).has_plan()
+        });
+        without
+            .map(|(_, constraint)| Fix::Without(constraint.clone()))
+            .collect()
+    }
+
+    /// The smallest set of constraints that leaves no plan: each is dropped that is not needed for
+    /// that. Empty where there is no plan without any of them either.
+    pub fn conflict(&self) -> Vec<Constraint> {
+        let mut kept = self.terms.constraints.clone();
+        if kept.is_empty() || !self.with_constraints(Vec::new()).has_plan() {
+            return Vec::new();
+        }
+        for constraint in &self.terms.constraints {
+            let others: Vec<_> = kept
+                .iter()
+                .filter(|other| *other != constraint)
+                .cloned()
+                .collect();
+            if !self.terms.stop.is_set() && !self.with_constraints(others.clone()).has_plan() {
+                kept = others;
+            }
+        }
+        kept
+    }
+
+    fn with_constraints(&self, constraints: Vec<Constraint>) -> Self {
+        let mut scenario = self.clone();
+        scenario.terms.constraints = constraints;
+        scenario
+    }
+
+    fn first_that_works(&self, changes: Vec<(Fix, Self)>) -> Option<Fix> {
+        changes
+            .into_iter()
+            .find_map(|(fix, scenario)| scenario.has_plan().then_some(fix))
+    }
+
+    fn with_workload(&self, workload: Workload) -> Self {
+        Self {
+            workload,
+            ..self.clone()
+        }
+    }
+
+    fn shorter_contexts(&self) -> Vec<(Fix, Self)> {
+        let halves = std::iter::successors(Some(self.workload.context.0 / 2), |c| Some(c / 2));
+        halves
+            .take_while(|context| *context >= 512)
+            .map(|context| {
+                let workload = Workload {
+                    context: Tokens(context),
+                    ..self.workload
+                };
+                (Fix::Context(Tokens(context)), self.with_workload(workload))
+            })
+            .collect()
+    }
+
+    fn smaller_caches(&self) -> Vec<(Fix, Self)> {
+        let one = |format: KvFormat| format.row_bytes(256);
+        [KvFormat::F16, KvFormat::Q8_0, KvFormat::Q4_0]
+            .into_iter()
+            .filter(|format| one(*format) < one(self.workload.kv_format))
+            .map(|kv_format| {
+                let workload = Workload {
+                    kv_format,
+                    ..self.workload
+                };
+                (Fix::Kv(kv_format), self.with_workload(workload))
+            })
+            .collect()
+    }
+
+    fn fewer_sequences(&self) -> Vec<(Fix, Self)> {
+        let halves = std::iter::successors(Some(self.workload.sequences / 2), |n| Some(n / 2));
+        halves
+            .take_while(|sequences| *sequences >= 1)
+            .map(|sequences| {
+                let workload = Workload {
+                    sequences,
+                    ..self.workload
+                };
+                (Fix::Sequences(sequences), self.with_workload(workload))
+            })
+            .collect()
+    }
+
+    fn smaller_precisions(&self) -> Vec<(Fix, Self)> {
+        let ladder: &[Precision] = match self.target {
+            Target::LlamaCpp => &[
+                Precision::Gguf(Recipe::Q8_0),
+                Precision::Gguf(Recipe::Q6K),
+                Precision::Gguf(Recipe::Q5KM),
+                Precision::Gguf(Recipe::Q4KM),
+                Precision::Gguf(Recipe::Q3KM),
+                Precision::Gguf(Recipe::Q2K),
+                Precision::Gguf(Recipe::IQ2XXS),
+            ],
+            Target::Transformers => &[
+                Precision::Checkpoint(Checkpoint::Int8),
+                Precision::Checkpoint(Checkpoint::Nf4),
+            ],
+        };
+        let size = |precision: Precision| {
+            let own = self.target.own_precision(precision).ok()?;
+            Some(
+                self.model
+                    .tensor_bytes(own)
+                    .ok()?
+                    .into_iter()
+                    .sum::<Bytes>(),
+            )
+        };
+        let now = size(self.precision);
+        ladder
+            .iter()
+            .filter(|precision| size(**precision) < now)
+            .map(|precision| {
+                (
+                    Fix::Precision(*precision),
+                    Self {
+                        precision: *precision,
+                        ..self.clone()
+                    },
+                )
+            })
+            .collect()
+    }
+
+    /// RAM that could take what is missing; a fifth less, since what is offloaded needs less beside.
+    fn more_ram(&self, missing: Bytes) -> Vec<(Fix, Self)> {
+        let now = self.rig.host().map_or(Bytes::ZERO, |host| host.memory);
+        [16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+            .map(Bytes::gib)
+            .into_iter()
+            .filter(|ram| *ram > now && ram.saturating_sub(now) >= missing.scale(0.8))
+            .filter_map(|ram| {
+                Some((
+                    Fix::Ram(ram),
+                    Self {
+                        rig: self.rig.with_ram(ram).ok()?,
+                        ..self.clone()
+                    },
+                ))
+            })
+            .collect()
+    }
+
+    fn more_cards(&self) -> Vec<(Fix, Self)> {
+        let mut seen = Vec::new();
+        let mut changes = Vec::new();
+        for device in self.rig.devices() {
+            if seen.contains(&&device.model) {
+                continue;
+            }
+            seen.push(&device.model);
+            let added: Result<Rig, RigError> = self.rig.with_another(device);
+            let spelled = match device.source {
+                Source::Stated => format!("{}@{}", String::from(device.memory), device.bandwidth),
+                Source::Measured | Source::Datasheet | Source::Assumed => device.model.clone(),
+            };
+            let fix = Fix::AnotherCard(spelled);
+            changes.extend(added.ok().map(|rig| {
+                (
+                    fix,
+                    Self {
+                        rig,
+                        ..self.clone()
+                    },
+                )
+            }));
+        }
+        changes
+    }
+
+    fn other_targets(&self) -> Vec<(Fix, Self)> {
+        let target = Target::LlamaCpp;
+        if self.target == target {
+            return Vec::new();
+        }
+        [self.precision, target.usual_precision(&self.model)]
+            .into_iter()
+            .filter_map(|precision| target.own_precision(precision).ok())
+            .map(|precision| {
+                (
+                    Fix::Target(target, precision),
+                    Self {
+                        target,
+                        precision,
+                        ..self.clone()
+                    },
+                )
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,247 @@
+//! Objectives that no stage has: the longest context, and the precision of the best quality. Each is
+//! a search over scenarios, of which every one is planned.
+//!
+//! Both stay on the rank that the smallest question reaches, unless a time a token is asked for:
+//! nothing is offloaded that a shorter context, or a smaller precision, leaves on the GPUs.
+
+use super::{Penalties, Scenario, ScenarioError};
+use crate::cost::Layout;
+use crate::model::Precision;
+use crate::plan::{Plan, Status};
+use crate::solve::objective::Kind;
+use crate::solve::{Amount, NoPlan, Objective};
+use crate::units::{Seconds, Tokens};
+use crate::workload::Workload;
+
+/// llama.cpp rounds a context up to so many tokens.
+const STEP: u64 = 256;
+
+/// An order of objectives that is not searched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GoalError {
+    /// `context` or `quality` behind another objective, or both.
+    #[error("`{0}` must be the first objective, and the only one of `context` and `quality`")]
+    Outside(Objective),
+    /// A request that the context does not hold.
+    #[error("a request of {request} tokens does not fit a context of {context}")]
+    Request {
+        /// Prompt and answer.
+        request: Tokens,
+        /// Tokens of one sequence.
+        context: Tokens,
+    },
+    /// No table of penalties.
+    #[error(
+        "no penalties are published for `{0}`, and those of another model do not count: give a table with `--penalties`"
+    )]
+    NoPenalties(String),
+    /// A table without a precision that can be had.
+    #[error("the table of penalties names no precision that {0} can load for this model")]
+    NoPrecision(crate::cost::Target),
+    /// Wrong estimates of another objective.
+    #[error("`--robust` is about the time of a token, not about `{0}`")]
+    Robust(Objective),
+    /// A time a token together with an objective that knows none.
+    #[error("`--max-time-per-token` goes with `decode`, `context` and `quality`, not with `{0}`")]
+    Time(Objective),
+}
+
+/// How one of the scenarios ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// A plan of this rank, fast enough.
+    Yes,
+    No,
+    /// None was found, and none is ruled out.
+    Unknown,
+}
+
+impl Scenario {
+    /// Whether the objectives can be taken in their order.
+    pub(super) fn check_goal(&self) -> Result<(), GoalError> {
+        let goal = &self.terms.goal;
+        let is_outside = |objective: &&Objective| objective.kind() == Kind::Outside;
+        if let Some(objective) = goal.objectives.iter().skip(1).find(is_outside) {
+            return Err(GoalError::Outside(*objective));
+        }
+        let request = goal
+            .objectives
+            .iter()
+            .fold(0, |most, objective| match objective {
+                Objective::Prefill => goal.prompt.0.max(most),
+                Objective::Request => goal.prompt.0.saturating_add(goal.output.0).max(most),
+                _ => most,
+            });
+        let context = self.workload.context;
+        if request > context.0 {
+            let request = Tokens(request);
+            return Err(GoalError::Request { request, context });
+        }
+        let timeless = goal.objectives.iter().find(|objective| {
+            !matches!(objective, Objective::Decode) && objective.kind() != Kind::Outside
+        });
+        match (self.terms.max_time_per_token, timeless) {
+            (Some(_), Some(objective)) => Err(GoalError::Time(*objective)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same question without its first objective.
+    fn behind_the_first(&self) -> Self {
+        let mut scenario = self.clone();
+        scenario.terms.goal.objectives.remove(0);
+        scenario
+    }
+
+    /// The longest context up to that of the workload, in steps of 256 tokens: bisected, since
+    /// a longer one never needs less.
+    pub(super) fn longest_context(&self) -> Result<Plan, ScenarioError> {
+        let most = self.workload.context.0;
+        let inner = self.behind_the_first();
+        let at = |step: u64| inner.with_context(Tokens((step * STEP).min(most)));
+        let (mut found, mut beyond) = (1, most.div_ceil(STEP) + 1);
+        let rank = at(found).rank()?;
+        let mut is_exact = true;
+        let mut n_tried = 1;
+        while rank.is_some() && beyond - found > 1 {
+            let middle = found + (beyond - found) / 2;
+            let tried = at(middle).is_within(rank)?;
+            is_exact &= tried != Tried::Unknown;
+            n_tried += 1;
+            match tried {
+                Tried::Yes => found = middle,
+                Tried::No | Tried::Unknown => beyond = middle,
+            }
+        }
+        let plan = at(found).plan_as_asked()?;
+        let context = plan.workload.context;
+        let bound = if is_exact { context } else { most };
+        let amounts = [context, bound].map(|tokens| Amount::Context(Tokens(tokens)));
+        let method = format!("{n_tried} contexts tried");
+        Ok(searched(plan, Objective::Context, amounts, &method))
+    }
+
+    /// The precision of the least penalty that has a plan.
+    pub(super) fn best_precision(&self) -> Result<Plan, ScenarioError> {
+        let table = match &self.terms.penalties {
+            Some(table) => table.clone(),
+            None => Penalties::published(&self.model)
+                .ok_or_else(|| GoalError::NoPenalties(self.model.name.clone()))?,
+        };
+        let inner = self.behind_the_first();
+        let with = |precision: Precision| Self {
+            precision,
+            ..inner.clone()
+        };
+        // What this target cannot load, or this file cannot become, is no candidate.
+        let candidates = table.by_precision.into_iter();
+        let candidates: Vec<_> = candidates
+            .filter(|(precision, _)| with(*precision).rank().is_ok())
+            .collect();
+        let Some((smallest, _)) = candidates.last() else {
+            return Err(GoalError::NoPrecision(self.target).into());
+        };
+        let rank = with(*smallest).rank()?;
+        let mut bound = None;
+        for (index, (precision, penalty)) in candidates.iter().enumerate() {
+            let tried = with(*precision).is_within(rank)?;
+            if tried == Tried::Unknown {
+                bound = bound.or(Some(*penalty));
+            }
+            let is_last = index + 1 == candidates.len();
+            if tried == Tried::Yes || is_last {
+                let plan = with(*precision).plan_as_asked()?;
+                let amounts = [*penalty, bound.unwrap_or(*penalty)].map(Amount::Penalty);
+                let method = format!("{} precisions tried ({})", index + 1, table.measure);
+                return Ok(searched(plan, Objective::Quality, amounts, &method));
+            }
+        }
+        Err(GoalError::NoPrecision(self.target).into())
+    }
+
+    fn with_context(&self, context: Tokens) -> Self {
+        let workload = Workload {
+            context,
+            ..self.workload
+        };
+        Self {
+            workload,
+            ..self.clone()
+        }
+    }
+
+    /// The rank of the best plan's layout; none where there is no plan.
+    fn rank(&self) -> Result<Option<usize>, ScenarioError> {
+        self.priced(|accounting, _, ask| {
+            let (layout, _) = match crate::solve::fastest(accounting, ask) {
+                Ok(found) => found,
+                Err(_) => return Ok(None),
+            };
+            Ok(rank_of(accounting.ranks(), layout))
+        })
+    }
+
+    /// Whether there is a plan of a rank, or of any if a time a token is asked for and kept.
+    fn is_within(&self, rank: Option<usize>) -> Result<Tried, ScenarioError> {
+        if self.terms.stop.is_set() {
+            return Ok(Tried::Unknown);
+        }
+        let most = self.terms.max_time_per_token;
+        self.priced(|accounting, _, ask| {
+            Ok(match crate::solve::fastest(accounting, ask) {
+                Ok((layout, time)) => {
+                    let keeps = match most {
+                        Some(most) => time.0 <= most.0,
+                        None => rank_of(accounting.ranks(), layout) == rank,
+                    };
+                    if keeps { Tried::Yes } else { Tried::No }
+                }
+                Err(NoPlan::RuledOut) => Tried::No,
+                Err(NoPlan::NotFound) => Tried::Unknown,
+            })
+        })
+    }
+}
+
+fn rank_of(ranks: Vec<Vec<Layout>>, layout: Layout) -> Option<usize> {
+    ranks.iter().position(|rank| rank.contains(&layout))
+}
+
+/// The plan that a search ends with, and what it is worth by the searched objective.
+fn searched(mut plan: Plan, objective: Objective, amounts: [Amount; 2], method: &str) -> Plan {
+    let [worth, bound] = amounts.map(Amount::rounded);
+    let proof = &mut plan.proof;
+    let inner = match proof.goal.as_str() {
+        "" => Objective::Decode.name(),
+        goal => goal,
+    };
+    proof.goal = format!("{objective}, {inner}");
+    if worth != bound {
+        proof.status = Status::Feasible;
+    }
+    let (least, most) = (
+        worth.number().min(bound.number()),
+        worth.number().max(bound.number()),
+    );
+    proof.gap = if most > 0.0 {
+        ((1.0 - least / most) * 1e4).round() / 1e4
+    } else {
+        0.0
+    };
+    proof.objective = worth;
+    proof.bound = bound;
+    proof.solver = format!("{method}; {}", proof.solver);
+    plan
+}
+
+/// What a plan may take at most and takes at least.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("no plan takes at most {most} a token: {} takes {fastest}", if *.is_proven { "the fastest" } else { "the fastest that was found" })]
+pub struct TooSlow {
+    /// What was asked.
+    pub most: Seconds,
+    /// What there is.
+    pub fastest: Seconds,
+    /// Whether no plan is faster.
+    pub is_proven: bool,
+}

@@ -1,0 +1,250 @@
+//! What a plan is best at, and how columns are priced for it.
+//!
+//! Objectives are sums over the stages of a plan, or the most of any stage; several are taken one
+//! after the other, each among the plans that are best by those before it. Sums are packed into one
+//! integer, the first in the highest bits, so that comparing costs compares them in order.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::cost::ColumnSet;
+use crate::cost::column::{Column, Cost, Owner};
+use crate::solve::Amount;
+use crate::units::{Seconds, Tokens};
+
+/// What a plan is best at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Objective {
+    /// The least time of one token of one sequence.
+    Decode,
+    /// The least time to the first token of a prompt.
+    Prefill,
+    /// The least time of a whole request: its prompt, then its output.
+    Request,
+    /// The slowest stage is as fast as can be: sequences that follow each other through a pipeline.
+    Throughput,
+    /// The longest context.
+    Context,
+    /// The fewest GPUs.
+    Devices,
+    /// The fullest device is as empty as can be.
+    Headroom,
+    /// The precision that costs the least quality.
+    Quality,
+}
+
+/// How an objective adds up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A sum over stages.
+    Sum,
+    /// The most of any stage.
+    Most,
+    /// Not by stages: `scenario` searches over workloads or precisions.
+    Outside,
+}
+
+/// No such objective.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no objective: use {names}", names = names())]
+pub struct ObjectiveError(String);
+
+/// Objectives in the order of their weight, and the request that they speak of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goal {
+    /// The first decides; each later one only among plans that are equal so far.
+    pub objectives: Vec<Objective>,
+    /// Tokens of a prompt.
+    pub prompt: Tokens,
+    /// Tokens of its output.
+    pub output: Tokens,
+}
+
+impl Default for Goal {
+    fn default() -> Self {
+        Self {
+            objectives: vec![Objective::Decode],
+            prompt: Tokens(2048),
+            output: Tokens(512),
+        }
+    }
+}
+
+impl Objective {
+    /// Every objective.
+    pub const ALL: [Self; 8] = [
+        Self::Decode,
+        Self::Prefill,
+        Self::Request,
+        Self::Throughput,
+        Self::Context,
+        Self::Devices,
+        Self::Headroom,
+        Self::Quality,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+            Self::Request => "request",
+            Self::Throughput => "throughput",
+            Self::Context => "context",
+            Self::Devices => "devices",
+            Self::Headroom => "headroom",
+            Self::Quality => "quality",
+        }
+    }
+
+    /// How it adds up.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Decode | Self::Prefill | Self::Request | Self::Devices => Kind::Sum,
+            Self::Throughput | Self::Headroom => Kind::Most,
+            Self::Context | Self::Quality => Kind::Outside,
+        }
+    }
+
+    /// What a plan is worth by it, as an amount of its unit.
+    pub fn amount(self, value: u64) -> Amount {
+        match self {
+            Self::Decode | Self::Prefill | Self::Request | Self::Throughput => {
+                Amount::Time(Cost(value.into()).seconds())
+            }
+            Self::Devices => Amount::Devices(value),
+            Self::Headroom => Amount::Fullness(value as f64 * 1e-9),
+            Self::Context => Amount::Context(Tokens(value)),
+            Self::Quality => Amount::Penalty(value as f64 * 1e-9),
+        }
+    }
+}
+
+impl Goal {
+    /// The time of a token, and a request that a context holds: of the lengths given, or where there
+    /// is none of 2048 tokens and 512 more, and no more than three quarters and a quarter.
+    pub fn of_request(context: Tokens, prompt: Option<Tokens>, output: Option<Tokens>) -> Self {
+        let usual = Self::default();
+        let quarter = context.0 / 4;
+        Self {
+            prompt: prompt.unwrap_or(usual.prompt.min(Tokens(context.0 - quarter))),
+            output: output.unwrap_or(usual.output.min(Tokens(quarter))),
+            ..usual
+        }
+    }
+
+    /// The objectives that the solver itself takes, with the time of a token as the last: of two
+    /// plans that are equal otherwise nobody wants the slower one. Of decode, prefill and request a
+    /// third follows from two.
+    pub fn by_stages(&self) -> Vec<Objective> {
+        let mut chain: Vec<Objective> = Vec::new();
+        let is_time = |objective: &Objective| {
+            matches!(
+                objective,
+                Objective::Decode | Objective::Prefill | Objective::Request
+            )
+        };
+        for objective in self.objectives.iter().copied().chain([Objective::Decode]) {
+            let n_times = chain.iter().filter(|other| is_time(other)).count();
+            let follows = is_time(&objective) && n_times == 2;
+            if objective.kind() != Kind::Outside && !chain.contains(&objective) && !follows {
+                chain.push(objective);
+            }
+        }
+        chain
+    }
+
+    /// What a column is worth by an objective.
+    pub fn value(&self, objective: Objective, column: &Column) -> u64 {
+        let picoseconds = |time: Seconds| u64::try_from(Cost::from(time).0).unwrap_or(u64::MAX);
+        match objective {
+            Objective::Decode | Objective::Throughput => picoseconds(column.time),
+            Objective::Prefill => picoseconds(column.prefill.time(self.prompt)),
+            Objective::Request => {
+                let output = column.time * self.output.0 as f64;
+                picoseconds(column.prefill.time(self.prompt) + output)
+            }
+            Objective::Devices => u64::from(column.owner != Owner::Host),
+            Objective::Headroom => column.fullness.into(),
+            Objective::Context | Objective::Quality => 0,
+        }
+    }
+
+    /// What a path is worth by an objective.
+    pub fn worth(&self, objective: Objective, set: &ColumnSet, path: &[usize]) -> u64 {
+        let values = path
+            .iter()
+            .map(|index| self.value(objective, &set.columns[*index]));
+        match objective.kind() {
+            Kind::Sum => values.fold(0, u64::saturating_add),
+            Kind::Most | Kind::Outside => values.max().unwrap_or(0),
+        }
+    }
+
+    /// Prices every column by `sums`, the first in the highest bits; `most` is its load. Gives the
+    /// number of bits below the first sum.
+    pub fn price(&self, set: &mut ColumnSet, sums: &[Objective], most: Objective) -> u32 {
+        let n_devices: usize = set.groups.iter().map(Vec::len).sum();
+        let most_stages = set.n_units.min(n_devices + 1).max(1) as u128;
+        let bits = |most: u64| u128::BITS - (u128::from(most) * most_stages).leading_zeros();
+        let widths = sums.iter().map(|sum| {
+            let values = set.columns.iter().map(|column| self.value(*sum, column));
+            bits(values.max().unwrap_or(0))
+        });
+        let mut widths: Vec<u32> = widths.collect();
+        // Bits that there are not are rounded off the last sum: times of many minutes in three sums.
+        let too_many = widths
+            .iter()
+            .sum::<u32>()
+            .saturating_sub(u128::BITS - 1 - FOR_STAGES);
+        let mut rounded = vec![0; widths.len()];
+        if let (Some(width), Some(shift)) = (widths.last_mut(), rounded.last_mut()) {
+            *shift = too_many.min(*width);
+            *width -= *shift;
+        }
+        for column in &mut set.columns {
+            let mut cost = 0_u128;
+            for ((sum, width), shift) in sums.iter().zip(&widths).zip(&rounded) {
+                cost = (cost << width) | (u128::from(self.value(*sum, column)) >> shift);
+            }
+            column.cost = Cost(cost);
+            column.load = self.value(most, column);
+        }
+        widths.iter().skip(1).sum()
+    }
+
+    /// Prices every column by `sums`, and plans that are equal so far by the rule for ties: the
+    /// fewest stages, then the emptiest fullest device. Gives the number of bits below the first sum.
+    pub fn price_with_ties(&self, set: &mut ColumnSet, sums: &[Objective]) -> u32 {
+        let bits = self.price(set, sums, Objective::Headroom);
+        for column in &mut set.columns {
+            column.cost.0 = (column.cost.0 << FOR_STAGES) | 1;
+        }
+        bits + FOR_STAGES
+    }
+}
+
+/// Bits that count the stages of a plan: a rig has at most 1000 devices.
+const FOR_STAGES: u32 = 10;
+
+fn names() -> String {
+    let names = Objective::ALL.map(|objective| format!("`{}`", objective.name()));
+    names.join(", ")
+}
+
+impl FromStr for Objective {
+    type Err = ObjectiveError;
+
+    fn from_str(name: &str) -> Result<Self, ObjectiveError> {
+        Self::ALL
+            .into_iter()
+            .find(|objective| objective.name().eq_ignore_ascii_case(name.trim()))
+            .ok_or_else(|| ObjectiveError(name.to_owned()))
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
