@@ -10,7 +10,10 @@ pub enum ConfigError {
     #[error("a configuration is a JSON object")]
     NotAnObject,
     /// No row of the family table.
-    #[error("the architecture `{0}` is not known\nhint: {known} are read", known = known())]
+    #[error(
+        "the architecture `{0}` is not known, and nothing is guessed from a configuration alone
+hint: {count} families are read (docs/families-checked.md lists them); where the checkpoint's safetensors headers lie beside it, any is", count = family::all().count()
+    )]
     UnknownArchitecture(String),
     /// Neither `model_type` nor `architectures`.
     #[error("neither `model_type` nor `architectures` says what it is")]
@@ -75,12 +78,4 @@ fn key_of(name: &str) -> String {
     ours.and_then(|(_, keys)| keys.first())
         .map_or(name, |key| key)
         .to_owned()
-}
-
-/// The families that are read, for a hint.
-fn known() -> String {
-    let names: Vec<_> = family::all()
-        .map(|family| format!("`{}`", family.name))
-        .collect();
-    names.join(", ")
 }
