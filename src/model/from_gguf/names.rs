@@ -30,6 +30,11 @@ pub(super) fn tensor(info: &TensorInfo) -> Result<Tensor, GgufError> {
         }
         None => match stem {
             "token_embd" | "per_layer_token_embd" => (Part::Embedding, Kind::Embedding),
+            // llama.cpp keeps these with the first block, and Gemma 3n's streams with the head.
+            "per_layer_model_proj" | "per_layer_proj_norm" => {
+                (Part::FeedForward(BlockId(0)), block_kind(name))
+            }
+            _ if stem.starts_with("altup_") => (Part::FinalNorm, block_kind(name)),
             "output" => (
                 Part::Head,
                 block_kind(name.trim_start_matches("output.")).head(),
