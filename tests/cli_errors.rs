@@ -74,7 +74,7 @@ fn a_configuration_that_is_no_model_says_where_and_what_to_do() {
         ("[]", &["config.json", "JSON object"]),
         (
             "{\"model_type\": \"gpt9\"}",
-            &["config.json", "`gpt9`", "hint: ", "llama"],
+            &["config.json", "`gpt9`", "hint: ", "families are read"],
         ),
         (
             "{\"model_type\": \"llama\", \"hidden_size\": 64}",

@@ -108,7 +108,11 @@ fn differences(case: &Case) -> Vec<String> {
         ),
         ("buffers".to_owned(), case.buffers, buffers(&model)),
         ("cache".to_owned(), case.cache_at_4096, cache.0),
-        ("a GGUF file".to_owned(), case.gguf_elements, in_gguf(&model)),
+        (
+            "a GGUF file".to_owned(),
+            case.gguf_elements,
+            in_gguf(&model),
+        ),
     ];
     for (module, parameters) in &case.blocks {
         numbers.push((
@@ -182,4 +186,22 @@ fn a_gguf_file_holds_what_the_class_trains() {
         }
     }
     assert!(differ.is_empty(), "\n{}", differ.join("\n"));
+}
+
+/// What a token reads of a mixture follows from how many experts it passes.
+#[test]
+fn a_mixture_says_how_many_experts_a_token_passes() {
+    let lacking: Vec<_> = cases()
+        .into_iter()
+        .filter(|case| {
+            let model = model::open(&fixture(case)).unwrap();
+            let has_experts = model
+                .tensors
+                .iter()
+                .any(|tensor| tensor.kind == Kind::Experts);
+            has_experts && model.dimensions.experts.is_none()
+        })
+        .map(|case| case.config)
+        .collect();
+    assert!(lacking.is_empty(), "{}", lacking.join(", "));
 }

@@ -54,6 +54,7 @@ const DIMENSIONS: [(&str, &[&str]); 8] = [
 ];
 /// Experts of a block, those of a token, and their width.
 const EXPERTS: &[&str] = &[
+    "n_experts",
     "num_local_experts",
     "num_experts",
     "n_routed_experts",
@@ -67,7 +68,12 @@ const EXPERTS_USED: &[&str] = &[
     "moe_top_k",
     "top_k_experts",
 ];
-const EXPERT_FFN: &[&str] = &["moe_intermediate_size", "expert_ffn_hidden_size", "ffn"];
+const EXPERT_FFN: &[&str] = &[
+    "expert_ffn",
+    "moe_intermediate_size",
+    "expert_ffn_hidden_size",
+    "ffn",
+];
 const DTYPE: &[&str] = &["dtype", "torch_dtype"];
 
 /// More than any model has, and small enough that products of three fit 64 bits.
