@@ -121,10 +121,18 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
         }
         Err(_) => python_string(&plan.model.name),
     };
+    let auto = plan
+        .model
+        .modules
+        .as_ref()
+        .and_then(|modules| modules.loader.as_deref());
+    // A plan may have been edited: only a name is written into a program.
+    let is_name = |it: &&str| it.chars().all(|it| it.is_ascii_alphanumeric() || it == '_');
+    let auto = auto.filter(is_name).unwrap_or("AutoModelForCausalLM");
     format!(
-        "import json, torch; from transformers import AutoModelForCausalLM{import}\n\
+        "import json, torch; from transformers import {auto}{import}\n\
          device_map = json.load(open(\"device_map.json\"))\n\
-         model = AutoModelForCausalLM.from_pretrained({name}, device_map=device_map, dtype={dtype}{config})\n"
+         model = {auto}.from_pretrained({name}, device_map=device_map, dtype={dtype}{config})\n"
     )
 }
 

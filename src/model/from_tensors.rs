@@ -273,6 +273,7 @@ fn modules(tensors: &[Tensor], blocks: &[Block]) -> Modules {
     Modules {
         root: String::new(),
         block_class: String::new(),
+        loader: None,
         buffers: Vec::new(),
         tower: of(Part::Tower),
         embedding: of(Part::Embedding),

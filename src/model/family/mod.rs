@@ -109,7 +109,11 @@ pub struct Modules {
     pub root: String,
     /// The class of a block, which accelerate must not split.
     pub block_class: String,
-    /// Modules without parameters that a map has to name too: rotation tables.
+    /// The class that loads it, where that is not `AutoModelForCausalLM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<String>,
+    /// Modules without parameters of their own that a map has to name too: rotation tables, and other
+    /// names of the embedding.
     #[serde(default)]
     pub buffers: Vec<String>,
     /// The modules of the input embedding; the table leaves them to the tensors.
@@ -172,10 +176,7 @@ impl Family {
     pub fn expand(&self, scope: &Scope, tied: bool) -> Result<Expanded, ExpressionError> {
         let mut tensors = Vec::new();
         let mut blocks = Vec::new();
-        let root = match self.modules.root.as_str() {
-            "" => String::new(),
-            root => format!("{root}."),
-        };
+        let root = self.root();
         for tower in &self.towers {
             tower.expand(scope, &mut tensors)?;
         }
@@ -227,6 +228,29 @@ impl Family {
         })
     }
 
+    /// What the names of its modules begin with.
+    fn root(&self) -> String {
+        match self.modules.root.as_str() {
+            "" => String::new(),
+            root => format!("{root}."),
+        }
+    }
+
+    /// The class of transformers that loads a model that is more than a decoder.
+    fn loader(&self) -> Option<String> {
+        let of_several_stacks = self
+            .stacks
+            .iter()
+            .filter(|stack| !stack.is_in_gguf_only())
+            .count()
+            > 1;
+        match (of_several_stacks, self.towers.is_empty()) {
+            (true, _) => Some("AutoModelForSeq2SeqLM".to_owned()),
+            (false, false) => Some("AutoModelForImageTextToText".to_owned()),
+            (false, true) => None,
+        }
+    }
+
     /// The names of its modules, read off its tensors.
     fn modules(&self, tensors: &[Tensor], blocks: &[Block]) -> Modules {
         let of = |part: Part| {
@@ -236,6 +260,10 @@ impl Family {
                 .filter(|tensor| tensor.part == part && !tensor.hf_name.is_empty());
             for tensor in of_part {
                 let name = tensor.module();
+                // A constant of the model itself is in no module that could be named.
+                if tensor.kind.is_constant() && !name.contains('.') {
+                    continue;
+                }
                 // A constant within a module that is named needs no name of its own.
                 if !names
                     .iter()
@@ -249,10 +277,20 @@ impl Family {
         Modules {
             embedding: of(Part::Embedding),
             final_norm: of(Part::FinalNorm),
-            buffers: of(Part::Everywhere),
+            buffers: self
+                .modules
+                .buffers
+                .iter()
+                .cloned()
+                .chain(of(Part::Everywhere))
+                .collect(),
+            loader: self.modules.loader.clone().or_else(|| self.loader()),
             head: match of(Part::Head) {
                 // A tied head still is a module.
-                names if names.is_empty() => vec!["lm_head".to_owned()],
+                names if names.is_empty() => match &self.head {
+                    Some(rows) => rows.iter().map(|row| row.module(&self.root())).collect(),
+                    None => vec!["lm_head".to_owned()],
+                },
                 names => names,
             },
             tower: towers(tensors),

@@ -113,6 +113,11 @@ pub(super) struct Tower {
 }
 
 impl Stack {
+    /// Whether transformers does not have it.
+    pub(super) fn is_in_gguf_only(&self) -> bool {
+        self.gguf_only
+    }
+
     pub(super) fn expand(
         &self,
         scope: &Scope,
