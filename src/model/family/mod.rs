@@ -260,10 +260,6 @@ impl Family {
                 .filter(|tensor| tensor.part == part && !tensor.hf_name.is_empty());
             for tensor in of_part {
                 let name = tensor.module();
-                // A constant of the model itself is in no module that could be named.
-                if tensor.kind.is_constant() && !name.contains('.') {
-                    continue;
-                }
                 // A constant within a module that is named needs no name of its own.
                 if !names
                     .iter()
