@@ -99,7 +99,9 @@ impl ColumnSet {
         // Where RAM is stated, what never leaves it must fit it too.
         let host_is_stated = accounting.rig().host().is_some();
         let base_fits = !host_is_stated || base <= host_room;
-        if base_fits || fit == Fit::Excess {
+        let in_ram = layout.experts_in_ram();
+        let is_allowed = rules.iter().all(|rule| rule.allows_in_ram(&in_ram));
+        if is_allowed && (base_fits || fit == Fit::Excess) {
             let pricing = Pricing {
                 accounting,
                 layout,

@@ -231,7 +231,7 @@ impl Accounting for Toy {
         self.case.offload
     }
 
-    fn uncertainty(&self, _span: &Span) -> f64 {
+    fn uncertainty(&self, _layout: Layout, _span: &Span) -> f64 {
         0.1
     }
 }
