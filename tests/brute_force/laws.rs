@@ -25,7 +25,7 @@ enum Worth {
 fn is_offloaded(layout: Layout) -> bool {
     match layout {
         Layout::OneDevice | Layout::Pipelined | Layout::Sequential => false,
-        Layout::Offloaded | Layout::HostOnly => true,
+        Layout::ExpertsOffloaded(_) | Layout::Offloaded | Layout::HostOnly => true,
     }
 }
 
