@@ -93,3 +93,55 @@ impl Sums {
         self.read += other.read;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cost::llama_cpp::LlamaCpp;
+    use crate::cost::{Accounting, Layout, Place, Position, Span};
+    use crate::hardware::{DeviceId, text};
+    use crate::model::recipe::Recipe;
+    use crate::model::{Origin, Precision, config, known};
+    use crate::units::{Bytes, Tokens};
+    use crate::workload::Workload;
+
+    #[test]
+    fn a_gpu_holds_what_llama_cpp_allocates_without_experts() {
+        let rig = text::parse("80 GiB@1 TB/s, ram 64 GiB").unwrap();
+        // Model and compute buffers of real loads at q4_k_m, `-c 8192 -fa on -ncmoe N` (0c1e57098).
+        let loads = [
+            ("mixtral-8x7b", 32, 1_069_080_576, 494_413_824),
+            ("mixtral-8x7b", 16, 14_721_540_096, 494_413_824),
+            ("qwen3-30b-a3b", 48, 822_523_904, 315_359_232),
+            ("qwen3-30b-a3b", 24, 9_599_111_168, 315_359_232),
+        ];
+        for (name, in_ram, weights, compute) in loads {
+            let config = &known::find(name).unwrap().config;
+            let model = config::model(name, Origin::Known, config).unwrap();
+            let workload = Workload::of_context(Tokens(8192));
+            let precision = Precision::Gguf(Recipe::Q4KM);
+            let prices = LlamaCpp::new(&model, precision, &rig, &workload).unwrap();
+            let span = Span {
+                place: Place::Device(DeviceId(0)),
+                units: 0..prices.units().len(),
+                streamed: 0..0,
+                position: Position::First,
+            };
+            let stage = |layout| prices.stage(layout, &span);
+            let layout = Layout::ExpertsOffloaded(in_ram);
+            let memory = stage(layout).device;
+            assert_eq!(
+                (memory.weights.0, memory.compute.0),
+                (weights, compute),
+                "{name}"
+            );
+            // What left the GPU is in RAM, where no row is padded, and takes longer there.
+            let whole = stage(Layout::OneDevice);
+            let [with, without] =
+                [layout, Layout::OneDevice].map(|layout| prices.host_base(layout).weights);
+            let left = whole.device.weights.saturating_sub(memory.weights);
+            let padding = left.checked_sub(with.saturating_sub(without));
+            assert!(padding.unwrap() < Bytes(100_000), "{name}");
+            assert!(stage(layout).time.0 > whole.time.0);
+        }
+    }
+}
