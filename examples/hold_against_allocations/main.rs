@@ -122,13 +122,20 @@ fn runs(record: &Value) -> impl Iterator<Item = (&str, Range<usize>)> {
 
 fn layout(record: &Value) -> Layout {
     let mut runs = record["layers"].as_array().into_iter().flatten();
+    let flags = &record["flags"];
+    let in_ram = match flags["cmoe"] == 1 {
+        true => Some(u32::MAX),
+        false => flags["ncmoe"].as_u64().map(|blocks| blocks as u32),
+    };
     match (
         runs.any(|run| run[2] == "CPU"),
+        in_ram.filter(|blocks| *blocks > 0),
         record["pipeline_parallel"] == "on",
     ) {
-        (true, _) => Layout::Offloaded,
-        (false, true) => Layout::Pipelined,
-        (false, false) => Layout::Sequential,
+        (true, ..) => Layout::Offloaded,
+        (false, Some(blocks), _) => Layout::ExpertsOffloaded(blocks),
+        (false, None, true) => Layout::Pipelined,
+        (false, None, false) => Layout::Sequential,
     }
 }
 
@@ -137,7 +144,7 @@ fn workload(record: &Value) -> Option<Workload> {
     let flags = &record["flags"];
     let number = |key: &str| flags[key].as_u64();
     let is_set = |key: &&str| !flags[*key].is_null() && flags[*key] != 0 && flags[*key] != false;
-    let overrides = ["ot", "nkvo", "cmoe", "ncmoe", "kvu", "swa_full"];
+    let overrides = ["ot", "nkvo", "kvu", "swa_full"];
     if flags["ctk"] != flags["ctv"] || overrides.iter().any(is_set) {
         return None;
     }

@@ -61,6 +61,9 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
         },
         "baselines": plan.baselines,
     });
+    if let Some(blocks) = plan.experts_on_cpu() {
+        value["experts_on_cpu"] = json!(blocks);
+    }
     if !proof.goal.is_empty() {
         value["proof"]["goal"] = json!(proof.goal);
     }

@@ -99,7 +99,9 @@ impl ColumnSet {
         // Where RAM is stated, what never leaves it must fit it too.
         let host_is_stated = accounting.rig().host().is_some();
         let base_fits = !host_is_stated || base <= host_room;
-        if base_fits || fit == Fit::Excess {
+        let in_ram = layout.experts_in_ram();
+        let is_allowed = rules.iter().all(|rule| rule.allows_in_ram(&in_ram));
+        if is_allowed && (base_fits || fit == Fit::Excess) {
             let pricing = Pricing {
                 accounting,
                 layout,
@@ -208,7 +210,7 @@ impl Pricing<'_> {
                 if !self.may_start(start, position) {
                     continue;
                 }
-                let shortest = if self.layout == Layout::OneDevice {
+                let shortest = if self.is_on_one_device() {
                     n_units
                 } else {
                     start + 1
@@ -239,11 +241,20 @@ impl Pricing<'_> {
         }
     }
 
+    /// Whether one device has the whole chain.
+    fn is_on_one_device(&self) -> bool {
+        match self.layout {
+            Layout::OneDevice => true,
+            Layout::ExpertsOffloaded(_) => self.accounting.rig().devices().len() == 1,
+            Layout::Pipelined | Layout::Sequential | Layout::Offloaded | Layout::HostOnly => false,
+        }
+    }
+
     /// Whether a device may begin at a unit: the first one at the start, or behind the CPU's prefix.
     fn may_start(&self, start: usize, position: Position) -> bool {
         let computes = self.accounting.offload() == Offload::Computes;
         match (self.layout, position) {
-            (Layout::OneDevice, _) => start == 0 && position == Position::First,
+            _ if self.is_on_one_device() => start == 0 && position == Position::First,
             (Layout::Offloaded, Position::First) if computes => start > 0,
             (Layout::Offloaded, Position::Later) if computes => start > 1,
             (_, Position::First) => start == 0,

@@ -5,20 +5,22 @@
 //! the smallest chain that has all of these, with no more blocks of a kind than change the answer
 //! (`cost/graph` replays that chain to the byte), and the answer is kept.
 
+mod kinds;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::cost::graph::{self, Batch, BlockPlace, BlockShape, GraphShape, Placement};
+use crate::cost::graph::{
+    self, Batch, BlockPlace, BlockShape, FeedForwardShape, GraphShape, Matrix, Placement,
+};
 use crate::cost::{Layout, Place, Position, memory};
 use crate::hardware::DeviceId;
 use crate::model::format::Format;
 use crate::units::Bytes;
 use crate::workload::{KvFormat, Workload};
+use kinds::Kinds;
 
-/// Of the blocks of a kind that one device has, as many of the first and of the last as change its
-/// buffer: held against whole graphs in the tests below.
-const EDGE: usize = 3;
 /// Fewer tokens than this are computed where their weights are (`GGML_OP_OFFLOAD_MIN_BATCH`).
 const STREAMED_BATCH: u64 = 32;
 
@@ -31,6 +33,8 @@ pub struct Compute {
     kinds: Kinds,
     /// Blocks that differ in shape or formats.
     stored: Kinds,
+    /// The largest formats in which experts are stored.
+    experts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
 }
 
@@ -51,7 +55,22 @@ struct Chain {
     layout: Layout,
     host: Vec<usize>,
     /// Blocks of each device; the head is on the last.
-    devices: Vec<Vec<usize>>,
+    devices: Vec<Vec<Member>>,
+}
+
+/// A block of a chain, on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
+    kind: usize,
+    experts: Experts,
+}
+
+/// Where the experts of a block on a device are. Those in RAM stream, so their formats count: the
+/// largest ones of the model stand for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Experts {
+    Beside,
+    InRam,
 }
 
 /// A device of a chain, or behind all devices the host.
@@ -83,6 +102,7 @@ impl Compute {
         Self {
             kinds: Kinds::new(&blind),
             stored: Kinds::new(&shape.blocks),
+            experts: largest_experts(&shape.blocks),
             batch: batch(workload),
             known: RefCell::default(),
             shape,
@@ -111,20 +131,25 @@ impl Compute {
             _ => Vec::new(),
         };
         let mut devices = match (position, units.start.checked_sub(1)) {
-            (Position::Later, Some(before)) => vec![self.one(before)],
+            (Position::Later, Some(before)) => vec![self.one(layout, before)],
             (Position::Later, None) | (Position::First, _) => Vec::new(),
         };
         let index = devices.len();
-        devices.push(self.kinds.sample(blocks));
+        devices.push(self.sample(layout, blocks));
+        let in_ram = units.end..layout.experts_in_ram().end.min(n_blocks);
+        if position == Position::First && !in_ram.is_empty() {
+            // The first device also computes the prompts of the experts behind its own blocks.
+            devices.push(self.sample(layout, in_ram));
+        }
         if !has_head {
             // Whatever comes later has at least the head, and the last block if nobody had it yet.
             devices.push(match units.end < n_blocks {
-                true => self.one(n_blocks - 1),
+                true => self.one(layout, n_blocks - 1),
                 false => Vec::new(),
             });
         }
         let chain = Chain {
-            layout,
+            layout: alike(layout),
             host,
             devices,
         };
@@ -136,10 +161,15 @@ impl Compute {
     fn chain_behind(&self, units: &Range<usize>) -> Asked {
         let n_blocks = self.shape.blocks.len();
         let own = units.start.min(n_blocks)..units.end.min(n_blocks);
+        let layout = Layout::Offloaded;
+        let own_kinds = self.kinds.within(own.clone());
         let chain = Chain {
-            layout: Layout::Offloaded,
+            layout,
             host: self.stored.sample(0..own.start),
-            devices: vec![self.kinds.within(own).collect(), self.one(n_blocks - 1)],
+            devices: vec![
+                own_kinds.map(Member::whole).collect(),
+                self.one(layout, n_blocks - 1),
+            ],
         };
         Asked { chain, index: 0 }
     }
@@ -148,9 +178,9 @@ impl Compute {
     /// inputs, and the graph of these blocks.
     pub fn host(&self, layout: Layout, on_host: usize) -> Bytes {
         let n_blocks = self.shape.blocks.len();
-        let rest = |from: usize| self.kinds.sample(from.min(n_blocks)..n_blocks);
+        let rest = |from: usize| self.sample(layout, from.min(n_blocks)..n_blocks);
         let devices = match layout {
-            Layout::OneDevice => vec![rest(0)],
+            Layout::OneDevice | Layout::ExpertsOffloaded(_) => vec![rest(0)],
             Layout::Pipelined | Layout::Sequential => vec![rest(0), Vec::new()],
             Layout::Offloaded => vec![rest(on_host)],
             Layout::HostOnly => Vec::new(),
@@ -159,7 +189,7 @@ impl Compute {
         let host = host.into_iter().map(|kind| self.stored_like(kind));
         let index = devices.len();
         let chain = Chain {
-            layout,
+            layout: alike(layout),
             host: host.collect(),
             devices,
         };
@@ -177,13 +207,37 @@ impl Compute {
         Bytes(4 * self.batch.tokens * self.shape.hidden)
     }
 
-    fn one(&self, block: usize) -> Vec<usize> {
-        vec![self.kinds.of[block]]
+    fn one(&self, layout: Layout, block: usize) -> Vec<Member> {
+        self.sample(layout, block..block + 1)
+    }
+
+    /// Blocks that stand for a run of them on a device.
+    fn sample(&self, layout: Layout, run: Range<usize>) -> Vec<Member> {
+        let cut = layout.experts_in_ram().end.clamp(run.start, run.end);
+        let in_ram = self.kinds.sample(run.start..cut).into_iter();
+        let in_ram = in_ram.map(|kind| Member {
+            kind,
+            experts: Experts::InRam,
+        });
+        let beside = self.kinds.sample(cut..run.end).into_iter();
+        in_ram.chain(beside.map(Member::whole)).collect()
     }
 
     /// A kind with formats for one without.
     fn stored_like(&self, kind: usize) -> usize {
         self.stored.of[self.kinds.first[kind]]
+    }
+
+    /// A block of a device, its experts in RAM.
+    fn without_experts(&self, block: BlockShape, at: BlockPlace) -> (BlockShape, BlockPlace) {
+        let formats = EXPERTS.iter().fold(block.formats, |formats, matrix| {
+            formats.with(*matrix, self.experts.of(*matrix))
+        });
+        let place = BlockPlace {
+            experts: Place::Host,
+            ..at
+        };
+        (BlockShape { formats, ..block }, place)
     }
 
     fn answer(&self, asked: Asked) -> DeviceBuffer {
@@ -207,10 +261,16 @@ impl Compute {
             blocks.push(block(&self.stored, *kind));
             places.push(BlockPlace::whole(Place::Host));
         }
-        for (index, kinds) in chain.devices.iter().enumerate() {
-            for kind in kinds {
-                blocks.push(block(&self.kinds, *kind));
-                places.push(BlockPlace::whole(Place::Device(DeviceId(index))));
+        for (index, members) in chain.devices.iter().enumerate() {
+            let whole = BlockPlace::whole(Place::Device(DeviceId(index)));
+            for member in members {
+                let shape = block(&self.kinds, member.kind);
+                let (shape, place) = match member.experts {
+                    Experts::Beside => (shape, whole),
+                    Experts::InRam => self.without_experts(shape, whole),
+                };
+                blocks.push(shape);
+                places.push(place);
             }
         }
         let shape = GraphShape {
@@ -249,9 +309,52 @@ impl Compute {
     }
 }
 
+impl Member {
+    fn whole(kind: usize) -> Self {
+        Self {
+            kind,
+            experts: Experts::Beside,
+        }
+    }
+}
+
+/// One layout for all that differ in where experts are, which the blocks of a chain tell.
+fn alike(layout: Layout) -> Layout {
+    match layout {
+        Layout::ExpertsOffloaded(_) => Layout::ExpertsOffloaded(0),
+        Layout::OneDevice
+        | Layout::Pipelined
+        | Layout::Sequential
+        | Layout::Offloaded
+        | Layout::HostOnly => layout,
+    }
+}
+
+/// The largest format of each of the experts' matrices.
+fn largest_experts(blocks: &[BlockShape]) -> graph::Formats {
+    let routed = |block: &&BlockShape| matches!(block.feed_forward, FeedForwardShape::Experts(_));
+    let mut formats = graph::Formats::all(Format::F16);
+    for matrix in EXPERTS {
+        let stored = blocks.iter().filter(routed);
+        let stored = stored.map(|block| block.formats.of(matrix));
+        if let Some(largest) = stored.max_by_key(|format| format.row_bytes(ROW)) {
+            formats = formats.with(matrix, largest);
+        }
+    }
+    formats
+}
+
+/// Matrices that a router chooses.
+const EXPERTS: [Matrix; 3] = [Matrix::ExpertGate, Matrix::ExpertUp, Matrix::ExpertDown];
+/// Elements of a row that is whole blocks in every format.
+const ROW: u64 = 256;
+
 fn pins_norms(layout: Layout, batch: &Batch) -> bool {
     match layout {
-        Layout::OneDevice | Layout::Pipelined | Layout::Sequential => true,
+        Layout::OneDevice
+        | Layout::Pipelined
+        | Layout::Sequential
+        | Layout::ExpertsOffloaded(_) => true,
         Layout::Offloaded | Layout::HostOnly => batch.tokens < STREAMED_BATCH,
     }
 }
@@ -283,56 +386,6 @@ pub fn batch(workload: &Workload) -> Batch {
         values: format,
         flash: true,
         unpacks: false,
-    }
-}
-
-/// Blocks by kind.
-#[derive(Clone, Debug)]
-struct Kinds {
-    /// The kind of each block.
-    of: Vec<usize>,
-    /// The first block of each kind.
-    first: Vec<usize>,
-    /// How many blocks of each kind there are before each block, and before the end.
-    before: Vec<Vec<usize>>,
-}
-
-impl Kinds {
-    fn new(blocks: &[BlockShape]) -> Self {
-        let mut first: Vec<usize> = Vec::new();
-        let mut of = Vec::new();
-        for (index, block) in blocks.iter().enumerate() {
-            let known = first.iter().position(|first| blocks[*first] == *block);
-            of.push(known.unwrap_or(first.len()));
-            if known.is_none() {
-                first.push(index);
-            }
-        }
-        let mut before = vec![vec![0; first.len()]];
-        for kind in &of {
-            let mut counts = before[before.len() - 1].clone();
-            counts[*kind] += 1;
-            before.push(counts);
-        }
-        Self { of, first, before }
-    }
-
-    /// The kinds of a run of blocks.
-    fn within(&self, run: Range<usize>) -> impl Iterator<Item = usize> {
-        let (from, to) = (&self.before[run.start], &self.before[run.end]);
-        (0..self.first.len()).filter(|kind| to[*kind] > from[*kind])
-    }
-
-    /// Kinds that stand for a run of blocks: the first and the last of each kind, in their order.
-    fn sample(&self, run: Range<usize>) -> Vec<usize> {
-        let (from, to) = (&self.before[run.start], &self.before[run.end]);
-        let stands = |block: &usize| {
-            let kind = self.of[*block];
-            let earlier = self.before[*block][kind] - from[kind];
-            let later = to[kind] - self.before[*block][kind] - 1;
-            earlier < EDGE || later < EDGE
-        };
-        run.filter(stands).map(|block| self.of[block]).collect()
     }
 }
 

@@ -3,7 +3,10 @@
 //! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
+use std::ops::Range;
+
 use crate::cost::compute::Compute;
+use crate::cost::experts::{self, Experts};
 use crate::cost::memory::Allocator;
 use crate::cost::prefill::{Prefill, Work};
 use crate::cost::{
@@ -35,6 +38,8 @@ pub struct LlamaCpp<'a> {
     compute: Compute,
     /// What each unit adds, summed up to it.
     sums: Vec<Sums>,
+    /// What of it are experts.
+    experts: Experts,
     /// Copied to every device that has blocks.
     everywhere: Bytes,
     /// The input embedding, which stays on the CPU.
@@ -120,8 +125,18 @@ impl<'a> LlamaCpp<'a> {
                 .filter(move |stored| stored.tensor.part == part)
         };
         let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
+        let apart = tensors.iter().map(|stored| {
+            let sums = experts::Sums {
+                on_device: stored.cuda(),
+                on_host: stored.cpu(),
+                read: model.read_for_a_token(stored.tensor, stored.bytes()),
+                n_blocks: 0,
+            };
+            (stored.tensor, sums)
+        });
         Ok(Self {
             rig,
+            experts: Experts::new(&units, apart),
             work: Work::new(model, &units, workload.ubatch),
             units,
             compute: Compute::new(graph::shape(model, &formats), workload),
@@ -145,6 +160,18 @@ impl<'a> LlamaCpp<'a> {
         }
     }
 
+    /// What of a stage on a GPU are experts in RAM.
+    fn in_ram(&self, layout: Layout, units: &Range<usize>) -> experts::Sums {
+        self.experts.between(units, &layout.experts_in_ram())
+    }
+
+    /// What experts in RAM take of a token's time.
+    fn on_cpu(&self, in_ram: &experts::Sums) -> Seconds {
+        let rate = self.rig.host().map(time::host_rate);
+        let reading = rate.map_or(Seconds::default(), |rate| in_ram.read / rate);
+        reading + time::EXPERTS * in_ram.n_blocks as f64
+    }
+
     fn on_device(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
         // Prompts are computed on the first GPU also for the CPU's blocks, whose weights stream.
         let buffer = self.compute.device(layout, span.position, &span.units);
@@ -153,9 +180,11 @@ impl<'a> LlamaCpp<'a> {
         } else {
             Bytes::ZERO
         };
+        let in_ram = self.in_ram(layout, &span.units).on_device;
+        let weights = sums.on_device.saturating_sub(in_ram);
         let margin = buffer.compute.scale(COMPUTE_MARGIN) + self.compute.residual_stream();
         Memory {
-            weights: sums.on_device + everywhere,
+            weights: weights + everywhere,
             kv_cache: sums.kv_device,
             compute: buffer.compute,
             overhead: CUDA_CONTEXT + margin + buffer.unpacked,
@@ -174,6 +203,9 @@ impl Accounting for LlamaCpp<'_> {
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
         let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
+        let with_experts = self.experts.counts().map(Layout::ExpertsOffloaded);
+        let offloaded = with_experts.chain([Layout::Offloaded]);
+        let offloaded = offloaded.map(|layout| (layout, has_host && n_devices > 0));
         // Where the pipeline's copies do not fit, llama.cpp loads without them.
         let ranks = [
             vec![
@@ -181,14 +213,14 @@ impl Accounting for LlamaCpp<'_> {
                 (Layout::Pipelined, n_devices > 1),
                 (Layout::Sequential, n_devices > 1),
             ],
-            vec![(Layout::Offloaded, has_host && n_devices > 0)],
+            offloaded.collect(),
             vec![(Layout::HostOnly, has_host)],
         ];
         super::allowed(ranks)
     }
 
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
-        let sums = self.between(span);
+        let (sums, all) = (self.between(span), 0..self.units.len());
         let kv_read = sums.kv_read;
         match span.place {
             Place::Host => {
@@ -213,16 +245,22 @@ impl Accounting for LlamaCpp<'_> {
             Place::Device(device) => {
                 let device = self.rig.device(device);
                 let law = time::llama_cpp(device.class);
-                let decode = law.decode(device.bandwidth, sums.read, kv_read, sums.n_blocks);
+                let in_ram = self.in_ram(layout, &span.units);
+                let read = sums.read.saturating_sub(in_ram.read);
+                let decode = law.decode(device.bandwidth, read, kv_read, sums.n_blocks)
+                    + self.on_cpu(&in_ram);
                 let hop = if span.units.start > 0 {
                     time::HOP
                 } else {
                     Seconds::default()
                 };
-                let computes_all = layout == Layout::Offloaded && span.position == Position::First;
-                let (from, streamed) = match computes_all {
-                    true => (0, self.sums[span.units.start].on_host),
-                    false => (span.units.start, Bytes::ZERO),
+                let is_first = span.position == Position::First;
+                let (from, streamed) = match layout {
+                    Layout::Offloaded if is_first => (0, self.sums[span.units.start].on_host),
+                    Layout::ExpertsOffloaded(_) if is_first => {
+                        (span.units.start, self.in_ram(layout, &all).on_host)
+                    }
+                    _ => (span.units.start, Bytes::ZERO),
                 };
                 let link = device.link.bandwidth(Transfer::Pageable);
                 Stage {
@@ -241,14 +279,15 @@ impl Accounting for LlamaCpp<'_> {
 
     fn host_base(&self, layout: Layout) -> Memory {
         let compute = match layout {
-            Layout::OneDevice | Layout::Pipelined | Layout::Sequential => {
-                self.compute.host(layout, 0)
-            }
+            Layout::OneDevice
+            | Layout::Pipelined
+            | Layout::Sequential
+            | Layout::ExpertsOffloaded(_) => self.compute.host(layout, 0),
             // It depends on the blocks that the CPU computes, and is a part of their stage.
             Layout::Offloaded | Layout::HostOnly => Bytes::ZERO,
         };
         Memory {
-            weights: self.input,
+            weights: self.input + self.in_ram(layout, &(0..self.units.len())).on_host,
             compute,
             overhead: self.compute.output_buffer(),
             ..Memory::default()
@@ -259,9 +298,12 @@ impl Accounting for LlamaCpp<'_> {
         Offload::Computes
     }
 
-    fn uncertainty(&self, span: &Span) -> f64 {
+    fn uncertainty(&self, layout: Layout, span: &Span) -> f64 {
         match span.place {
             Place::Host => time::HOST_UNCERTAINTY,
+            Place::Device(_) if self.in_ram(layout, &span.units).n_blocks > 0 => {
+                time::HOST_UNCERTAINTY
+            }
             Place::Device(device) => time::llama_cpp(self.rig.device(device).class).uncertainty,
         }
     }

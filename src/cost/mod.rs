@@ -6,6 +6,7 @@
 
 pub mod column;
 pub mod compute;
+pub mod experts;
 pub mod graph;
 pub mod llama_cpp;
 pub mod memory;
@@ -60,10 +61,27 @@ pub enum Layout {
     Pipelined,
     /// Everything on GPUs, one after the other.
     Sequential,
+    /// Every block on a GPU, but for the experts of so many first blocks: these are in RAM, and the
+    /// CPU computes them (llama.cpp).
+    ExpertsOffloaded(#[serde(skip)] u32),
     /// The first units on the CPU (llama.cpp), or in RAM and streamed to the first GPU (transformers).
     Offloaded,
     /// No GPU at all.
     HostOnly,
+}
+
+impl Layout {
+    /// Units whose experts are in RAM while the rest of them is on a GPU.
+    pub fn experts_in_ram(self) -> Range<usize> {
+        match self {
+            Self::ExpertsOffloaded(n_blocks) => 0..n_blocks as usize,
+            Self::OneDevice
+            | Self::Pipelined
+            | Self::Sequential
+            | Self::Offloaded
+            | Self::HostOnly => 0..0,
+        }
+    }
 }
 
 /// Whether a stage is the first on a GPU: it then takes the inputs of the whole chain.
@@ -124,7 +142,7 @@ pub trait Accounting {
     fn offload(&self) -> Offload;
 
     /// Half-width of the interval around a stage's time, as a share of it.
-    fn uncertainty(&self, span: &Span) -> f64;
+    fn uncertainty(&self, layout: Layout, span: &Span) -> f64;
 }
 
 /// How a target uses host memory for units that no GPU holds.

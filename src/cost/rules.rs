@@ -26,12 +26,22 @@ impl Rule {
 
     /// Whether a stage keeps it. A streamed unit is at the host.
     pub fn allows(&self, span: &Span) -> bool {
-        let at = |place: Place, units: &Range<usize>| match self {
+        let [before, behind] = resident(span);
+        self.allows_at(span.place, &before)
+            && self.allows_at(span.place, &behind)
+            && self.allows_in_ram(&span.streamed)
+    }
+
+    /// Whether units, or their experts, may be in RAM.
+    pub fn allows_in_ram(&self, units: &Range<usize>) -> bool {
+        self.allows_at(Place::Host, units)
+    }
+
+    fn allows_at(&self, place: Place, units: &Range<usize>) -> bool {
+        match self {
             Self::On(ruled, due) => *due == place || !overlap(ruled, units),
             Self::Off(ruled, barred) => *barred != place || !overlap(ruled, units),
-        };
-        let [before, behind] = resident(span);
-        at(span.place, &before) && at(span.place, &behind) && at(Place::Host, &span.streamed)
+        }
     }
 }
 

@@ -219,7 +219,7 @@ impl Accounting for Transformers<'_> {
         self.offload
     }
 
-    fn uncertainty(&self, span: &Span) -> f64 {
+    fn uncertainty(&self, _layout: Layout, span: &Span) -> f64 {
         match span.place {
             Place::Host => time::HOST_UNCERTAINTY,
             Place::Device(device) => {

@@ -3,7 +3,8 @@
 //! `-ngl` is the sum of `-ts`, whose whole numbers are the slots of each device in the order of
 //! `--device`; llama.cpp then divides the same integers on both sides of its comparison, so the cut is
 //! exact (`src/llama-model.cpp`, 0c1e57098; run for real in `tests/engines`). Everything with a
-//! default that moves between versions is stated. `-ot` is never needed: stages are contiguous.
+//! default that moves between versions is stated. `-ot` is never needed: stages are
+//! contiguous, and experts in RAM are those of the first blocks (`-ncmoe`).
 
 use crate::emit::{Backend, Emission, EmitError};
 use crate::hardware::Device;
@@ -70,6 +71,9 @@ fn flags(plan: &Plan) -> Vec<String> {
                 .to_string(),
         );
         add("-ts", counts.join(","));
+    }
+    if let Some(blocks) = plan.experts_on_cpu() {
+        add("-ncmoe", blocks.to_string());
     }
     add(
         "-c",

@@ -49,8 +49,16 @@ mod tests {
             let billions = match size.trim_end_matches(['b', 'm']).parse::<f64>() {
                 Ok(millions) if size.ends_with('m') => millions / 1e3,
                 Ok(billions) => billions,
-                Err(_) if size == "7b1" => 7.1,
-                Err(_) => 176.0,
+                // As their cards say.
+                Err(_) => match known.name.as_str() {
+                    "bloom-7b1" => 7.1,
+                    "bloom" => 176.0,
+                    "mixtral-8x7b" => 46.7,
+                    "qwen3-30b-a3b" => 30.5,
+                    "glm-4.5-air" => 106.0,
+                    "deepseek-v3" => 671.0,
+                    name => panic!("how large is {name}?"),
+                },
             };
             let ratio = model.parameters() as f64 / 1e9 / billions;
             assert!((0.9..1.15).contains(&ratio), "{}: {ratio}", known.name);

@@ -1,7 +1,7 @@
 //! From a solution to a plan: names instead of indices, sums by device, an estimate with its
 //! interval.
 
-use crate::cost::{Accounting, Layout, Memory, Place, Span, Target, Unit};
+use crate::cost::{Accounting, Layout, Memory, Place, Target, Unit};
 use crate::hardware::Rig;
 use crate::model::{Model, Origin, Precision};
 use crate::plan::{
@@ -180,7 +180,7 @@ fn devices(accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
 
 fn estimate(question: &Question<'_>, solution: &Solution) -> Estimate {
     let rate = 1.0 / solution.time.0;
-    let half_width = uncertainty(question.accounting, &solution.stages);
+    let half_width = uncertainty(question.accounting, solution);
     Estimate {
         decode_tokens_per_second: Interval {
             low: rounded(rate * (1.0 - half_width)),
@@ -192,10 +192,10 @@ fn estimate(question: &Question<'_>, solution: &Solution) -> Estimate {
 }
 
 /// An estimate is as good as its worst part.
-fn uncertainty(accounting: &dyn Accounting, stages: &[Span]) -> f64 {
+fn uncertainty(accounting: &dyn Accounting, solution: &Solution) -> f64 {
+    let stages = solution.stages.iter();
     stages
-        .iter()
-        .map(|span| accounting.uncertainty(span))
+        .map(|span| accounting.uncertainty(solution.layout, span))
         .fold(0.0, f64::max)
 }
 
@@ -246,6 +246,7 @@ pub fn describe(layout: Layout) -> &'static str {
         Layout::OneDevice => "on one GPU",
         Layout::Pipelined => "pipelined over GPUs",
         Layout::Sequential => "one GPU after the other",
+        Layout::ExpertsOffloaded(_) => "with experts in RAM",
         Layout::Offloaded => "partly in RAM",
         Layout::HostOnly => "on the CPU",
     }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use crate::cost::memory::{self, Allocator};
-use crate::cost::{Layout, Target, llama_cpp, transformers};
-use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
+use crate::cost::{Layout, Target, experts, llama_cpp, transformers};
+use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::plan::{CPU, Plan};
 use crate::units::Bytes;
 use crate::workload::{Workload, WorkloadError};
@@ -56,6 +56,19 @@ pub enum CheckError {
         /// Whether the layout leaves every GPU out.
         host_only: bool,
     },
+    /// Experts in RAM of no block, of more than there are, or beside blocks on the CPU.
+    #[error(
+        "`experts_on_cpu: {found}` needs llama.cpp, every layer on a GPU, and 1 to {blocks} blocks"
+    )]
+    Experts {
+        /// What the plan says.
+        found: u32,
+        /// Blocks of the model.
+        blocks: u32,
+    },
+    /// A number of blocks whose experts are in RAM, in a layout that has none.
+    #[error("`experts_on_cpu` goes with the layout `experts_offloaded`, and the plan has another")]
+    ExpertsBesideLayout,
     /// The input embedding is where this target cannot have it.
     #[error("llama.cpp keeps the input embedding on the CPU, and the plan has it on `{0}`")]
     Embedding(String),
@@ -134,6 +147,13 @@ impl Plan {
         let host_only = self.layout == Layout::HostOnly;
         if host_only != self.used_gpus().is_empty() {
             return Err(CheckError::Layout { host_only });
+        }
+        if let Some(found) = self.experts_on_cpu() {
+            let blocks = self.model.blocks;
+            let on_gpus = self.device_map.runs.iter().all(|run| run.device != CPU);
+            if self.target != Target::LlamaCpp || !on_gpus || !(1..=blocks).contains(&found) {
+                return Err(CheckError::Experts { found, blocks });
+            }
         }
         match self.target {
             Target::LlamaCpp => self.check_llama_cpp(),
@@ -279,6 +299,8 @@ fn llama_cpp_sums<'a>(
         .iter()
         .zip(&formats)
         .any(|(tensor, format)| tensor.part == Part::Head && format.is_some());
+    let in_ram = plan.experts_on_cpu().unwrap_or(0);
+    let is_in_ram = |tensor: &Tensor, block: u32| block < in_ram && experts::is_moved(tensor);
     for (tensor, format) in model.tensors.iter().zip(formats) {
         let Some(format) = format else { continue };
         let mut add = |device: &'a str| {
@@ -293,6 +315,7 @@ fn llama_cpp_sums<'a>(
                 }
             }
             Part::Embedding => add(plan.device_of(0).unwrap_or(CPU)),
+            Part::FeedForward(BlockId(block)) if is_in_ram(tensor, block) => add(CPU),
             Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
                 add(plan.device_of(block).unwrap_or(CPU));
             }

@@ -54,6 +54,8 @@ struct Document {
     precision: String,
     workload: FlowMap<WorkloadSummary>,
     layout: Layout,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    experts_on_cpu: Option<u32>,
     device_map: DeviceMap,
     devices: Vec<FlowMap<Use>>,
     estimate: Estimate,
@@ -90,6 +92,7 @@ impl Plan {
             precision: self.precision.clone(),
             workload: FlowMap(self.workload),
             layout: self.layout,
+            experts_on_cpu: self.experts_on_cpu(),
             device_map: self.device_map.clone(),
             devices: self
                 .devices
@@ -130,7 +133,19 @@ impl Plan {
             target: document.target,
             precision: document.precision,
             workload: document.workload.0,
-            layout: document.layout,
+            layout: match (document.layout, document.experts_on_cpu) {
+                // None is a number that the check refuses.
+                (Layout::ExpertsOffloaded(_), blocks) => {
+                    Layout::ExpertsOffloaded(blocks.unwrap_or(0))
+                }
+                (layout, None) => layout,
+                (_, Some(_)) => {
+                    return Err(DocumentError::Check {
+                        origin: origin.to_owned(),
+                        fault: CheckError::ExpertsBesideLayout,
+                    });
+                }
+            },
             device_map: document.device_map,
             devices: document
                 .devices

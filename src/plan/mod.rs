@@ -244,6 +244,18 @@ impl Plan {
         run.map(|run| run.device.as_str())
     }
 
+    /// Of how many first blocks the experts are in RAM, where that is the layout.
+    pub fn experts_on_cpu(&self) -> Option<u32> {
+        match self.layout {
+            Layout::ExpertsOffloaded(blocks) => Some(blocks),
+            Layout::OneDevice
+            | Layout::Pipelined
+            | Layout::Sequential
+            | Layout::Offloaded
+            | Layout::HostOnly => None,
+        }
+    }
+
     /// The GPU of a name.
     pub fn gpu(&self, name: &str) -> Option<DeviceId> {
         self.rig.find(name).ok()

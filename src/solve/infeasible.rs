@@ -47,13 +47,30 @@ pub(super) fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Inf
     let layouts = accounting.ranks().into_iter().flatten();
     let missing =
         |reasons: &Vec<Reason>| reasons.iter().map(|reason| reason.missing).sum::<Bytes>();
-    let closest = layouts
-        .filter_map(|layout| closest(accounting, ask, layout))
-        .min_by_key(missing);
+    let mut least: Option<Vec<Reason>> = None;
+    for layout in layouts {
+        let best = least.as_ref().map(missing);
+        // What never leaves RAM alone may lack more.
+        if best.is_some_and(|best| base_lacks(accounting, layout) >= best) {
+            continue;
+        }
+        if let Some(reasons) = closest(accounting, ask, layout)
+            && best.is_none_or(|best| missing(&reasons) < best)
+        {
+            least = Some(reasons);
+        }
+    }
     Infeasible {
         is_proven: no == NoPlan::RuledOut,
-        reasons: closest.unwrap_or_default(),
+        reasons: least.unwrap_or_default(),
     }
+}
+
+/// What RAM lacks for what is there in every plan of a layout.
+fn base_lacks(accounting: &dyn Accounting, layout: Layout) -> Bytes {
+    let base = accounting.host_base(layout).total();
+    let room = accounting.rig().host().map(|host| host.capacity());
+    room.map_or(Bytes::ZERO, |room| base.saturating_sub(room))
 }
 
 fn closest(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Option<Vec<Reason>> {

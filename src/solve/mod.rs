@@ -139,9 +139,11 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
         let mut found: Vec<Found> = Vec::new();
         for layout in rank {
             let set = ColumnSet::new(accounting, layout, Fit::Strict, &ask.rules);
-            match search(set, ask) {
+            // A layout that can only be worse says nothing of the best.
+            let worst = found.iter().map(|found| found.worth[0]).min();
+            match search(set, ask, worst.unwrap_or(u64::MAX)) {
                 Searched::Found(path) => found.push(path),
-                Searched::Impossible => {}
+                Searched::Impossible | Searched::Worse => {}
                 Searched::Unknown(bound) => {
                     unknown = Some(unknown.map_or(bound, |other| other.min(bound)));
                 }

@@ -43,19 +43,25 @@ pub(super) enum Searched {
     Found(Found),
     /// There is none.
     Impossible,
+    /// All are worth more than asked for.
+    Worse,
     /// None was found among too many orders; none can be worth less than this.
     Unknown(u64),
 }
 
 /// The best path of a column set by the objectives in their order: exact where the device orders can
-/// be counted out, else the best of a few orders with a bound.
-pub(super) fn search(mut set: ColumnSet, ask: &Ask) -> Searched {
+/// be counted out, else the best of a few orders with a bound. None that is worth more than `worst`
+/// by the first objective is looked for.
+pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
     if !area::may_cover(&set) || !relaxed::has_path(&set) {
         return Searched::Impossible;
     }
     let goal = &ask.goal;
     let chain = goal.by_stages();
     let bound = area::bound(&set, goal, chain[0]);
+    if bound > worst {
+        return Searched::Worse;
+    }
     let mut sums = Vec::new();
     let (mut is_exact, mut is_pruned) = (true, false);
     for objective in &chain {

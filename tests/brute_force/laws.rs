@@ -3,8 +3,10 @@
 
 use proptest::prelude::*;
 use shardplan::cost::column::Cost;
-use shardplan::cost::{Accounting, Layout, Place};
+use shardplan::cost::{Accounting, Layout, Place, Target};
 use shardplan::hardware::Rig;
+use shardplan::model::Precision;
+use shardplan::model::recipe::Recipe;
 use shardplan::plan::Plan;
 use shardplan::scenario::{Scenario, ScenarioError};
 use shardplan::solve::{self, Ask};
@@ -25,7 +27,7 @@ enum Worth {
 fn is_offloaded(layout: Layout) -> bool {
     match layout {
         Layout::OneDevice | Layout::Pipelined | Layout::Sequential => false,
-        Layout::Offloaded | Layout::HostOnly => true,
+        Layout::ExpertsOffloaded(_) | Layout::Offloaded | Layout::HostOnly => true,
     }
 }
 
@@ -111,6 +113,32 @@ proptest! {
     ) {
         prop_assert_eq!(worth(&Toy::new(&case)), worth(&Toy::new(&other)));
         prop_assert_eq!(split(&case), split(&other));
+    }
+}
+
+proptest! {
+    #![proptest_config(seeded(150))]
+
+    #[test]
+    fn more_room_never_worsens_a_mixture_of_experts(
+        number in real::mixtures(),
+        shares in real::shares(3),
+        at in any::<prop::sample::Index>(),
+        more in 1..=40_u64,
+    ) {
+        let target = (Target::LlamaCpp, Precision::Gguf(Recipe::Q4KM));
+        let worth = |shares: &real::Shares| {
+            let scenario = scenario(number, target, shares);
+            let Scenario { model, rig, target, precision, workload, .. } = &scenario;
+            let accounting = target.accounting(model, *precision, rig, workload);
+            worth(accounting.expect("llama.cpp loads mixtures").as_ref())
+        };
+        let given = worth(&shares);
+        let (mut larger, mut roomier) = (shares.clone(), shares.clone());
+        larger.cards[at.index(shares.cards.len())].0 += more;
+        roomier.ram = shares.ram.map(|(share, rate)| (share + more, rate));
+        prop_assert!(worth(&larger) <= given);
+        prop_assert!(worth(&roomier) <= given);
     }
 }
 

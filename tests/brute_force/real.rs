@@ -15,8 +15,9 @@ use shardplan::workload::Workload;
 use crate::toy::{card, ram};
 use crate::{agrees, seeded};
 
-/// Families of every kind: gated, parallel and plain blocks; heads apart and tied.
-fn configs() -> [Value; 5] {
+/// Families of every kind: gated, parallel and plain blocks; heads apart and tied; experts, in all
+/// blocks and behind a dense one.
+fn configs() -> [Value; 7] {
     [
         json!({"model_type": "llama", "hidden_size": 1024, "intermediate_size": 2816,
             "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
@@ -32,12 +33,27 @@ fn configs() -> [Value; 5] {
             "bias": false, "vocab_size": 65024}),
         json!({"model_type": "bloom", "hidden_size": 1024, "n_layer": 4, "n_head": 16,
             "vocab_size": 250880, "seq_length": 2048}),
+        json!({"model_type": "mixtral", "hidden_size": 1024, "intermediate_size": 1024,
+            "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 32000,
+            "max_position_embeddings": 4096}),
+        json!({"model_type": "deepseek_v2", "hidden_size": 1024, "intermediate_size": 2048,
+            "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8,
+            "kv_lora_rank": 256, "q_lora_rank": null, "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64, "v_head_dim": 128, "first_k_dense_replace": 1,
+            "moe_intermediate_size": 512, "n_routed_experts": 16, "n_shared_experts": 1,
+            "num_experts_per_tok": 2, "vocab_size": 32000, "max_position_embeddings": 4096}),
     ]
 }
 
 /// The number of a small model.
 pub(crate) fn models() -> std::ops::Range<usize> {
     0..configs().len()
+}
+
+/// The number of a small mixture of experts.
+pub(crate) fn mixtures() -> std::ops::Range<usize> {
+    5..configs().len()
 }
 
 /// The small model of that number.

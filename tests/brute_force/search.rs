@@ -129,15 +129,21 @@ fn prices(accounting: &dyn Accounting, layout: Layout, ask: &Ask) -> Vec<Price> 
             (1..n_units).for_each(|end| plans.behind_the_cpu(end));
         }
         (Layout::Offloaded, Offload::Refused) => {}
-        (Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Offloaded, _) => {
-            plans.go_on(0);
-        }
+        (
+            Layout::OneDevice
+            | Layout::Pipelined
+            | Layout::Sequential
+            | Layout::ExpertsOffloaded(_)
+            | Layout::Offloaded,
+            _,
+        ) => plans.go_on(0),
     }
     plans.prices
 }
 
-/// Whether a plan keeps a rule, unit by unit.
-fn keeps(rule: &Rule, stages: &[Span]) -> bool {
+/// Whether a plan keeps a rule, unit by unit. A unit whose experts are in RAM is partly there.
+fn keeps(rule: &Rule, layout: Layout, stages: &[Span]) -> bool {
+    let moved = layout.experts_in_ram();
     let place_of = |unit: usize| {
         let span = stages.iter().find(|span| span.units.contains(&unit));
         span.map(|span| match span.streamed.contains(&unit) {
@@ -146,8 +152,14 @@ fn keeps(rule: &Rule, stages: &[Span]) -> bool {
         })
     };
     match rule {
-        Rule::On(units, place) => units.clone().all(|unit| place_of(unit) == Some(*place)),
-        Rule::Off(units, place) => units.clone().all(|unit| place_of(unit) != Some(*place)),
+        Rule::On(units, place) => units.clone().all(|unit| {
+            let is_whole = *place == Place::Host || !moved.contains(&unit);
+            place_of(unit) == Some(*place) && is_whole
+        }),
+        Rule::Off(units, place) => units.clone().all(|unit| {
+            let is_partly = *place == Place::Host && moved.contains(&unit);
+            place_of(unit) != Some(*place) && !is_partly
+        }),
     }
 }
 
@@ -177,7 +189,10 @@ impl Plans<'_> {
     fn go_on(&mut self, done: usize) {
         if done == self.n_units {
             let rules = &self.ask.rules;
-            if rules.iter().all(|rule| keeps(rule, &self.stages)) {
+            if rules
+                .iter()
+                .all(|rule| keeps(rule, self.layout, &self.stages))
+            {
                 let price = price(self.accounting, self.layout, &self.stages, &self.ask.goal);
                 self.prices.push(price);
             }

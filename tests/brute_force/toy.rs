@@ -1,6 +1,9 @@
 //! A target made up for tests: small enough to count out, with everything that makes a real one
 //! hard. Units differ, the first and the last stage hold more, a pipelined layout holds more
-//! everywhere, and units are offloaded by computing, by streaming, or not at all.
+//! everywhere, and units are offloaded by computing (whole, or a third of each), by streaming, or not at
+//! all.
+
+use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -124,8 +127,17 @@ impl Toy {
         }
     }
 
-    fn weights(&self, units: std::ops::Range<usize>) -> Bytes {
+    fn weights(&self, units: Range<usize>) -> Bytes {
         self.case.units[units].iter().copied().map(Bytes::mib).sum()
+    }
+
+    /// A third of each unit is experts; those of these units that the layout leaves in RAM.
+    fn in_ram(&self, layout: Layout, units: Range<usize>) -> Bytes {
+        let moved = layout.experts_in_ram();
+        let units = units.filter(|unit| moved.contains(unit));
+        units
+            .map(|unit| Bytes::mib(self.case.units[unit]).scale(1.0 / 3.0))
+            .sum()
     }
 
     /// A prompt: so many MiB of weights against a rate, and a copy for each micro-batch.
@@ -144,7 +156,11 @@ impl Toy {
     fn buffers(&self, layout: Layout, span: &Span) -> Bytes {
         let mut buffers = match layout {
             Layout::Pipelined => 2,
-            Layout::OneDevice | Layout::Sequential | Layout::Offloaded | Layout::HostOnly => 0,
+            Layout::OneDevice
+            | Layout::Sequential
+            | Layout::ExpertsOffloaded(_)
+            | Layout::Offloaded
+            | Layout::HostOnly => 0,
         };
         if span.position == Position::First {
             buffers += 1;
@@ -177,6 +193,12 @@ impl Accounting for Toy {
         let offloaded = match (may_offload, n_devices) {
             (false, _) => vec![],
             (true, 0) => vec![Layout::HostOnly],
+            (true, _) if self.case.offload == Offload::Computes => {
+                let n_units = self.chain.len() as u32;
+                let with_experts = (1..=n_units).map(Layout::ExpertsOffloaded);
+                let whole = [Layout::Offloaded, Layout::HostOnly];
+                with_experts.chain(whole).collect()
+            }
             (true, _) => vec![Layout::Offloaded, Layout::HostOnly],
         };
         let ranks = [on_devices, offloaded].into_iter();
@@ -207,10 +229,16 @@ impl Accounting for Toy {
                 } else {
                     0
                 };
-                let reading = weights / self.rig.device(device).bandwidth;
+                let in_ram = self.in_ram(layout, span.units.clone());
+                let resident = weights.saturating_sub(streamed + in_ram);
+                let reading = weights.saturating_sub(in_ram) / self.rig.device(device).bandwidth
+                    + self
+                        .rig
+                        .host()
+                        .map_or(Seconds(0.0), |host| in_ram / host.bandwidth);
                 let copying = streamed / BytesPerSecond(1e9);
                 Stage {
-                    device: memory(weights.saturating_sub(streamed), self.buffers(layout, span)),
+                    device: memory(resident, self.buffers(layout, span)),
                     host: memory(streamed, Bytes::ZERO),
                     time: reading + copying + Seconds(hop as f64 * 1e-6),
                     // Cards that are slow to decode may be quick with prompts.
@@ -220,9 +248,9 @@ impl Accounting for Toy {
         }
     }
 
-    fn host_base(&self, _layout: Layout) -> Memory {
+    fn host_base(&self, layout: Layout) -> Memory {
         Memory {
-            weights: Bytes::mib(self.case.base),
+            weights: Bytes::mib(self.case.base) + self.in_ram(layout, 0..self.chain.len()),
             ..Memory::default()
         }
     }
@@ -231,7 +259,7 @@ impl Accounting for Toy {
         self.case.offload
     }
 
-    fn uncertainty(&self, _span: &Span) -> f64 {
+    fn uncertainty(&self, _layout: Layout, _span: &Span) -> f64 {
         0.1
     }
 }

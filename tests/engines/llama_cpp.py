@@ -38,8 +38,12 @@ class Rig(NamedTuple):
     gpus: list[tuple[float, int]]
     places: set[str]
     options: str = ""
+    model: str = "dense"
+    ram: str = "ram 8 GiB"
 
 
+# Blocks are small here: RAM this slow makes it worth while to keep their attention on a GPU.
+SLOW = "ram 8 GiB@2 GB/s"
 FOUR = {"cuda0", "cuda1", "cuda2", "cuda3"}
 RIGS = [
     Rig("one GPU", [(1.1, 900)], {"cuda0"}),
@@ -54,12 +58,16 @@ RIGS = [
     Rig("the CPU alone", [], {"cpu"}),
     Rig("a cache of 8 bits", [(0.3, 300), (0.5, 900)], {"cpu", "cuda0", "cuda1"}, "--kv q8_0"),
     Rig("two sequences", [(0.8, 900), (0.6, 300)], {"cuda0", "cuda1"}, "--sequences 2"),
+    Rig("experts on one GPU", [(1.1, 900)], {"cuda0"}, model="mixture"),
+    Rig("experts in RAM", [(0.5, 900)], {"cuda0"}, model="mixture", ram=SLOW),
+    Rig("experts in RAM beside two GPUs", [(0.3, 900), (0.4, 600)], {"cuda0", "cuda1"}, model="mixture", ram=SLOW),
 ]
 
 
-def write_model(path):
-    """A Llama of 24 blocks with random weights, and a vocabulary of bytes and numbers."""
-    n_layers, n_embd, n_ff, n_heads, n_kv_heads, n_vocab = 24, 1024, 2560, 16, 8, 4096
+def write_model(path, n_experts):
+    """A Llama of 24 blocks with random weights, of so many experts, and a vocabulary of bytes and numbers."""
+    n_layers, n_embd, n_heads, n_kv_heads, n_vocab = 24, 1024, 16, 8, 4096
+    n_ff = 512 if n_experts else 2560
     kv_width = n_embd // n_heads * n_kv_heads
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(n_layers)
@@ -68,6 +76,9 @@ def write_model(path):
     writer.add_feed_forward_length(n_ff)
     writer.add_head_count(n_heads)
     writer.add_head_count_kv(n_kv_heads)
+    if n_experts:
+        writer.add_expert_count(n_experts)
+        writer.add_expert_used_count(2)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(n_embd // n_heads)
     writer.add_vocab_size(n_vocab)
@@ -81,8 +92,12 @@ def write_model(path):
 
     random = numpy.random.default_rng(0).normal(0, 0.03, n_embd * n_vocab).astype(numpy.float16)
     matrices = {"attn_q": (n_embd, n_embd), "attn_k": (kv_width, n_embd), "attn_v": (kv_width, n_embd)}
-    matrices |= {"attn_output": (n_embd, n_embd), "ffn_down": (n_embd, n_ff)}
-    matrices |= {"ffn_gate": (n_ff, n_embd), "ffn_up": (n_ff, n_embd)}
+    matrices |= {"attn_output": (n_embd, n_embd)}
+    branches = {"ffn_down": (n_embd, n_ff), "ffn_gate": (n_ff, n_embd), "ffn_up": (n_ff, n_embd)}
+    if n_experts:
+        branches = {f"{name}_exps": (n_experts, *shape) for name, shape in branches.items()}
+        branches |= {"ffn_gate_inp": (n_experts, n_embd)}
+    matrices |= branches
     tensors = {"token_embd": (n_vocab, n_embd), "output_norm": n_embd, "output": (n_vocab, n_embd)}
     for layer in range(n_layers):
         block = matrices | {"attn_norm": n_embd, "ffn_norm": n_embd}
@@ -132,9 +147,9 @@ def shardplan(folder, *arguments):
     return done.stdout
 
 
-def plan(folder, rig, options):
+def plan(folder, model, rig, options):
     workload = ["--context", "512", "--ubatch", "128", *options]
-    arguments = ["model.gguf", "--rig", rig, "--target", "llama.cpp", *workload]
+    arguments = [f"{model}.gguf", "--rig", rig, "--target", "llama.cpp", *workload]
     return json.loads(shardplan(folder, "plan", *arguments, "--json", "-o", "plan.yaml"))
 
 
@@ -201,17 +216,22 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     faults, orders = {}, []
     with tempfile.TemporaryDirectory() as folder, rpc_servers() as ports:
-        write_model(f"{folder}/f16.gguf")
-        quantize = [ENGINE / "llama-quantize", "f16.gguf", "model.gguf", "Q4_K_M"]
-        subprocess.run(quantize, cwd=folder, check=True, capture_output=True)
-        whole = plan(folder, "64 GiB@900 GB/s", [])["devices"][0]
-        overhead, size = whole["compute"] + whole["overhead"], whole["weights"] + whole["kv_cache"]
+        needs = {}
+        for model, n_experts in (("dense", 0), ("mixture", 4)):
+            write_model(f"{folder}/f16.gguf", n_experts)
+            quantize = [ENGINE / "llama-quantize", "f16.gguf", f"{model}.gguf", "Q4_K_M"]
+            subprocess.run(quantize, cwd=folder, check=True, capture_output=True)
+            whole = plan(folder, model, "64 GiB@900 GB/s", [])["devices"][0]
+            needs[model] = whole["compute"] + whole["overhead"], whole["weights"] + whole["kv_cache"]
         for rig in RIGS:
+            overhead, size = needs[rig.model]
             gpus = [f"{(overhead + share * size) / 2**20:.2f} MiB@{rate} GB/s" for share, rate in rig.gpus]
             try:
-                planned = plan(folder, ", ".join([*gpus, "ram 8 GiB"]), rig.options.split())
+                planned = plan(folder, rig.model, ", ".join([*gpus, rig.ram]), rig.options.split())
+                if rig.ram == SLOW and planned["layout"] != "experts_offloaded":
+                    faults[rig.name] = [f"the rig is to leave experts in RAM and gave {planned['layout']}"]
                 orders.append(list(dict.fromkeys(placement(planned))))
-                faults[rig.name] = list(differences(planned, launch(folder, ports), ports))
+                faults.setdefault(rig.name, []).extend(differences(planned, launch(folder, ports), ports))
                 if set(orders[-1]) != rig.places:
                     faults[rig.name].append(f"the rig is to force {rig.places} and gave {orders[-1]}")
             except (RuntimeError, subprocess.TimeoutExpired) as error:

@@ -24,7 +24,12 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let layouts = [Layout::Pipelined, Layout::Sequential, Layout::Offloaded];
+    let layouts = [
+        Layout::Pipelined,
+        Layout::Sequential,
+        Layout::ExpertsOffloaded(0),
+        Layout::Offloaded,
+    ];
     let formats = [KvFormat::F16, KvFormat::F16, KvFormat::Q8_0, KvFormat::F32];
     (
         0..samples::all().len(),
@@ -34,9 +39,10 @@ fn case() -> impl Strategy<Value = Case> {
         prop::sample::select(layouts.to_vec()),
         prop::collection::vec(any::<prop::sample::Index>(), 1..5),
         1..3u32,
+        any::<prop::sample::Index>(),
     )
         .prop_map(
-            |(index, context, ubatch, kv_format, layout, cuts, sequences)| {
+            |(index, context, ubatch, kv_format, layout, cuts, sequences, in_ram)| {
                 let shape = samples::all().swap_remove(index);
                 let n_blocks = shape.blocks.len();
                 let mut ends: Vec<usize> = cuts.iter().map(|cut| 1 + cut.index(n_blocks)).collect();
@@ -47,6 +53,12 @@ fn case() -> impl Strategy<Value = Case> {
                     _ => 0,
                 };
                 ends.push(n_blocks + 1);
+                let layout = match layout {
+                    Layout::ExpertsOffloaded(_) => {
+                        Layout::ExpertsOffloaded(1 + in_ram.index(n_blocks) as u32)
+                    }
+                    layout => layout,
+                };
                 Case {
                     shape,
                     workload: Workload {
@@ -76,7 +88,16 @@ fn whole(case: &Case) -> Vec<Bytes> {
     let placement = Placement {
         n_devices: case.cut.ends.len(),
         blocks: (0..n_blocks)
-            .map(|block| BlockPlace::whole(place(block)))
+            .map(|block| {
+                let whole = BlockPlace::whole(place(block));
+                match case.layout.experts_in_ram().contains(&block) {
+                    true => BlockPlace {
+                        experts: Place::Host,
+                        ..whole
+                    },
+                    false => whole,
+                }
+            })
             .collect(),
         head: place(n_blocks),
         pipelined: case.layout == Layout::Pipelined,
@@ -109,22 +130,30 @@ fn stream(case: &Case) -> Bytes {
     Bytes(4 * batch(&case.workload).tokens * case.shape.hidden)
 }
 
+/// Holds every stage against the whole graph: how many are the same, of how many.
+fn hold(case: &Case) -> (u32, u32) {
+    let (whole, staged) = (whole(case), staged(case));
+    let devices = whole.len() - 1;
+    let mut n_exact = 0;
+    for (index, (whole, staged)) in whole.iter().zip(&staged).enumerate() {
+        n_exact += u32::from(whole == staged);
+        // The margins of `cost/llama_cpp.rs`; RAM has the room for logits besides.
+        let margin = staged.scale(0.02) + stream(case);
+        let is_short = index < devices && *whole > *staged + margin;
+        assert!(!is_short, "{index}: {whole:?} of {staged:?}, {case:?}");
+    }
+    (n_exact, whole.len() as u32)
+}
+
 #[test]
 fn a_stage_alone_takes_what_it_takes_in_a_whole_graph() {
     let mut runner = TestRunner::deterministic();
     let (mut n_exact, mut n_all) = (0, 0);
-    for _ in 0..120 {
+    for _ in 0..160 {
         let case = case().new_tree(&mut runner).unwrap().current();
-        let (whole, staged) = (whole(&case), staged(&case));
-        let devices = whole.len() - 1;
-        for (index, (whole, staged)) in whole.iter().zip(&staged).enumerate() {
-            n_all += 1;
-            n_exact += u32::from(whole == staged);
-            // The margins of `cost/llama_cpp.rs`; RAM has the room for logits besides.
-            let margin = staged.scale(0.02) + stream(&case);
-            let is_short = index < devices && *whole > *staged + margin;
-            assert!(!is_short, "{index}: {whole:?} of {staged:?}, {case:?}");
-        }
+        let (exact, all) = hold(&case);
+        n_exact += exact;
+        n_all += all;
     }
     assert!(n_exact * 100 >= n_all * 97, "{n_exact} of {n_all}");
 }
@@ -154,4 +183,25 @@ fn a_quantised_cache_is_unpacked_beside_the_buffer() {
     // Keys and values of one layer in 16 bits are 32 MiB, of which holes take a part.
     let unpacked = buffer(&workload).unpacked;
     assert!(unpacked > Bytes::ZERO && unpacked <= Bytes::mib(32));
+}
+
+/// A case in which experts are in RAM.
+fn case_in_ram() -> impl Strategy<Value = Case> {
+    let is_routed = |block: &BlockShape| matches!(block.feed_forward, FeedForwardShape::Experts(_));
+    case().prop_filter("has experts in RAM", move |case| {
+        !case.layout.experts_in_ram().is_empty() && case.shape.blocks.iter().any(is_routed)
+    })
+}
+
+#[test]
+fn experts_in_ram_stream_through_the_first_device() {
+    let mut runner = TestRunner::deterministic();
+    let (mut n_exact, mut n_all) = (0, 0);
+    for _ in 0..60 {
+        let case = case_in_ram().new_tree(&mut runner).unwrap().current();
+        let (exact, all) = hold(&case);
+        n_exact += exact;
+        n_all += all;
+    }
+    assert!(n_exact * 100 >= n_all * 95, "{n_exact} of {n_all}");
 }

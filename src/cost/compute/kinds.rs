@@ -1,0 +1,59 @@
+//! Blocks by what they have in common, and few that stand for a run of many.
+
+use std::ops::Range;
+
+use crate::cost::graph::BlockShape;
+
+/// Of the blocks of a kind that one device has, as many of the first and of the last as change its
+/// buffer: held against whole graphs in the tests of `cost/compute`.
+const EDGE: usize = 3;
+
+/// Blocks by kind.
+#[derive(Clone, Debug)]
+pub(super) struct Kinds {
+    /// The kind of each block.
+    pub(super) of: Vec<usize>,
+    /// The first block of each kind.
+    pub(super) first: Vec<usize>,
+    /// How many blocks of each kind there are before each block, and before the end.
+    before: Vec<Vec<usize>>,
+}
+
+impl Kinds {
+    pub(super) fn new(blocks: &[BlockShape]) -> Self {
+        let mut first: Vec<usize> = Vec::new();
+        let mut of = Vec::new();
+        for (index, block) in blocks.iter().enumerate() {
+            let known = first.iter().position(|first| blocks[*first] == *block);
+            of.push(known.unwrap_or(first.len()));
+            if known.is_none() {
+                first.push(index);
+            }
+        }
+        let mut before = vec![vec![0; first.len()]];
+        for kind in &of {
+            let mut counts = before[before.len() - 1].clone();
+            counts[*kind] += 1;
+            before.push(counts);
+        }
+        Self { of, first, before }
+    }
+
+    /// The kinds of a run of blocks.
+    pub(super) fn within(&self, run: Range<usize>) -> impl Iterator<Item = usize> {
+        let (from, to) = (&self.before[run.start], &self.before[run.end]);
+        (0..self.first.len()).filter(|kind| to[*kind] > from[*kind])
+    }
+
+    /// Kinds that stand for a run of blocks: the first and the last of each kind, in their order.
+    pub(super) fn sample(&self, run: Range<usize>) -> Vec<usize> {
+        let (from, to) = (&self.before[run.start], &self.before[run.end]);
+        let stands = |block: &usize| {
+            let kind = self.of[*block];
+            let earlier = self.before[*block][kind] - from[kind];
+            let later = to[kind] - self.before[*block][kind] - 1;
+            earlier < EDGE || later < EDGE
+        };
+        run.filter(stands).map(|block| self.of[block]).collect()
+    }
+}
