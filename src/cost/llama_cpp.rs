@@ -3,7 +3,10 @@
 //! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
+mod draft;
+
 use crate::cost::compute::Compute;
+use crate::cost::extras;
 use crate::cost::memory::Allocator;
 use crate::cost::prefill::{Prefill, Work};
 use crate::cost::{
@@ -39,6 +42,10 @@ pub struct LlamaCpp<'a> {
     everywhere: Bytes,
     /// The input embedding, which stays on the CPU.
     input: Bytes,
+    /// What adapters add to any graph.
+    adapted: Bytes,
+    /// A projector and a draft model, beside a chain on GPUs and beside one in RAM.
+    beside: extras::Extra,
 }
 
 /// Totals of the units before one.
@@ -101,6 +108,15 @@ impl<'a> LlamaCpp<'a> {
                 }
                 so_far.read += model.read_for_a_token(stored.tensor, size);
             }
+            // Of a copied embedding llama.cpp adapts the one that stays on the CPU.
+            for tensor in model.extras.adapter_tensors() {
+                if let Held::Own = held(tensor, *unit, true) {
+                    so_far.on_device += extras::adapter_tensor(tensor, memory::CUDA);
+                    so_far.on_host += extras::adapter_tensor(tensor, memory::CPU);
+                    let size = tensor.stored.map(|format| tensor.bytes(format));
+                    so_far.read += model.read_for_a_token(tensor, size.unwrap_or_default());
+                }
+            }
             if let Unit::Block(block) = unit {
                 let block = &model.blocks[*block as usize];
                 so_far.kv_device += memory::llama_cpp_cache(block, workload, memory::CUDA);
@@ -119,7 +135,19 @@ impl<'a> LlamaCpp<'a> {
                 .iter()
                 .filter(move |stored| stored.tensor.part == part)
         };
-        let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
+        let is_input =
+            |tensor: &Tensor| tensor.part == Part::Embedding && tensor.kind == Kind::Embedding;
+        let input = tensors.iter().filter(|stored| is_input(stored.tensor));
+        let adapters = model.extras.adapter_tensors();
+        let adapters = adapters.filter(|tensor| is_input(tensor));
+        let adapters = adapters.map(|tensor| extras::adapter_tensor(tensor, memory::CPU));
+        let mut beside = extras::Extra::default();
+        for extra in extras::beside(&model.extras, rig, workload)?
+            .into_iter()
+            .flatten()
+        {
+            beside += extra;
+        }
         Ok(Self {
             rig,
             work: Work::new(model, &units, workload.ubatch),
@@ -127,7 +155,9 @@ impl<'a> LlamaCpp<'a> {
             compute: Compute::new(graph::shape(model, &formats), workload),
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),
-            input: input.map(Stored::cpu).sum(),
+            input: input.map(Stored::cpu).chain(adapters).sum(),
+            adapted: extras::adapter_buffer(model, workload),
+            beside,
         })
     }
 
@@ -157,8 +187,17 @@ impl<'a> LlamaCpp<'a> {
         Memory {
             weights: sums.on_device + everywhere,
             kv_cache: sums.kv_device,
-            compute: buffer.compute,
+            compute: buffer.compute + self.adapted,
             overhead: CUDA_CONTEXT + margin + buffer.unpacked,
+        }
+    }
+
+    fn on_host(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
+        Memory {
+            weights: sums.on_host,
+            kv_cache: sums.kv_host,
+            compute: self.compute.host(layout, span.units.end) + self.adapted,
+            ..Memory::default()
         }
     }
 }
@@ -195,12 +234,7 @@ impl Accounting for LlamaCpp<'_> {
                 let rate = self.rig.host().map(time::host_rate);
                 let reading = rate.map_or(Seconds::default(), |rate| (sums.read + kv_read) / rate);
                 Stage {
-                    device: Memory {
-                        weights: sums.on_host,
-                        kv_cache: sums.kv_host,
-                        compute: self.compute.host(layout, span.units.end),
-                        ..Memory::default()
-                    },
+                    device: self.on_host(layout, span, &sums),
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
                     // Beside a GPU, prompts are computed there.
@@ -225,8 +259,12 @@ impl Accounting for LlamaCpp<'_> {
                     false => (span.units.start, Bytes::ZERO),
                 };
                 let link = device.link.bandwidth(Transfer::Pageable);
+                let beside = match span.position {
+                    Position::First => self.beside.on_gpu.first,
+                    Position::Later => Memory::default(),
+                };
                 Stage {
-                    device: self.on_device(layout, span, &sums),
+                    device: self.on_device(layout, span, &sums) + beside,
                     host: Memory::default(),
                     time: decode + hop,
                     prefill: self.work.on_gpu(
@@ -247,12 +285,19 @@ impl Accounting for LlamaCpp<'_> {
             // It depends on the blocks that the CPU computes, and is a part of their stage.
             Layout::Offloaded | Layout::HostOnly => Bytes::ZERO,
         };
-        Memory {
+        let beside = match layout {
+            Layout::HostOnly => self.beside.in_ram.first + self.beside.in_ram.host,
+            Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Offloaded => {
+                self.beside.on_gpu.host
+            }
+        };
+        let own = Memory {
             weights: self.input,
             compute,
             overhead: self.compute.output_buffer(),
             ..Memory::default()
-        }
+        };
+        own + beside
     }
 
     fn offload(&self) -> Offload {

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use crate::cost::memory::{self, Allocator};
 use crate::cost::{Layout, Target, llama_cpp, transformers};
 use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
-use crate::plan::{CPU, Plan};
+use crate::plan::extras::{self, Placed};
+use crate::plan::{CPU, DeviceMap, Plan};
 use crate::units::Bytes;
 use crate::workload::{Workload, WorkloadError};
 
@@ -89,6 +90,16 @@ pub enum CheckError {
         found: Bytes,
         /// What the tensors give.
         expected: Bytes,
+    },
+    /// An extra that is not what its tensors make it.
+    #[error("the extra {kind} `{file}` takes something else on `{device}` than its tensors give")]
+    Extra {
+        /// What it is.
+        kind: &'static str,
+        /// Its file.
+        file: String,
+        /// The device.
+        device: String,
     },
     /// The head is where this target cannot have it.
     #[error("the head is on `{head}`, and this target puts it on `{expected}`")]
@@ -194,6 +205,13 @@ impl Plan {
                 return Err(CheckError::TwoRuns(run.device.clone()));
             }
         }
+        if let Some(extra) = self
+            .extras
+            .iter()
+            .find(|extra| extra.device != CPU && self.gpu(&extra.device).is_none())
+        {
+            return Err(CheckError::UnknownDevice(extra.device.clone()));
+        }
         for device in &self.devices {
             let needs = device.memory.total();
             if needs > device.capacity {
@@ -242,9 +260,18 @@ pub fn verify(
         return Ok(Err(fault));
     }
     let sums = match plan.target {
-        Target::LlamaCpp => llama_cpp_sums(plan, model, precision, workload)?,
+        Target::LlamaCpp => llama_cpp_sums(&plan.device_map, model, precision, workload)?,
         Target::Transformers => transformers_sums(plan, model, precision, workload)?,
     };
+    let due = extras::uses(&Placed::of(plan), model, workload)?;
+    if let Some(fault) = extras::differing(&plan.extras, &due) {
+        return Ok(Err(fault));
+    }
+    let mut sums = sums;
+    for extra in &plan.extras {
+        let sum = sums.entry(extra.device.as_str()).or_default();
+        *sum = (sum.0 + extra.weights, sum.1 + extra.kv_cache);
+    }
     let differs = plan.devices.iter().find_map(|device| {
         let (weights, kv_cache) = sums.get(device.name.as_str()).copied().unwrap_or_default();
         let sum = |what, found, expected| {
@@ -263,17 +290,17 @@ pub fn verify(
 }
 
 /// Weights and cache by device.
-type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
+pub(super) type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
 
-fn llama_cpp_sums<'a>(
-    plan: &'a Plan,
+pub(super) fn llama_cpp_sums<'a>(
+    map: &'a DeviceMap,
     model: &Model,
     precision: Precision,
     workload: &Workload,
 ) -> Result<Sums<'a>, PrecisionError> {
     let formats = precision.for_llama_cpp()?.formats(model)?;
     let mut sums = Sums::new();
-    let modules = &plan.device_map.modules;
+    let modules = &map.modules;
     let has_head = model
         .tensors
         .iter()
@@ -292,9 +319,9 @@ fn llama_cpp_sums<'a>(
                     add(&modules.head);
                 }
             }
-            Part::Embedding => add(plan.device_of(0).unwrap_or(CPU)),
+            Part::Embedding => add(map.device_of(0).unwrap_or(CPU)),
             Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
-                add(plan.device_of(block).unwrap_or(CPU));
+                add(map.device_of(block).unwrap_or(CPU));
             }
             Part::FinalNorm | Part::Head => add(&modules.head),
             // A vision tower is a file of its own.
@@ -302,12 +329,12 @@ fn llama_cpp_sums<'a>(
             // Not loaded but for speculation.
             Part::NextToken(_) => {}
             Part::Everywhere => {
-                let gpus = plan.device_map.runs.iter().map(|run| run.device.as_str());
+                let gpus = map.runs.iter().map(|run| run.device.as_str());
                 gpus.filter(|device| *device != CPU).for_each(add);
             }
         }
     }
-    for run in &plan.device_map.runs {
+    for run in &map.runs {
         let blocks = run
             .layers
             .clone()
@@ -319,7 +346,7 @@ fn llama_cpp_sums<'a>(
     Ok(sums)
 }
 
-fn backend(device: &str) -> Allocator {
+pub(super) fn backend(device: &str) -> Allocator {
     if device == CPU {
         memory::CPU
     } else {
