@@ -1,5 +1,7 @@
 //! What stands beside a model: adapters, projectors and draft models, from files made here.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "readers/bytes.rs"]
 mod bytes;
 #[path = "cli/session.rs"]

@@ -141,7 +141,7 @@ pub fn image_buffer(projector: &Projector) -> Option<Bytes> {
 /// A draft model whole on one device: its weights, a cache of the same context, and its buffers; the
 /// device's own loss is counted once, with the model.
 fn of_draft(draft: &Model, rig: &Rig, workload: &Workload) -> Result<Extra, PrecisionError> {
-    let accounting = LlamaCpp::new(draft, draft_precision(draft), rig, workload)?.as_draft();
+    let accounting = LlamaCpp::new(draft, draft_precision(draft), rig, workload)?.into_draft();
     Ok(Extra {
         on_gpu: accounting.whole_on_gpu(),
         in_ram: accounting.whole_in_ram(),

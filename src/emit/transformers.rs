@@ -138,13 +138,7 @@ fn adapters(plan: &Plan) -> String {
         }
     }
     let lines = files.iter().enumerate().map(|(index, file)| {
-        // PEFT reads the folder that the file is in.
-        let folder = match file.strip_suffix("adapter_model.safetensors") {
-            Some("") => ".",
-            Some(folder) => folder,
-            None => file,
-        };
-        let folder = python_string(folder);
+        let folder = python_string(file);
         match index {
             0 => format!(
                 "from peft import PeftModel\nmodel = PeftModel.from_pretrained(model, {folder})\n"

@@ -9,7 +9,7 @@ impl LlamaCpp<'_> {
     /// The same model as a draft: it gives one row of logits a sequence.
     ///
     /// Source: `common_base_params_to_speculative` (`common/speculative.cpp`, 0c1e57098).
-    pub(in crate::cost) fn as_draft(mut self) -> Self {
+    pub(in crate::cost) fn into_draft(mut self) -> Self {
         self.compute = self.compute.with_one_output_a_sequence();
         self
     }

@@ -40,6 +40,9 @@ pub enum Form {
 /// Why an adapter does not go with a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdapterError {
+    /// Neither of the two forms.
+    #[error("an adapter is a GGUF file, or PEFT's folder with `{PEFT_FILE}`")]
+    Kind,
     /// A file of another purpose.
     #[error("`{key}` is `{found}`, and an adapter says `{expected}`")]
     Purpose {
@@ -99,7 +102,7 @@ pub(super) fn open(model: &Model, path: &Path) -> Result<Adapter, ExtraError> {
         let file = path.join(PEFT_FILE);
         (Form::Peft, safetensors::read(&file)?.tensors)
     } else {
-        (Form::Peft, safetensors::read(path)?.tensors)
+        return Err(at(AdapterError::Kind));
     };
     Ok(Adapter {
         name: path.to_string_lossy().into_owned(),

@@ -97,13 +97,17 @@ impl Extras {
 }
 
 impl Model {
-    /// The model with the adapter at `path`: a GGUF file, a safetensors file, or PEFT's folder.
+    /// The model with the adapter at `path`: a GGUF file, or PEFT's folder; loaded once, however often
+    /// it is named.
     ///
     /// # Errors
     /// Where it cannot be read, or adapts what the model has not.
     pub fn with_adapter(mut self, path: &Path) -> Result<Self, ExtraError> {
         let adapter = adapter::open(&self, path)?;
-        self.extras.adapters.push(adapter);
+        let mut named = self.extras.adapters.iter();
+        if named.all(|other| other.name != adapter.name) {
+            self.extras.adapters.push(adapter);
+        }
         Ok(self)
     }
 
