@@ -309,6 +309,67 @@ fn a_draft_model_has_its_own_weights_and_cache() {
     );
 }
 
+/// A model by its configuration among the fixtures.
+fn fixture(name: &str) -> String {
+    format!(
+        "{}/tests/fixtures/configs/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+#[test]
+fn blocks_ahead_are_loaded_where_their_slot_is() {
+    let glm = fixture("glm-4.5-air");
+    let json = |more: &[&str]| {
+        let options = ["plan", &glm, "--rig", "H100 SXM, ram 64 GiB", "--json"];
+        shardplan(&[&options[..], &["--precision", "q4_k_m"], more].concat()).json(0)
+    };
+    let (with, without) = (json(&["--mtp"]), json(&[]));
+    let total = |plan: &Value, what: &str| {
+        let devices = ["cuda0", "cpu"];
+        devices
+            .map(|device| on(plan, device, what))
+            .iter()
+            .sum::<u64>()
+    };
+    let row = |what: &str| {
+        let rows = with["extras"].as_array().unwrap().iter();
+        rows.map(|row| row[what].as_u64().unwrap()).sum::<u64>()
+    };
+    // Both plans use one GPU, so that nothing is copied to another.
+    assert_eq!(
+        total(&with, "weights") - total(&without, "weights"),
+        row("weights")
+    );
+    // Keys and values of 8 heads of 128 for 4096 tokens, 16 bits each.
+    assert_eq!(
+        total(&with, "kv_cache") - total(&without, "kv_cache"),
+        2 * 2 * 8 * 128 * 4096
+    );
+    assert_eq!(row("kv_cache"), 2 * 2 * 8 * 128 * 4096);
+    let compute = total(&with, "compute") - total(&without, "compute");
+    assert_eq!(compute, row("compute"));
+    let answer = shardplan(&["plan", &glm, "--rig", "H100 SXM", "--mtp"]);
+    assert!(
+        answer.text().contains("--spec-type draft-mtp"),
+        "{answer:?}"
+    );
+    let cases = [
+        (
+            "llama-2-7b".to_owned(),
+            "llama.cpp",
+            "`llama-2-7b` has no blocks that predict",
+        ),
+        (glm, "transformers", "planned for llama.cpp alone"),
+    ];
+    for (model, target, words) in cases {
+        let options = ["--rig", "H100 SXM", "--mtp", "--target", target];
+        let answer = shardplan(&[&["plan", &model], &options[..]].concat());
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.stderr.contains(words), "no `{words}` in {answer:?}");
+    }
+}
+
 #[test]
 fn a_plan_whose_extras_are_not_those_of_the_model_is_refused() {
     let folder = folder();

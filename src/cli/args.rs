@@ -61,6 +61,9 @@ pub struct LoadArguments {
     /// A draft model for speculative decoding, named as the model is (llama.cpp)
     #[arg(long, value_name = "MODEL")]
     pub draft: Option<String>,
+    /// Load the model's own blocks that predict tokens further ahead, to speculate (llama.cpp)
+    #[arg(long, conflicts_with = "draft")]
+    pub mtp: bool,
     /// What to leave free on a device, such as cuda0=1GiB; may be repeated
     #[arg(long, value_name = "DEVICE=SIZE", value_parser = reserve)]
     pub reserve: Vec<(String, Bytes)>,

@@ -103,7 +103,7 @@ fn extras(plan: &Plan) -> String {
         }
         let guess = match extra.kind {
             Extra::Mmproj => ", compute a guess: a sixth of it to all",
-            Extra::Lora | Extra::Draft => "",
+            Extra::Lora | Extra::Draft | Extra::Mtp => "",
         };
         let _ = writeln!(
             text,

@@ -19,6 +19,9 @@ pub(super) fn open(name: &str) -> Result<Model, Failure> {
 /// Reads the model with what is to stand beside it.
 pub(super) fn open_with_extras(name: &str, load: &LoadArguments) -> Result<Model, Failure> {
     let mut model = open(name)?;
+    if load.mtp {
+        model = model.with_blocks_ahead()?;
+    }
     for adapter in &load.lora {
         model = model.with_adapter(adapter)?;
     }

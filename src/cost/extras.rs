@@ -8,7 +8,7 @@
 
 use std::ops::AddAssign;
 
-use crate::cost::llama_cpp::{LlamaCpp, allocated};
+use crate::cost::llama_cpp::{Ahead, LlamaCpp, allocated};
 use crate::cost::memory::{self, Allocator};
 use crate::cost::{Memory, Target};
 use crate::hardware::Rig;
@@ -78,6 +78,22 @@ pub fn beside(
         None => None,
     };
     Ok([projector, draft])
+}
+
+/// What the context of blocks ahead takes for its graph.
+///
+/// # Errors
+/// Where llama.cpp cannot load that precision.
+pub fn ahead(
+    model: &Model,
+    precision: Precision,
+    rig: &Rig,
+    workload: &Workload,
+) -> Result<Option<Ahead>, PrecisionError> {
+    match model.extras.ahead {
+        Some(_) => Ok(LlamaCpp::new(model, precision, rig, workload)?.ahead()),
+        None => Ok(None),
+    }
 }
 
 /// The precision of a draft model: what its file has, or what people use who name none.

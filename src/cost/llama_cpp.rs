@@ -3,6 +3,7 @@
 //! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
+mod ahead;
 mod draft;
 
 use crate::cost::compute::Compute;
@@ -17,6 +18,8 @@ use crate::model::format::Format;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
 use crate::workload::Workload;
+
+pub use ahead::Ahead;
 
 /// What a CUDA device loses to its context, cuBLAS and kernels. From a rule that gets 222 of 225
 /// published marks of fit or out-of-memory right (llama.cpp, 2023 to 2025); the rule's other margins
@@ -44,6 +47,8 @@ pub struct LlamaCpp<'a> {
     input: Bytes,
     /// What adapters add to any graph.
     adapted: Bytes,
+    /// The last block, and what its context takes for its graph, where it runs ahead of the others.
+    ahead: Option<(usize, Ahead)>,
     /// A projector and a draft model, beside a chain on GPUs and beside one in RAM.
     beside: extras::Extra,
 }
@@ -148,11 +153,23 @@ impl<'a> LlamaCpp<'a> {
         {
             beside += extra;
         }
+        // Blocks ahead have a graph of their own.
+        let trunk = formats
+            .iter()
+            .filter(|(tensor, _)| !model.extras.is_ahead(tensor));
+        let trunk: Vec<_> = trunk.copied().collect();
+        let ahead = model.extras.ahead.as_ref();
+        let ahead = ahead.and_then(|blocks| (blocks.end as usize).checked_sub(1));
+        let ahead = ahead.map(|last| {
+            let compute = Compute::new(graph::shape(model, &formats), workload);
+            (last, Ahead::new(&compute, last))
+        });
         Ok(Self {
             rig,
             work: Work::new(model, &units, workload.ubatch),
             units,
-            compute: Compute::new(graph::shape(model, &formats), workload),
+            compute: Compute::new(graph::shape(model, &trunk), workload),
+            ahead,
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),
             input: input.map(Stored::cpu).chain(adapters).sum(),
@@ -187,7 +204,7 @@ impl<'a> LlamaCpp<'a> {
         Memory {
             weights: sums.on_device + everywhere,
             kv_cache: sums.kv_device,
-            compute: buffer.compute + self.adapted,
+            compute: buffer.compute + self.adapted + self.ahead_on(span),
             overhead: CUDA_CONTEXT + margin + buffer.unpacked,
         }
     }
@@ -196,7 +213,7 @@ impl<'a> LlamaCpp<'a> {
         Memory {
             weights: sums.on_host,
             kv_cache: sums.kv_host,
-            compute: self.compute.host(layout, span.units.end) + self.adapted,
+            compute: self.compute.host(layout, span.units.end) + self.adapted + self.ahead_on(span),
             ..Memory::default()
         }
     }
@@ -291,9 +308,10 @@ impl Accounting for LlamaCpp<'_> {
                 self.beside.on_gpu.host
             }
         };
+        let (_, ahead) = self.ahead.unwrap_or_default();
         let own = Memory {
             weights: self.input,
-            compute,
+            compute: compute + ahead.host,
             overhead: self.compute.output_buffer(),
             ..Memory::default()
         };

@@ -81,6 +81,7 @@ pub enum TargetError {
         Extra::Mmproj => "a projector in a file of its own (transformers has the tower in its checkpoint)",
         Extra::Draft => "a draft model",
         Extra::Lora => "an adapter",
+        Extra::Mtp => "a model whose blocks ahead are to be loaded",
     })]
     OnlyLlamaCpp {
         /// The extra.
@@ -167,7 +168,9 @@ impl Target {
         let projector = projector.map(|projector| (&projector.name, Extra::Mmproj));
         let draft = extras.draft.as_ref();
         let draft = draft.map(|draft| (&draft.name, Extra::Draft));
-        match (self, projector.or(draft)) {
+        let ahead = extras.ahead.as_ref();
+        let ahead = ahead.map(|_| (&model.name, Extra::Mtp));
+        match (self, projector.or(draft).or(ahead)) {
             (Self::Transformers, Some((name, extra))) => Err(TargetError::OnlyLlamaCpp {
                 name: name.clone(),
                 extra,

@@ -114,14 +114,20 @@ fn extras(plan: &Plan) -> Vec<String> {
             (Extra::Mmproj, None) => vec!["--mmproj", name, "--no-mmproj-offload"],
             (Extra::Draft, Some(first)) => vec!["-devd", first, "-ngld", "all"],
             (Extra::Draft, None) => vec!["-devd", "none", "-ngld", "0"],
+            (Extra::Mtp, _) => Vec::new(),
         };
         flags.extend(words.into_iter().map(str::to_owned));
-        if kind == Extra::Draft {
-            let kv = plan.workload.kv.to_string();
-            let rest = ["-ctkd", &kv, "-ctvd", &kv, "--spec-type", "draft-simple"];
-            flags.extend(["-md".to_owned(), draft_file(name)]);
-            flags.extend(rest.map(str::to_owned));
-        }
+        let spec_type = match kind {
+            Extra::Lora | Extra::Mmproj => continue,
+            Extra::Draft => {
+                flags.extend(["-md".to_owned(), draft_file(name)]);
+                "draft-simple"
+            }
+            Extra::Mtp => "draft-mtp",
+        };
+        let kv = plan.workload.kv.name();
+        let rest = ["-ctkd", kv, "-ctvd", kv, "--spec-type", spec_type];
+        flags.extend(rest.map(str::to_owned));
     }
     flags
 }

@@ -60,7 +60,11 @@ impl Plan {
             baselines: baselines.iter().map(baseline).collect(),
             rig: rig.clone(),
         };
-        plan.extras = extras::uses(&Placed::of(&plan), question.model, question.workload)?;
+        plan.extras = extras::uses(
+            &Placed::of(&plan, question.precision),
+            question.model,
+            question.workload,
+        )?;
         Ok(plan)
     }
 }

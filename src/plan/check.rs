@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::cost::memory::{self, Allocator};
 use crate::cost::{Layout, Target, llama_cpp, transformers};
-use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
+use crate::model::{BlockId, Extra, Kind, Model, Part, Precision, PrecisionError};
 use crate::plan::extras::{self, Placed};
 use crate::plan::{CPU, DeviceMap, Plan};
 use crate::units::Bytes;
@@ -263,12 +263,13 @@ pub fn verify(
         Target::LlamaCpp => llama_cpp_sums(&plan.device_map, model, precision, workload)?,
         Target::Transformers => transformers_sums(plan, model, precision, workload)?,
     };
-    let due = extras::uses(&Placed::of(plan), model, workload)?;
+    let due = extras::uses(&Placed::of(plan, precision), model, workload)?;
     if let Some(fault) = extras::differing(&plan.extras, &due) {
         return Ok(Err(fault));
     }
     let mut sums = sums;
-    for extra in &plan.extras {
+    // Blocks ahead are the model's own, and are among its sums.
+    for extra in plan.extras.iter().filter(|extra| extra.kind != Extra::Mtp) {
         let sum = sums.entry(extra.device.as_str()).or_default();
         *sum = (sum.0 + extra.weights, sum.1 + extra.kv_cache);
     }

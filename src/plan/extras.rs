@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{Layout, Target, extras, transformers};
+use crate::cost::llama_cpp::{self, Ahead};
+use crate::cost::{Layout, Target, extras, memory, transformers};
 use crate::hardware::Rig;
-use crate::model::{BlockId, Extra, Kind, Model, Part, PrecisionError, Tensor};
+use crate::model::{BlockId, Extra, Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::plan::{CPU, CheckError, DeviceMap, ModuleMap, Plan, Run, check};
 use crate::units::Bytes;
 use crate::workload::Workload;
@@ -41,16 +42,18 @@ pub(super) struct Placed<'a> {
     /// The first GPU of the chain.
     pub(super) first_gpu: Option<&'a str>,
     pub(super) rig: &'a Rig,
+    pub(super) precision: Precision,
 }
 
 impl<'a> Placed<'a> {
-    pub(super) fn of(plan: &'a Plan) -> Self {
+    pub(super) fn of(plan: &'a Plan, precision: Precision) -> Self {
         Self {
             target: plan.target,
             layout: plan.layout,
             map: &plan.device_map,
             first_gpu: plan.used_gpus().first().copied(),
             rig: &plan.rig,
+            precision,
         }
     }
 }
@@ -122,7 +125,53 @@ pub(super) fn uses(
             });
         }
     }
+    if let Some(context) = extras::ahead(model, placed.precision, placed.rig, workload)? {
+        uses.extend(ahead_uses(placed, model, workload, context)?);
+    }
     Ok(uses)
+}
+
+/// The blocks that run ahead, which the map places and the sums of the model count.
+fn ahead_uses(
+    placed: &Placed<'_>,
+    model: &Model,
+    workload: &Workload,
+    context: Ahead,
+) -> Result<Vec<ExtraUse>, PrecisionError> {
+    let formats = placed.precision.for_llama_cpp()?.formats(model)?;
+    let blocks = model.extras.ahead.clone().unwrap_or_default();
+    let mut sums = BTreeMap::<&str, (Bytes, Bytes, Bytes)>::new();
+    for block in blocks.clone() {
+        let device = placed.map.device_of(block).unwrap_or(CPU);
+        let allocator = check::backend(device);
+        let stored = model.tensors.iter().zip(&formats);
+        let own = stored.filter_map(|(tensor, format)| match tensor.part {
+            Part::Attention(BlockId(of)) | Part::FeedForward(BlockId(of)) if of == block => {
+                Some(llama_cpp::allocated(tensor, (*format)?, allocator))
+            }
+            _ => None,
+        });
+        let kept = model.blocks.get(block as usize);
+        let sum = sums.entry(device).or_default();
+        sum.0 += own.sum();
+        sum.1 += kept.map_or(Bytes::ZERO, |block| {
+            memory::llama_cpp_cache(block, workload, allocator)
+        });
+        if block + 1 == blocks.end {
+            sum.2 += context.own;
+        }
+    }
+    sums.entry(CPU).or_default().2 += context.host;
+    let uses = sums.into_iter();
+    let uses = uses.map(|(device, (weights, kv_cache, compute))| ExtraUse {
+        kind: Extra::Mtp,
+        file: model.name.clone(),
+        device: device.to_owned(),
+        weights,
+        kv_cache,
+        compute,
+    });
+    Ok(uses.collect())
 }
 
 /// The first extra that is not what its tensors make it.

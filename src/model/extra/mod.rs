@@ -7,10 +7,11 @@
 mod adapter;
 mod projector;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::model::read::{ReadError, gguf};
-use crate::model::{Model, Tensor};
+use crate::model::{Cache, Model, Part, Tensor};
 
 pub use adapter::{Adapter, AdapterError, Form};
 pub use projector::{Image, Projector, ProjectorError};
@@ -28,6 +29,8 @@ pub struct Extras {
     pub projector: Option<Projector>,
     /// A small model of the same vocabulary that runs ahead.
     pub draft: Option<Box<Model>>,
+    /// Its own blocks that predict tokens further ahead, where they are loaded to speculate.
+    pub ahead: Option<Range<u32>>,
 }
 
 /// The kinds of extras.
@@ -40,6 +43,8 @@ pub enum Extra {
     Mmproj,
     /// A draft model.
     Draft,
+    /// Blocks of the model itself that predict tokens further ahead.
+    Mtp,
 }
 
 /// An extra that does not go with the model.
@@ -64,6 +69,12 @@ pub enum ExtraError {
         /// What is wrong.
         error: ProjectorError,
     },
+    /// A model without such blocks.
+    #[error("`{0}` has no blocks that predict tokens further ahead")]
+    NothingAhead(String),
+    /// Blocks of which nobody knows what theirs keep.
+    #[error("the blocks of `{0}` keep different things: what those ahead keep is not known here")]
+    UnlikeBlocks(String),
     /// A draft model of another vocabulary.
     #[error(
         "the draft model `{name}` has {found} tokens and the model {expected}: they may differ by {VOCAB_DIFFERENCE}"
@@ -85,6 +96,7 @@ impl Extra {
             Self::Lora => "lora",
             Self::Mmproj => "mmproj",
             Self::Draft => "draft",
+            Self::Mtp => "mtp",
         }
     }
 }
@@ -93,6 +105,16 @@ impl Extras {
     /// The tensors of every adapter.
     pub fn adapter_tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.adapters.iter().flat_map(|adapter| &adapter.tensors)
+    }
+
+    /// Whether a tensor is one of a block ahead.
+    pub fn is_ahead(&self, tensor: &Tensor) -> bool {
+        match (tensor.part, &self.ahead) {
+            (Part::Attention(block) | Part::FeedForward(block), Some(blocks)) => {
+                blocks.contains(&block.0)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -140,6 +162,45 @@ impl Model {
             });
         }
         self.extras.draft = Some(Box::new(draft));
+        Ok(self)
+    }
+
+    /// The model with its blocks that predict tokens further ahead, loaded as llama.cpp does to
+    /// speculate: blocks like the others, each with a cache of its own.
+    ///
+    /// Source: `load_mtp`, and the cache of an MTP context (`src/llama-model.cpp`, 0c1e57098). A
+    /// recurrent state would besides be kept once for each token that may be taken back.
+    ///
+    /// # Errors
+    /// Where it has none, or its other blocks do not all keep the same keys and values.
+    pub fn with_blocks_ahead(mut self) -> Result<Self, ExtraError> {
+        let ahead = self.tensors.iter().filter_map(|tensor| match tensor.part {
+            Part::NextToken(block) => Some(block.0),
+            _ => None,
+        });
+        let (first, end) = (ahead.min(), self.dimensions.n_layers);
+        let Some(first) = first.filter(|first| *first < end) else {
+            return Err(ExtraError::NothingAhead(self.name));
+        };
+        let (trunk, ahead) = self.blocks.split_at_mut(first as usize);
+        let kept = match trunk {
+            [one, others @ ..] if others.iter().all(|other| other.caches == one.caches) => {
+                one.caches.as_slice()
+            }
+            _ => &[],
+        };
+        let [Cache::KeysValues(_) | Cache::Latent { .. }] = kept else {
+            return Err(ExtraError::UnlikeBlocks(self.name));
+        };
+        for block in ahead {
+            block.caches = kept.to_vec();
+        }
+        for tensor in &mut self.tensors {
+            if let Part::NextToken(block) = tensor.part {
+                tensor.part = Part::Attention(block);
+            }
+        }
+        self.extras.ahead = Some(first..end);
         Ok(self)
     }
 }
