@@ -46,7 +46,7 @@ fn entry(key: &str, value: &str) -> Vec<u8> {
 }
 
 /// A GGUF file with these tensors in 16 bits, shapes slowest first.
-fn gguf(entries: &[Vec<u8>], tensors: &[(&str, &[u64])]) -> Vec<u8> {
+fn gguf(entries: &[Vec<u8>], tensors: Shapes<'_>) -> Vec<u8> {
     let (mut headers, mut offset) = (Vec::new(), 0);
     for (name, dims) in tensors {
         let row_first: Vec<u64> = dims.iter().rev().copied().collect();
@@ -56,7 +56,7 @@ fn gguf(entries: &[Vec<u8>], tensors: &[(&str, &[u64])]) -> Vec<u8> {
     bytes::gguf(entries, &headers, offset as usize)
 }
 
-fn adapter(architecture: &str, tensors: &[(&str, &[u64])]) -> Vec<u8> {
+fn adapter(architecture: &str, tensors: Shapes<'_>) -> Vec<u8> {
     let entries = [
         entry("general.type", "adapter"),
         entry("general.architecture", architecture),
@@ -65,7 +65,10 @@ fn adapter(architecture: &str, tensors: &[(&str, &[u64])]) -> Vec<u8> {
     gguf(&entries, tensors)
 }
 
-const PAIRS: [(&str, &[u64]); 6] = [
+/// Names and shapes, slowest first.
+type Shapes<'a> = &'a [(&'a str, &'a [u64])];
+
+const PAIRS: Shapes<'_> = &[
     ("token_embd.weight.lora_a", &[32, 8]),
     ("token_embd.weight.lora_b", &[64, 8]),
     ("blk.0.attn_q.weight.lora_a", &[8, 64]),
@@ -84,12 +87,12 @@ fn projector(width: u64) -> Vec<u8> {
         bytes::number("clip.vision.embedding_length", 16),
         bytes::number("clip.vision.feed_forward_length", 32),
     ];
-    let tensors: [(&str, &[u64]); 3] = [
+    let tensors: Shapes<'_> = &[
         ("v.blk.0.ffn_up.weight", &[32, 16]),
         ("v.blk.0.ffn_up.bias", &[33]),
         ("mm.0.weight", &[width, 16]),
     ];
-    gguf(&entries, &tensors)
+    gguf(&entries, tensors)
 }
 
 fn path(folder: &Path, name: &str) -> String {
@@ -135,7 +138,7 @@ impl Added {
 fn an_adapter_lies_with_the_matrices_that_it_adapts() {
     let folder = folder();
     let file = path(folder.path(), "lora.gguf");
-    std::fs::write(&file, adapter("llama", &PAIRS)).unwrap();
+    std::fs::write(&file, adapter("llama", PAIRS)).unwrap();
     let added = Added::by(folder.path(), "model.gguf", RIG, &[], &["--lora", &file]);
     // 8 · 64 · 2 twice, 8 · 128 · 2 and 64 · 8 · 2, each a multiple of 128.
     assert_eq!(added.to("cuda0", "weights"), 1024 + 1024 + 2048 + 1024);
@@ -158,8 +161,8 @@ fn an_adapter_lies_with_the_matrices_that_it_adapts() {
 
 #[test]
 fn an_adapter_of_another_model_is_refused_by_name() {
-    let cases: [(&str, &[(&str, &[u64])], &str); 5] = [
-        ("qwen2", &PAIRS, "adapts the architecture `qwen2`"),
+    let cases: [(&str, Shapes<'_>, &str); 5] = [
+        ("qwen2", PAIRS, "adapts the architecture `qwen2`"),
         (
             "llama",
             &[
@@ -321,7 +324,7 @@ fn fixture(name: &str) -> String {
 fn blocks_ahead_are_loaded_where_their_slot_is() {
     let glm = fixture("glm-4.5-air");
     let json = |more: &[&str]| {
-        let options = ["plan", &glm, "--rig", "H100 SXM, ram 64 GiB", "--json"];
+        let options = ["plan", &glm, "--rig", "H200 SXM, ram 64 GiB", "--json"];
         shardplan(&[&options[..], &["--precision", "q4_k_m"], more].concat()).json(0)
     };
     let (with, without) = (json(&["--mtp"]), json(&[]));

@@ -11,7 +11,7 @@ use crate::cost::extras;
 use crate::cost::memory::Allocator;
 use crate::cost::prefill::{Prefill, Work};
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, graph, memory, time,
+    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
 use crate::hardware::{Rig, Transfer};
 use crate::model::format::Format;
@@ -153,22 +153,16 @@ impl<'a> LlamaCpp<'a> {
         {
             beside += extra;
         }
-        // Blocks ahead have a graph of their own.
-        let trunk = formats
-            .iter()
-            .filter(|(tensor, _)| !model.extras.is_ahead(tensor));
-        let trunk: Vec<_> = trunk.copied().collect();
-        let ahead = model.extras.ahead.as_ref();
-        let ahead = ahead.and_then(|blocks| (blocks.end as usize).checked_sub(1));
-        let ahead = ahead.map(|last| {
-            let compute = Compute::new(graph::shape(model, &formats), workload);
+        let (shape, ahead) = ahead::shapes(model, &formats);
+        let ahead = ahead.map(|(last, shape)| {
+            let compute = Compute::new(shape, workload);
             (last, Ahead::new(&compute, last))
         });
         Ok(Self {
             rig,
             work: Work::new(model, &units, workload.ubatch),
             units,
-            compute: Compute::new(graph::shape(model, &trunk), workload),
+            compute: Compute::new(shape, workload),
             ahead,
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),

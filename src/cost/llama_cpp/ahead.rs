@@ -2,7 +2,10 @@
 
 use super::LlamaCpp;
 use crate::cost::compute::Compute;
+use crate::cost::graph::{self, GraphShape};
 use crate::cost::{Layout, Position, Span};
+use crate::model::format::Format;
+use crate::model::{Model, Tensor};
 use crate::units::Bytes;
 
 /// What that context takes for its graph.
@@ -12,6 +15,30 @@ pub struct Ahead {
     pub own: Bytes,
     /// In RAM.
     pub host: Bytes,
+}
+
+/// The graph of the model, to which blocks ahead are empty slots; and where it has such blocks, the
+/// last of them and a graph in which they compute.
+pub(super) fn shapes(
+    model: &Model,
+    tensors: &[(&Tensor, Format)],
+) -> (GraphShape, Option<(usize, GraphShape)>) {
+    let whole = graph::shape(model, tensors);
+    let Some(blocks) = &model.extras.ahead else {
+        return (whole, None);
+    };
+    let mut trunk = model.clone();
+    for block in blocks.clone() {
+        if let Some(block) = trunk.blocks.get_mut(block as usize) {
+            block.caches.clear();
+        }
+    }
+    let own = tensors
+        .iter()
+        .filter(|(tensor, _)| !model.extras.is_ahead(tensor));
+    let own: Vec<_> = own.copied().collect();
+    let last = (blocks.end as usize).saturating_sub(1);
+    (graph::shape(&trunk, &own), Some((last, whole)))
 }
 
 impl Ahead {
