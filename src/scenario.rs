@@ -130,7 +130,7 @@ impl Scenario {
                 accounting,
             };
             let baselines = baseline::all(accounting, &ask.rules);
-            let mut plan = Plan::new(&question, &solution, &baselines);
+            let mut plan = Plan::new(&question, &solution, &baselines)?;
             let given = self.terms.constraints.iter().map(ToString::to_string);
             plan.proof.given = given.collect();
             check::verify(&plan, &self.model, precision, &self.workload)??;

@@ -31,6 +31,7 @@ struct Scenario {
     prompt: Option<String>,
     answer: Option<String>,
     max_time_per_token: Option<String>,
+    draft: Option<String>,
     #[serde(default)]
     pin: Vec<String>,
     #[serde(default)]
@@ -52,6 +53,7 @@ impl Scenario {
             ("--prompt", &self.prompt),
             ("--answer", &self.answer),
             ("--max-time-per-token", &self.max_time_per_token),
+            ("--draft", &self.draft),
         ];
         let lists = [
             ("--pin", &self.pin),

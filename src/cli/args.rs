@@ -52,6 +52,18 @@ pub struct LoadArguments {
     /// Tokens of a prompt computed at once (llama.cpp's -ub)
     #[arg(long, value_name = "N", default_value = "512")]
     pub ubatch: Tokens,
+    /// A LoRA adapter: a GGUF file for llama.cpp, PEFT's folder for transformers; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub lora: Vec<PathBuf>,
+    /// A multimodal projector, a GGUF file (llama.cpp)
+    #[arg(long, value_name = "FILE.gguf")]
+    pub mmproj: Option<PathBuf>,
+    /// A draft model for speculative decoding, named as the model is (llama.cpp)
+    #[arg(long, value_name = "MODEL")]
+    pub draft: Option<String>,
+    /// Load the model's own blocks that predict tokens further ahead, to speculate (llama.cpp)
+    #[arg(long, conflicts_with = "draft")]
+    pub mtp: bool,
     /// What to leave free on a device, such as cuda0=1GiB; may be repeated
     #[arg(long, value_name = "DEVICE=SIZE", value_parser = reserve)]
     pub reserve: Vec<(String, Bytes)>,

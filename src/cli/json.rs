@@ -9,7 +9,7 @@ use super::whatif::Row;
 use crate::hardware::Rig;
 use crate::model::Tensor;
 use crate::plan::document::layers;
-use crate::plan::{DeviceUse, Plan};
+use crate::plan::{DeviceUse, ExtraUse, Plan};
 use crate::scenario::{Fix, Robustness, Scenario, ScenarioError, TooSlow};
 use crate::units::{Bytes, Tokens};
 
@@ -64,6 +64,9 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
     if let Some(blocks) = plan.experts_on_cpu() {
         value["experts_on_cpu"] = json!(blocks);
     }
+    if !plan.extras.is_empty() {
+        value["extras"] = plan.extras.iter().map(extra).collect();
+    }
     if !proof.goal.is_empty() {
         value["proof"]["goal"] = json!(proof.goal);
     }
@@ -86,6 +89,17 @@ fn device(device: &DeviceUse) -> Value {
         "compute": device.memory.compute.0,
         "overhead": device.memory.overhead.0,
         "free": device.free().0,
+    })
+}
+
+fn extra(extra: &ExtraUse) -> Value {
+    json!({
+        "kind": extra.kind.name(),
+        "file": extra.file,
+        "device": extra.device,
+        "weights": extra.weights.0,
+        "kv_cache": extra.kv_cache.0,
+        "compute": extra.compute.0,
     })
 }
 

@@ -18,8 +18,8 @@ pub(super) struct Refusal {
 }
 
 pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
-    let model = source::open(&arguments.model)?;
     let load = &arguments.load;
+    let model = source::open_with_extras(&arguments.model, load)?;
     let stop = interrupt::stop_after(load.time_limit)?;
     let context = arguments
         .context

@@ -13,6 +13,7 @@ use super::whatif::Row;
 use crate::cost::Place;
 use crate::emit::Emission;
 use crate::hardware::Rig;
+use crate::model::Extra;
 use crate::plan::document::layers;
 use crate::plan::{Plan, Status, build};
 use crate::scenario::{Fix, Robustness, Scenario, ScenarioError};
@@ -80,12 +81,40 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push_str(&bar::memory(plan));
     text.push('\n');
     text.push_str(&bar::strip(plan));
+    text.push_str(&extras(plan));
     let _ = writeln!(text, "\n{}\n{}\n", speed(plan), proof(plan));
     if !plan.proof.given.is_empty() {
         let _ = writeln!(text, "{DIM}given{DIM:#}   {}\n", plan.proof.given.join(" "));
     }
     let _ = writeln!(text, "{DIM}run{DIM:#}     {launch}");
     text + &numbers(plan)
+}
+
+/// What stands beside the model, a line for each extra and device.
+fn extras(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (index, extra) in plan.extras.iter().enumerate() {
+        let label = if index == 0 { "\nbeside" } else { "      " };
+        let mut parts = vec![format!("{} of weights", extra.weights)];
+        for (bytes, what) in [(extra.kv_cache, "cache"), (extra.compute, "compute")] {
+            if bytes > Bytes::ZERO {
+                parts.push(format!("{bytes} of {what}"));
+            }
+        }
+        let guess = match extra.kind {
+            Extra::Mmproj => ", compute a guess: a sixth of it to all",
+            Extra::Lora | Extra::Draft | Extra::Mtp => "",
+        };
+        let _ = writeln!(
+            text,
+            "{DIM}{label}{DIM:#}  {} {} on {}: {}{guess}",
+            extra.kind.name(),
+            extra.file,
+            extra.device,
+            parts.join(", "),
+        );
+    }
+    text
 }
 
 /// Where cards differ, which number must be which: the driver counts along the PCI bus, and a rig

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::Failure;
+use super::args::LoadArguments;
 use crate::model::source::{Event, Sources};
 use crate::model::{self, Model};
 
@@ -13,6 +14,24 @@ pub(super) fn open(name: &str) -> Result<Model, Failure> {
         ..Sources::of_environment()
     };
     Ok(model::open_from(name, &sources)?)
+}
+
+/// Reads the model with what is to stand beside it.
+pub(super) fn open_with_extras(name: &str, load: &LoadArguments) -> Result<Model, Failure> {
+    let mut model = open(name)?;
+    if load.mtp {
+        model = model.with_blocks_ahead()?;
+    }
+    for adapter in &load.lora {
+        model = model.with_adapter(adapter)?;
+    }
+    if let Some(projector) = &load.mmproj {
+        model = model.with_projector(projector)?;
+    }
+    if let Some(draft) = &load.draft {
+        model = model.with_draft(open(draft)?)?;
+    }
+    Ok(model)
 }
 
 /// Remarks are for everybody, progress for whoever watches.

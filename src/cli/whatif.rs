@@ -15,8 +15,8 @@ pub(super) struct Row {
 }
 
 pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
-    let model = source::open(&arguments.model)?;
     let load = &arguments.load;
+    let model = source::open_with_extras(&arguments.model, load)?;
     let stop = interrupt::stop_after(load.time_limit)?;
     let table = penalties(load)?;
     let contexts = match arguments.context.as_slice() {

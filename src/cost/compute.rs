@@ -109,6 +109,13 @@ impl Compute {
         }
     }
 
+    /// The same for a context that gives one row of logits a sequence.
+    pub fn with_one_output_a_sequence(mut self) -> Self {
+        self.batch.outputs = self.batch.outputs.min(self.batch.sequences);
+        self.known = RefCell::default();
+        self
+    }
+
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let own = self.answer(self.chain_of(layout, position, units));

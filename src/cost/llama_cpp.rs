@@ -3,20 +3,26 @@
 //! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
+mod ahead;
+mod draft;
+
 use std::ops::Range;
 
 use crate::cost::compute::Compute;
 use crate::cost::experts::{self, Experts};
+use crate::cost::extras;
 use crate::cost::memory::Allocator;
 use crate::cost::prefill::{Prefill, Work};
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, graph, memory, time,
+    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
 };
 use crate::hardware::{Rig, Transfer};
 use crate::model::format::Format;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::{Bytes, Seconds};
 use crate::workload::Workload;
+
+pub use ahead::Ahead;
 
 /// What a CUDA device loses to its context, cuBLAS and kernels. From a rule that gets 222 of 225
 /// published marks of fit or out-of-memory right (llama.cpp, 2023 to 2025); the rule's other margins
@@ -44,6 +50,12 @@ pub struct LlamaCpp<'a> {
     everywhere: Bytes,
     /// The input embedding, which stays on the CPU.
     input: Bytes,
+    /// What adapters add to any graph.
+    adapted: Bytes,
+    /// The last block, and what its context takes for its graph, where it runs ahead of the others.
+    ahead: Option<(usize, Ahead)>,
+    /// A projector and a draft model, beside a chain on GPUs and beside one in RAM.
+    beside: extras::Extra,
 }
 
 /// Totals of the units before one.
@@ -106,6 +118,15 @@ impl<'a> LlamaCpp<'a> {
                 }
                 so_far.read += model.read_for_a_token(stored.tensor, size);
             }
+            // Of a copied embedding llama.cpp adapts the one that stays on the CPU.
+            for tensor in model.extras.adapter_tensors() {
+                if let Held::Own = held(tensor, *unit, true) {
+                    so_far.on_device += extras::adapter_tensor(tensor, memory::CUDA);
+                    so_far.on_host += extras::adapter_tensor(tensor, memory::CPU);
+                    let size = tensor.stored.map(|format| tensor.bytes(format));
+                    so_far.read += model.read_for_a_token(tensor, size.unwrap_or_default());
+                }
+            }
             if let Unit::Block(block) = unit {
                 let block = &model.blocks[*block as usize];
                 so_far.kv_device += memory::llama_cpp_cache(block, workload, memory::CUDA);
@@ -124,7 +145,24 @@ impl<'a> LlamaCpp<'a> {
                 .iter()
                 .filter(move |stored| stored.tensor.part == part)
         };
-        let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
+        let is_input =
+            |tensor: &Tensor| tensor.part == Part::Embedding && tensor.kind == Kind::Embedding;
+        let input = tensors.iter().filter(|stored| is_input(stored.tensor));
+        let adapters = model.extras.adapter_tensors();
+        let adapters = adapters.filter(|tensor| is_input(tensor));
+        let adapters = adapters.map(|tensor| extras::adapter_tensor(tensor, memory::CPU));
+        let mut beside = extras::Extra::default();
+        for extra in extras::beside(&model.extras, rig, workload)?
+            .into_iter()
+            .flatten()
+        {
+            beside += extra;
+        }
+        let (shape, ahead) = ahead::shapes(model, &formats);
+        let ahead = ahead.map(|(last, shape)| {
+            let compute = Compute::new(shape, workload);
+            (last, Ahead::new(&compute, last))
+        });
         let apart = tensors.iter().map(|stored| {
             let sums = experts::Sums {
                 on_device: stored.cuda(),
@@ -139,10 +177,13 @@ impl<'a> LlamaCpp<'a> {
             experts: Experts::new(&units, apart),
             work: Work::new(model, &units, workload.ubatch),
             units,
-            compute: Compute::new(graph::shape(model, &formats), workload),
+            compute: Compute::new(shape, workload),
+            ahead,
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),
-            input: input.map(Stored::cpu).sum(),
+            input: input.map(Stored::cpu).chain(adapters).sum(),
+            adapted: extras::adapter_buffer(model, workload),
+            beside,
         })
     }
 
@@ -186,8 +227,17 @@ impl<'a> LlamaCpp<'a> {
         Memory {
             weights: weights + everywhere,
             kv_cache: sums.kv_device,
-            compute: buffer.compute,
+            compute: buffer.compute + self.adapted + self.ahead_on(span),
             overhead: CUDA_CONTEXT + margin + buffer.unpacked,
+        }
+    }
+
+    fn on_host(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
+        Memory {
+            weights: sums.on_host,
+            kv_cache: sums.kv_host,
+            compute: self.compute.host(layout, span.units.end) + self.adapted + self.ahead_on(span),
+            ..Memory::default()
         }
     }
 }
@@ -227,12 +277,7 @@ impl Accounting for LlamaCpp<'_> {
                 let rate = self.rig.host().map(time::host_rate);
                 let reading = rate.map_or(Seconds::default(), |rate| (sums.read + kv_read) / rate);
                 Stage {
-                    device: Memory {
-                        weights: sums.on_host,
-                        kv_cache: sums.kv_host,
-                        compute: self.compute.host(layout, span.units.end),
-                        ..Memory::default()
-                    },
+                    device: self.on_host(layout, span, &sums),
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
                     // Beside a GPU, prompts are computed there.
@@ -263,8 +308,12 @@ impl Accounting for LlamaCpp<'_> {
                     _ => (span.units.start, Bytes::ZERO),
                 };
                 let link = device.link.bandwidth(Transfer::Pageable);
+                let beside = match span.position {
+                    Position::First => self.beside.on_gpu.first,
+                    Position::Later => Memory::default(),
+                };
                 Stage {
-                    device: self.on_device(layout, span, &sums),
+                    device: self.on_device(layout, span, &sums) + beside,
                     host: Memory::default(),
                     time: decode + hop,
                     prefill: self.work.on_gpu(
@@ -286,12 +335,22 @@ impl Accounting for LlamaCpp<'_> {
             // It depends on the blocks that the CPU computes, and is a part of their stage.
             Layout::Offloaded | Layout::HostOnly => Bytes::ZERO,
         };
-        Memory {
+        let beside = match layout {
+            Layout::HostOnly => self.beside.in_ram.first + self.beside.in_ram.host,
+            Layout::OneDevice
+            | Layout::Pipelined
+            | Layout::Sequential
+            | Layout::Offloaded
+            | Layout::ExpertsOffloaded(_) => self.beside.on_gpu.host,
+        };
+        let (_, ahead) = self.ahead.unwrap_or_default();
+        let own = Memory {
             weights: self.input + self.in_ram(layout, &(0..self.units.len())).on_host,
-            compute,
+            compute: compute + ahead.host,
             overhead: self.compute.output_buffer(),
             ..Memory::default()
-        }
+        };
+        own + beside
     }
 
     fn offload(&self) -> Offload {

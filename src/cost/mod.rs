@@ -7,6 +7,7 @@
 pub mod column;
 pub mod compute;
 pub mod experts;
+pub mod extras;
 pub mod graph;
 pub mod llama_cpp;
 pub mod memory;

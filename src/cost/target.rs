@@ -9,8 +9,9 @@ use crate::cost::Accounting;
 use crate::cost::llama_cpp::LlamaCpp;
 use crate::cost::transformers::Transformers;
 use crate::hardware::{Device, Rig};
+use crate::model::extra::Form;
 use crate::model::recipe::Recipe;
-use crate::model::{Checkpoint, Model, Origin, Precision, PrecisionError};
+use crate::model::{Checkpoint, Extra, Model, Origin, Precision, PrecisionError};
 use crate::workload::{KvFormat, Workload};
 
 /// A framework that a plan can be made for.
@@ -60,6 +61,34 @@ pub enum TargetError {
     /// A GGUF file for transformers.
     #[error("transformers needs the Hugging Face model, and `{0}` is a GGUF file")]
     NeedsCheckpoint(String),
+    /// An adapter in the form of the other world.
+    #[error(
+        "`{name}` is an adapter in {}, and {target} loads {}\nhint: llama.cpp's `convert_lora_to_gguf.py` makes a GGUF file of PEFT's folder",
+        form(*.found), form(*.wanted)
+    )]
+    AdapterForm {
+        /// The adapter.
+        name: String,
+        /// The target.
+        target: Target,
+        /// Its form.
+        found: Form,
+        /// The target's form.
+        wanted: Form,
+    },
+    /// An extra that only llama.cpp has.
+    #[error("`{name}` is {}, which is planned for llama.cpp alone", match .extra {
+        Extra::Mmproj => "a projector in a file of its own (transformers has the tower in its checkpoint)",
+        Extra::Draft => "a draft model",
+        Extra::Lora => "an adapter",
+        Extra::Mtp => "a model whose blocks ahead are to be loaded",
+    })]
+    OnlyLlamaCpp {
+        /// The extra.
+        name: String,
+        /// What it is.
+        extra: Extra,
+    },
     /// More devices than the target takes.
     #[error(
         "{target} takes {most} devices, and the rig has {found}\nhint: name the best {most} in the rig"
@@ -72,6 +101,13 @@ pub enum TargetError {
         /// Most that the target takes.
         most: usize,
     },
+}
+
+fn form(form: Form) -> &'static str {
+    match form {
+        Form::Gguf => "GGUF",
+        Form::Peft => "PEFT's safetensors",
+    }
 }
 
 impl Target {
@@ -112,6 +148,37 @@ impl Target {
         }
     }
 
+    /// Whether the target loads what stands beside the model.
+    fn check_extras(self, model: &Model) -> Result<(), TargetError> {
+        let wanted = match self {
+            Self::LlamaCpp => Form::Gguf,
+            Self::Transformers => Form::Peft,
+        };
+        let extras = &model.extras;
+        let mut adapters = extras.adapters.iter();
+        if let Some(adapter) = adapters.find(|adapter| adapter.form != wanted) {
+            return Err(TargetError::AdapterForm {
+                name: adapter.name.clone(),
+                target: self,
+                found: adapter.form,
+                wanted,
+            });
+        }
+        let projector = extras.projector.as_ref();
+        let projector = projector.map(|projector| (&projector.name, Extra::Mmproj));
+        let draft = extras.draft.as_ref();
+        let draft = draft.map(|draft| (&draft.name, Extra::Draft));
+        let ahead = extras.ahead.as_ref();
+        let ahead = ahead.map(|_| (&model.name, Extra::Mtp));
+        match (self, projector.or(draft).or(ahead)) {
+            (Self::Transformers, Some((name, extra))) => Err(TargetError::OnlyLlamaCpp {
+                name: name.clone(),
+                extra,
+            }),
+            (Self::LlamaCpp | Self::Transformers, _) => Ok(()),
+        }
+    }
+
     /// The price list of a model on a rig.
     ///
     /// # Errors
@@ -123,6 +190,7 @@ impl Target {
         rig: &'a Rig,
         workload: &Workload,
     ) -> Result<Box<dyn Accounting + 'a>, TargetError> {
+        self.check_extras(model)?;
         match self {
             Self::LlamaCpp => {
                 let (found, most) = (rig.devices().len(), crate::cost::llama_cpp::MOST_DEVICES);
@@ -133,9 +201,12 @@ impl Target {
                         most,
                     });
                 }
-                let (head_dim, format) = (model.dimensions.head_dim, workload.kv_format);
-                if !format.fills(head_dim) {
-                    return Err(TargetError::Head { head_dim, format });
+                let format = workload.kv_format;
+                for model in [Some(model), model.extras.draft.as_deref()] {
+                    let head_dim = model.map_or(0, |model| model.dimensions.head_dim);
+                    if !format.fills(head_dim) {
+                        return Err(TargetError::Head { head_dim, format });
+                    }
                 }
                 Ok(Box::new(LlamaCpp::new(model, precision, rig, workload)?))
             }

@@ -8,11 +8,15 @@
 
 use crate::emit::{Backend, Emission, EmitError};
 use crate::hardware::Device;
+use crate::model::Extra;
 use crate::model::source::{HubName, Pick};
 use crate::plan::{CPU, Plan};
 
 /// Tokens that llama.cpp takes from a prompt at once; its default, or the micro-batch if larger.
 const BATCH: u64 = 2048;
+
+/// What a draft model is converted to that is no GGUF file.
+const DRAFT_PRECISION: &str = "q4_k_m";
 
 /// Slots of each used GPU in order: its blocks, and one for the head on the last.
 fn slots(plan: &Plan) -> Vec<(&str, u32)> {
@@ -88,7 +92,61 @@ fn flags(plan: &Plan) -> Vec<String> {
     add("-fa", "on".to_owned());
     add("-ctk", workload.kv.to_string());
     add("-ctv", workload.kv.to_string());
+    flags.extend(extras(plan));
     flags
+}
+
+/// The flags of what stands beside the model, each extra once. A projector follows `--device`; a
+/// draft model would be cut over all devices, and is held on the first.
+fn extras(plan: &Plan) -> Vec<String> {
+    let mut flags: Vec<String> = Vec::new();
+    let mut files: Vec<(Extra, &str)> = Vec::new();
+    for extra in &plan.extras {
+        let file = (extra.kind, extra.file.as_str());
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    let slots = slots(plan);
+    let first = slots
+        .first()
+        .and_then(|(device, _)| device_name(plan, device));
+    for (kind, name) in files {
+        let words: Vec<&str> = match (kind, &first) {
+            (Extra::Lora, _) => vec!["--lora", name],
+            (Extra::Mmproj, Some(_)) => vec!["--mmproj", name],
+            (Extra::Mmproj, None) => vec!["--mmproj", name, "--no-mmproj-offload"],
+            (Extra::Draft, Some(first)) => vec!["-devd", first, "-ngld", "all"],
+            (Extra::Draft, None) => vec!["-devd", "none", "-ngld", "0"],
+            (Extra::Mtp, _) => Vec::new(),
+        };
+        flags.extend(words.into_iter().map(str::to_owned));
+        let spec_type = match kind {
+            Extra::Lora | Extra::Mmproj => continue,
+            Extra::Draft => {
+                flags.extend(["-md".to_owned(), draft_file(name)]);
+                "draft-simple"
+            }
+            Extra::Mtp => "draft-mtp",
+        };
+        let kv = plan.workload.kv.name();
+        let rest = ["-ctkd", kv, "-ctvd", kv, "--spec-type", spec_type];
+        flags.extend(rest.map(str::to_owned));
+    }
+    flags
+}
+
+/// The file of a draft model: its own, or the name that a conversion would give it.
+fn draft_file(name: &str) -> String {
+    match name.parse::<HubName>() {
+        Ok(HubName {
+            pick: Pick::File(file),
+            ..
+        }) => file.rsplit('/').next().unwrap_or(&file).to_owned(),
+        Ok(name) => converted(&name.repository, DRAFT_PRECISION),
+        Err(_) if name.to_ascii_lowercase().ends_with(".gguf") => name.to_owned(),
+        Err(_) => converted(name, DRAFT_PRECISION),
+    }
 }
 
 /// The words that name the file to load: the plan's own, on this machine or on the Hub, or the name
@@ -132,7 +190,8 @@ fn converted(checkpoint: &str, precision: &str) -> String {
 /// The launch line, as a command and as a script.
 pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let file = file(plan).into_iter().map(|word| quoted(&word));
-    let arguments: Vec<_> = file.chain(flags(plan)).collect();
+    let flags = flags(plan).into_iter().map(|word| quoted(&word));
+    let arguments: Vec<_> = file.chain(flags).collect();
     // The numbers of devices are those of the driver's order, not of CUDA's own (fastest first).
     let by_cuda = |device: &&Device| Backend::of(device.class) == Backend::Cuda;
     let order = if plan.rig.devices().iter().filter(by_cuda).count() > 1 {
@@ -154,7 +213,7 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
 
 /// A word as the shell reads it.
 fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+=:@%".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+=:@%,".contains(&byte);
     match !word.is_empty() && word.bytes().all(plain) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),

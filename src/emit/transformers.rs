@@ -11,7 +11,7 @@ use crate::cost::Layout;
 use crate::emit::{Backend, Emission, EmitError};
 use crate::model::family::Modules;
 use crate::model::source::HubName;
-use crate::model::{Checkpoint, Precision};
+use crate::model::{Checkpoint, Extra, Precision};
 use crate::plan::{CPU, Plan};
 
 /// The map from module to device, in the order of execution.
@@ -132,8 +132,29 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
     format!(
         "import json, torch; from transformers import {auto}{import}\n\
          device_map = json.load(open(\"device_map.json\"))\n\
-         model = {auto}.from_pretrained({name}, device_map=device_map, dtype={dtype}{config})\n"
+         model = {auto}.from_pretrained({name}, device_map=device_map, dtype={dtype}{config})\n{}",
+        adapters(plan)
     )
+}
+
+/// The lines that load adapters: the first makes a PEFT model, the others join it by name.
+fn adapters(plan: &Plan) -> String {
+    let mut files: Vec<&str> = Vec::new();
+    for extra in &plan.extras {
+        if extra.kind == Extra::Lora && !files.contains(&extra.file.as_str()) {
+            files.push(&extra.file);
+        }
+    }
+    let lines = files.iter().enumerate().map(|(index, file)| {
+        let folder = python_string(file);
+        match index {
+            0 => format!(
+                "from peft import PeftModel\nmodel = PeftModel.from_pretrained(model, {folder})\n"
+            ),
+            _ => format!("model.load_adapter({folder}, adapter_name=\"adapter{index}\")\n"),
+        }
+    });
+    lines.collect()
 }
 
 /// A string as Python reads it: JSON's escapes are Python's.

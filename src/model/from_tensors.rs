@@ -7,8 +7,8 @@ use crate::model::config::{ConfigError, Keys};
 use crate::model::family::{Island, Modules};
 use crate::model::read::TensorInfo;
 use crate::model::{
-    Block, BlockId, Cache, Dimensions, KeysValues, Kind, MOST_LAYERS, Model, Origin, Part, Tensor,
-    World,
+    Block, BlockId, Cache, Dimensions, Extras, KeysValues, Kind, MOST_LAYERS, Model, Origin, Part,
+    Tensor, World,
 };
 use crate::units::Tokens;
 
@@ -185,6 +185,7 @@ pub fn model(
         tied,
         stored: None,
         quantised: None,
+        extras: Extras::default(),
         origin: Origin::Safetensors(path.to_owned()),
     })
 }

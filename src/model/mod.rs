@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod config;
+pub mod extra;
 pub mod family;
 pub mod format;
 pub mod from_gguf;
@@ -25,6 +26,7 @@ use crate::model::quantisation::Method;
 use crate::units::{Bytes, Tokens};
 
 pub use crate::model::block::{Block, Cache, KeysValues};
+pub use crate::model::extra::{Adapter, Extra, ExtraError, Extras, Projector};
 pub use crate::model::graph::{LayerGraph, Node, NodeKind};
 pub use crate::model::open::{ModelError, open, open_from};
 pub use crate::model::precision::{Checkpoint, Precision, PrecisionError};
@@ -57,6 +59,8 @@ pub struct Model {
     pub stored: Option<Precision>,
     /// Who quantised the checkpoint, where someone did.
     pub quantised: Option<Method>,
+    /// What is loaded beside it.
+    pub extras: Extras,
     /// Where it was read from.
     pub origin: Origin,
 }

@@ -74,8 +74,8 @@ pub enum ModelError {
         error: ConfigError,
     },
     /// A header that contradicts itself.
-    #[error("{}", with_hint(.0))]
-    Read(ReadError),
+    #[error("{}", .0.with_hint())]
+    Read(#[from] ReadError),
     /// A GGUF header that is no model.
     #[error("`{}`: {error}", path.display())]
     Gguf {
@@ -108,17 +108,6 @@ pub enum ModelError {
         /// What differs.
         fault: Mismatch,
     },
-}
-
-impl From<ReadError> for ModelError {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
-    }
-}
-
-fn with_hint(error: &ReadError) -> String {
-    let hint = error.hint().map(|hint| format!("\nhint: {hint}"));
-    format!("{error}{}", hint.unwrap_or_default())
 }
 
 /// Most bytes of a config.json.

@@ -3,7 +3,8 @@
 
 use crate::cost::{Accounting, Layout, Memory, Place, Target, Unit};
 use crate::hardware::Rig;
-use crate::model::{Model, Origin, Precision};
+use crate::model::{Model, Origin, Precision, PrecisionError};
+use crate::plan::extras::{self, Placed};
 use crate::plan::{
     BaselineSummary, CPU, DeviceMap, DeviceUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
     ProofSummary, Run, Status, WorkloadSummary,
@@ -30,10 +31,17 @@ pub struct Question<'a> {
 
 impl Plan {
     /// Writes out what a solution means.
-    pub fn new(question: &Question<'_>, solution: &Solution, baselines: &[Baseline]) -> Self {
+    ///
+    /// # Errors
+    /// Where a draft model has no precision that the target loads.
+    pub fn new(
+        question: &Question<'_>,
+        solution: &Solution,
+        baselines: &[Baseline],
+    ) -> Result<Self, PrecisionError> {
         let rig = question.accounting.rig();
         let places = places(question.accounting, solution);
-        Self {
+        let mut plan = Self {
             model: summary(question),
             target: question.target,
             precision: precision(question),
@@ -46,11 +54,18 @@ impl Plan {
             layout: solution.layout,
             device_map: device_map(question, &places, rig),
             devices: devices(question.accounting, solution),
+            extras: Vec::new(),
             estimate: estimate(question, solution),
             proof: proof(&solution.proof),
             baselines: baselines.iter().map(baseline).collect(),
             rig: rig.clone(),
-        }
+        };
+        plan.extras = extras::uses(
+            &Placed::of(&plan, question.precision),
+            question.model,
+            question.workload,
+        )?;
+        Ok(plan)
     }
 }
 

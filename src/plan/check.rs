@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::cost::memory::{self, Allocator};
 use crate::cost::{Layout, Target, experts, llama_cpp, transformers};
-use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError, Tensor};
-use crate::plan::{CPU, Plan};
+use crate::model::{BlockId, Extra, Kind, Model, Part, Precision, PrecisionError, Tensor};
+use crate::plan::extras::{self, Placed};
+use crate::plan::{CPU, DeviceMap, Plan};
 use crate::units::Bytes;
 use crate::workload::{Workload, WorkloadError};
 
@@ -102,6 +103,16 @@ pub enum CheckError {
         found: Bytes,
         /// What the tensors give.
         expected: Bytes,
+    },
+    /// An extra that is not what its tensors make it.
+    #[error("the extra {kind} `{file}` takes something else on `{device}` than its tensors give")]
+    Extra {
+        /// What it is.
+        kind: &'static str,
+        /// Its file.
+        file: String,
+        /// The device.
+        device: String,
     },
     /// The head is where this target cannot have it.
     #[error("the head is on `{head}`, and this target puts it on `{expected}`")]
@@ -214,6 +225,13 @@ impl Plan {
                 return Err(CheckError::TwoRuns(run.device.clone()));
             }
         }
+        if let Some(extra) = self
+            .extras
+            .iter()
+            .find(|extra| extra.device != CPU && self.gpu(&extra.device).is_none())
+        {
+            return Err(CheckError::UnknownDevice(extra.device.clone()));
+        }
         for device in &self.devices {
             let needs = device.memory.total();
             if needs > device.capacity {
@@ -262,9 +280,22 @@ pub fn verify(
         return Ok(Err(fault));
     }
     let sums = match plan.target {
-        Target::LlamaCpp => llama_cpp_sums(plan, model, precision, workload)?,
+        Target::LlamaCpp => {
+            let in_ram = plan.experts_on_cpu().unwrap_or(0);
+            llama_cpp_sums(&plan.device_map, in_ram, model, precision, workload)?
+        }
         Target::Transformers => transformers_sums(plan, model, precision, workload)?,
     };
+    let due = extras::uses(&Placed::of(plan, precision), model, workload)?;
+    if let Some(fault) = extras::differing(&plan.extras, &due) {
+        return Ok(Err(fault));
+    }
+    let mut sums = sums;
+    // Blocks ahead are the model's own, and are among its sums.
+    for extra in plan.extras.iter().filter(|extra| extra.kind != Extra::Mtp) {
+        let sum = sums.entry(extra.device.as_str()).or_default();
+        *sum = (sum.0 + extra.weights, sum.1 + extra.kv_cache);
+    }
     let differs = plan.devices.iter().find_map(|device| {
         let (weights, kv_cache) = sums.get(device.name.as_str()).copied().unwrap_or_default();
         let sum = |what, found, expected| {
@@ -283,23 +314,23 @@ pub fn verify(
 }
 
 /// Weights and cache by device.
-type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
+pub(super) type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
 
-fn llama_cpp_sums<'a>(
-    plan: &'a Plan,
+pub(super) fn llama_cpp_sums<'a>(
+    map: &'a DeviceMap,
+    in_ram: u32,
     model: &Model,
     precision: Precision,
     workload: &Workload,
 ) -> Result<Sums<'a>, PrecisionError> {
     let formats = precision.for_llama_cpp()?.formats(model)?;
     let mut sums = Sums::new();
-    let modules = &plan.device_map.modules;
+    let modules = &map.modules;
     let has_head = model
         .tensors
         .iter()
         .zip(&formats)
         .any(|(tensor, format)| tensor.part == Part::Head && format.is_some());
-    let in_ram = plan.experts_on_cpu().unwrap_or(0);
     let is_in_ram = |tensor: &Tensor, block: u32| block < in_ram && experts::is_moved(tensor);
     for (tensor, format) in model.tensors.iter().zip(formats) {
         let Some(format) = format else { continue };
@@ -314,10 +345,10 @@ fn llama_cpp_sums<'a>(
                     add(&modules.head);
                 }
             }
-            Part::Embedding => add(plan.device_of(0).unwrap_or(CPU)),
+            Part::Embedding => add(map.device_of(0).unwrap_or(CPU)),
             Part::FeedForward(BlockId(block)) if is_in_ram(tensor, block) => add(CPU),
             Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
-                add(plan.device_of(block).unwrap_or(CPU));
+                add(map.device_of(block).unwrap_or(CPU));
             }
             Part::FinalNorm | Part::Head => add(&modules.head),
             // A vision tower is a file of its own.
@@ -325,12 +356,12 @@ fn llama_cpp_sums<'a>(
             // Not loaded but for speculation.
             Part::NextToken(_) => {}
             Part::Everywhere => {
-                let gpus = plan.device_map.runs.iter().map(|run| run.device.as_str());
+                let gpus = map.runs.iter().map(|run| run.device.as_str());
                 gpus.filter(|device| *device != CPU).for_each(add);
             }
         }
     }
-    for run in &plan.device_map.runs {
+    for run in &map.runs {
         let blocks = run
             .layers
             .clone()
@@ -342,7 +373,7 @@ fn llama_cpp_sums<'a>(
     Ok(sums)
 }
 
-fn backend(device: &str) -> Allocator {
+pub(super) fn backend(device: &str) -> Allocator {
     if device == CPU {
         memory::CPU
     } else {

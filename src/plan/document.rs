@@ -7,8 +7,8 @@ use serde_yaml::FlowMap;
 use crate::cost::{Layout, Memory, Target};
 use crate::hardware::{Rig, yaml};
 use crate::plan::{
-    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ModelSummary, Plan, ProofSummary,
-    VERSION, WorkloadSummary,
+    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ExtraUse, ModelSummary, Plan,
+    ProofSummary, VERSION, WorkloadSummary,
 };
 use crate::units::Bytes;
 
@@ -58,6 +58,8 @@ struct Document {
     experts_on_cpu: Option<u32>,
     device_map: DeviceMap,
     devices: Vec<FlowMap<Use>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    extras: Vec<FlowMap<ExtraUse>>,
     estimate: Estimate,
     proof: ProofSummary,
     baselines: Vec<FlowMap<BaselineSummary>>,
@@ -99,6 +101,7 @@ impl Plan {
                 .iter()
                 .map(|device| FlowMap(Use::from(device)))
                 .collect(),
+            extras: self.extras.iter().cloned().map(FlowMap).collect(),
             estimate: self.estimate,
             proof: self.proof.clone(),
             baselines: self.baselines.iter().cloned().map(FlowMap).collect(),
@@ -152,6 +155,7 @@ impl Plan {
                 .into_iter()
                 .map(|device| device.0.into())
                 .collect(),
+            extras: document.extras.into_iter().map(|extra| extra.0).collect(),
             estimate: document.estimate,
             proof: document.proof,
             baselines: document

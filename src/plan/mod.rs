@@ -6,6 +6,7 @@
 pub mod build;
 pub mod check;
 pub mod document;
+pub mod extras;
 
 use std::ops::RangeInclusive;
 
@@ -20,6 +21,7 @@ use crate::workload::{KvFormat, Workload};
 
 pub use check::CheckError;
 pub use document::DocumentError;
+pub use extras::ExtraUse;
 
 /// The version of the document that this program writes.
 pub const VERSION: u32 = 1;
@@ -44,6 +46,8 @@ pub struct Plan {
     pub device_map: DeviceMap,
     /// What each device holds, GPUs in the order of the rig, then the host.
     pub devices: Vec<DeviceUse>,
+    /// What stands beside the model, each with its share of what the devices hold.
+    pub extras: Vec<ExtraUse>,
     /// How fast it will be.
     pub estimate: Estimate,
     /// What is proven.
@@ -233,15 +237,18 @@ pub struct BaselineSummary {
     pub decode_tokens_per_second: Option<f64>,
 }
 
+impl DeviceMap {
+    /// The name of the device of a layer.
+    pub fn device_of(&self, layer: u32) -> Option<&str> {
+        let run = self.runs.iter().find(|run| run.layers.contains(&layer));
+        run.map(|run| run.device.as_str())
+    }
+}
+
 impl Plan {
     /// The name of the device of a layer.
     pub fn device_of(&self, layer: u32) -> Option<&str> {
-        let run = self
-            .device_map
-            .runs
-            .iter()
-            .find(|run| run.layers.contains(&layer));
-        run.map(|run| run.device.as_str())
+        self.device_map.device_of(layer)
     }
 
     /// Of how many first blocks the experts are in RAM, where that is the layout.

@@ -8,7 +8,7 @@ mod error;
 use serde_json::{Map, Value};
 
 use crate::model::family::{self, Definition, Family, Scope};
-use crate::model::{Block, Dimensions, Experts, MOST_LAYERS, Model, Origin, Precision};
+use crate::model::{Block, Dimensions, Experts, Extras, MOST_LAYERS, Model, Origin, Precision};
 use crate::units::Tokens;
 
 pub use error::ConfigError;
@@ -115,6 +115,7 @@ pub fn model(name: &str, origin: Origin, config: &Value) -> Result<Model, Config
         modules: Some(expanded.modules),
         stored: config.dtype(),
         quantised: None,
+        extras: Extras::default(),
         origin,
     })
 }

@@ -7,7 +7,7 @@ mod names;
 use crate::model::read::gguf::Gguf;
 use crate::model::recipe::Recipe;
 use crate::model::{
-    Dimensions, Experts, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor,
+    Dimensions, Experts, Extras, Kind, MOST_LAYERS, Model, Origin, Part, Precision, Tensor,
 };
 use crate::units::Tokens;
 
@@ -98,6 +98,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
             .and_then(Recipe::from_file_type)
             .map(Precision::Gguf),
         quantised: None,
+        extras: Extras::default(),
         origin: Origin::Gguf(file.to_owned()),
     })
 }

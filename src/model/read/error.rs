@@ -182,6 +182,12 @@ impl ReadErrorKind {
 }
 
 impl ReadError {
+    /// The sentence, and on a line of its own what the user could do.
+    pub(in crate::model) fn with_hint(&self) -> String {
+        let hint = self.hint().map(|hint| format!("\nhint: {hint}"));
+        format!("{self}{}", hint.unwrap_or_default())
+    }
+
     /// What the user could do, where something can be done.
     pub fn hint(&self) -> Option<String> {
         let name = self.path.file_name().unwrap_or(self.path.as_os_str());
