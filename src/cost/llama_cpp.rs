@@ -3,6 +3,10 @@
 //! Facts from llama.cpp 0c1e57098 (`src/llama-model.cpp`, `src/llama-kv-cache.cpp`,
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
+pub mod mix;
+
+use std::ops::Range;
+
 use crate::cost::compute::Compute;
 use crate::cost::memory::Allocator;
 use crate::cost::prefill::{Prefill, Work};
@@ -65,6 +69,16 @@ impl<'a> LlamaCpp<'a> {
         workload: &Workload,
     ) -> Result<Self, PrecisionError> {
         let formats = precision.for_llama_cpp()?.formats(model)?;
+        Ok(Self::of_formats(model, formats, rig, workload))
+    }
+
+    /// Prices `model` with a format for each of its tensors.
+    pub fn of_formats(
+        model: &Model,
+        formats: Vec<Option<Format>>,
+        rig: &'a Rig,
+        workload: &Workload,
+    ) -> Self {
         let tensors: Vec<_> = model
             .tensors
             .iter()
@@ -120,7 +134,7 @@ impl<'a> LlamaCpp<'a> {
                 .filter(move |stored| stored.tensor.part == part)
         };
         let input = part(Part::Embedding).filter(|stored| stored.tensor.kind == Kind::Embedding);
-        Ok(Self {
+        Self {
             rig,
             work: Work::new(model, &units, workload.ubatch),
             units,
@@ -128,11 +142,11 @@ impl<'a> LlamaCpp<'a> {
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),
             input: input.map(Stored::cpu).sum(),
-        })
+        }
     }
 
-    fn between(&self, span: &Span) -> Sums {
-        let (from, to) = (&self.sums[span.units.start], &self.sums[span.units.end]);
+    fn between(&self, units: &Range<usize>) -> Sums {
+        let (from, to) = (&self.sums[units.start], &self.sums[units.end]);
         // The sums never fall, so no subtraction is short.
         Sums {
             on_device: to.on_device.saturating_sub(from.on_device),
@@ -161,34 +175,9 @@ impl<'a> LlamaCpp<'a> {
             overhead: CUDA_CONTEXT + margin + buffer.unpacked,
         }
     }
-}
 
-impl Accounting for LlamaCpp<'_> {
-    fn rig(&self) -> &Rig {
-        self.rig
-    }
-
-    fn units(&self) -> &[Unit] {
-        &self.units
-    }
-
-    fn ranks(&self) -> Vec<Vec<Layout>> {
-        let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
-        // Where the pipeline's copies do not fit, llama.cpp loads without them.
-        let ranks = [
-            vec![
-                (Layout::OneDevice, n_devices > 0),
-                (Layout::Pipelined, n_devices > 1),
-                (Layout::Sequential, n_devices > 1),
-            ],
-            vec![(Layout::Offloaded, has_host && n_devices > 0)],
-            vec![(Layout::HostOnly, has_host)],
-        ];
-        super::allowed(ranks)
-    }
-
-    fn stage(&self, layout: Layout, span: &Span) -> Stage {
-        let sums = self.between(span);
+    /// A stage whose units sum up to this.
+    fn priced(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
         let kv_read = sums.kv_read;
         match span.place {
             Place::Host => {
@@ -226,7 +215,7 @@ impl Accounting for LlamaCpp<'_> {
                 };
                 let link = device.link.bandwidth(Transfer::Pageable);
                 Stage {
-                    device: self.on_device(layout, span, &sums),
+                    device: self.on_device(layout, span, sums),
                     host: Memory::default(),
                     time: decode + hop,
                     prefill: self.work.on_gpu(
@@ -237,6 +226,35 @@ impl Accounting for LlamaCpp<'_> {
                 }
             }
         }
+    }
+}
+
+impl Accounting for LlamaCpp<'_> {
+    fn rig(&self) -> &Rig {
+        self.rig
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn ranks(&self) -> Vec<Vec<Layout>> {
+        let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
+        // Where the pipeline's copies do not fit, llama.cpp loads without them.
+        let ranks = [
+            vec![
+                (Layout::OneDevice, n_devices > 0),
+                (Layout::Pipelined, n_devices > 1),
+                (Layout::Sequential, n_devices > 1),
+            ],
+            vec![(Layout::Offloaded, has_host && n_devices > 0)],
+            vec![(Layout::HostOnly, has_host)],
+        ];
+        super::allowed(ranks)
+    }
+
+    fn stage(&self, layout: Layout, span: &Span) -> Stage {
+        self.priced(layout, span, &self.between(&span.units))
     }
 
     fn host_base(&self, layout: Layout) -> Memory {

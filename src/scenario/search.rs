@@ -8,7 +8,6 @@ use super::{Penalties, Scenario, ScenarioError};
 use crate::cost::Layout;
 use crate::model::Precision;
 use crate::plan::{Plan, Status};
-use crate::solve::objective::Kind;
 use crate::solve::{Amount, NoPlan, Objective};
 use crate::units::{Seconds, Tokens};
 use crate::workload::Workload;
@@ -60,7 +59,7 @@ impl Scenario {
     /// Whether the objectives can be taken in their order.
     pub(super) fn check_goal(&self) -> Result<(), GoalError> {
         let goal = &self.terms.goal;
-        let is_outside = |objective: &&Objective| objective.kind() == Kind::Outside;
+        let is_outside = |objective: &&Objective| is_searched(**objective);
         if let Some(objective) = goal.objectives.iter().skip(1).find(is_outside) {
             return Err(GoalError::Outside(*objective));
         }
@@ -78,7 +77,7 @@ impl Scenario {
             return Err(GoalError::Request { request, context });
         }
         let timeless = goal.objectives.iter().find(|objective| {
-            !matches!(objective, Objective::Decode) && objective.kind() != Kind::Outside
+            !matches!(objective, Objective::Decode) && !is_searched(**objective)
         });
         match (self.terms.max_time_per_token, timeless) {
             (Some(_), Some(objective)) => Err(GoalError::Time(*objective)),
@@ -201,6 +200,11 @@ impl Scenario {
             })
         })
     }
+}
+
+/// Whether an objective is a search over scenarios.
+fn is_searched(objective: Objective) -> bool {
+    matches!(objective, Objective::Context | Objective::Quality)
 }
 
 fn rank_of(ranks: Vec<Vec<Layout>>, layout: Layout) -> Option<usize> {
