@@ -8,7 +8,11 @@
 use crate::emit::{Backend, Emission, EmitError};
 use crate::hardware::Device;
 use crate::model::source::{HubName, Pick};
-use crate::plan::{CPU, Plan};
+use crate::model::recipe::Recipe;
+use crate::plan::{CPU, MixSummary, Plan};
+
+/// What the name of a mixed file ends with, in place of a precision.
+const MIX: &str = "mix";
 
 /// Tokens that llama.cpp takes from a prompt at once; its default, or the micro-batch if larger.
 const BATCH: u64 = 2048;
@@ -92,6 +96,9 @@ fn flags(plan: &Plan) -> Vec<String> {
 fn file(plan: &Plan) -> Vec<String> {
     let model = &plan.model;
     let path = |file: &str| vec!["-m".to_owned(), file.to_owned()];
+    if plan.mix.is_some() {
+        return path(&converted(&model.name, MIX));
+    }
     let file = model.file.as_deref().unwrap_or(&model.name);
     match file.parse::<HubName>() {
         Ok(name) => match (&name.pick, name.stated_revision()) {
@@ -125,6 +132,28 @@ fn converted(checkpoint: &str, precision: &str) -> String {
     format!("{name}-{}.gguf", precision.to_uppercase())
 }
 
+/// Which tensor of a mix has which format.
+const TENSOR_TYPES: &str = "tensor-types.txt";
+
+/// The command that makes the file of a mix, of the unquantised one that a conversion writes.
+///
+/// Source: `tools/quantize/quantize.cpp` (llama.cpp, 2026): `--tensor-type-file` reads words of the
+/// form `pattern=format`.
+fn quantize(plan: &Plan, mix: &MixSummary) -> String {
+    let named = |precision: &str| quoted(&converted(&plan.model.name, precision));
+    let needs_matrix = |name: &str| {
+        let recipe = name.parse::<Recipe>();
+        recipe.is_ok_and(Recipe::needs_importance_matrix)
+    };
+    let blocks = mix.blocks.iter().map(|run| run.precision.as_str());
+    let matrix = match blocks.chain([plan.precision.as_str()]).any(needs_matrix) {
+        true => "--imatrix imatrix.gguf ",
+        false => "",
+    };
+    let (from, to, rest) = (named("f16"), named(MIX), &plan.precision);
+    format!("llama-quantize {matrix}--tensor-type-file {TENSOR_TYPES} {from} {to} {rest}")
+}
+
 /// The launch line, as a command and as a script.
 pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let file = file(plan).into_iter().map(|word| quoted(&word));
@@ -137,14 +166,29 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
         ""
     };
     let launch = format!("{order}llama-server {}", arguments.join(" "));
-    let script = format!(
-        "#!/bin/sh\n# {} at {}, placed by shardplan.\nset -eu\n{launch} \"$@\"\n",
-        plan.model.name.replace(['\n', '\r'], " "),
-        plan.precision,
-    );
-    Ok(Emission {
-        launch,
-        files: vec![("llama-server.sh", script)],
+    let script = |purpose: &str, command: &str| {
+        let name = plan.model.name.replace(['\n', '\r'], " ");
+        let stored = plan.stored_as();
+        format!("#!/bin/sh\n# {name} at {stored}, {purpose} by shardplan.\nset -eu\n{command} \"$@\"\n")
+    };
+    let serve = ("llama-server.sh", script("placed", &launch));
+    Ok(match &plan.mix {
+        None => Emission {
+            launch,
+            files: vec![serve],
+        },
+        Some(mix) => {
+            let make = quantize(plan, mix);
+            let lines = mix.tensors.iter().map(|line| format!("{line}\n"));
+            Emission {
+                launch: format!("{make}\n{launch}"),
+                files: vec![
+                    (TENSOR_TYPES, lines.collect()),
+                    ("llama-quantize.sh", script("mixed", &make)),
+                    serve,
+                ],
+            }
+        }
     })
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::cost::memory::{self, Allocator};
 use crate::cost::{Layout, Target, llama_cpp, transformers};
+use crate::model::mix::Mix;
 use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError};
 use crate::plan::{CPU, Plan};
 use crate::units::Bytes;
@@ -26,6 +27,20 @@ pub enum CheckError {
         /// Blocks of the model.
         blocks: u32,
     },
+    /// A block has no recipe in the mix, or two.
+    #[error("the mix must go on with block {expected}, of {blocks}")]
+    MixRuns {
+        /// The block.
+        expected: u32,
+        /// Blocks of the model.
+        blocks: u32,
+    },
+    /// A block's precision that llama-quantize does not write.
+    #[error("a mix is made of recipes of llama-quantize, and {0} is none")]
+    NoRecipe(Precision),
+    /// Formats that the recipes do not give.
+    #[error("the formats of the mix are not those of its recipes")]
+    MixTensors,
     /// A workload that nothing can hold.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
@@ -109,6 +124,7 @@ impl Plan {
     pub fn check(&self) -> Result<(), CheckError> {
         self.workload.load().checked()?;
         self.target.own_precision(self.precision.parse()?)?;
+        self.mix()?;
         let mut expected = 0;
         for run in &self.device_map.runs {
             let in_order = *run.layers.start() == expected && !run.layers.is_empty();
@@ -241,8 +257,17 @@ pub fn verify(
     if let Err(fault) = plan.check() {
         return Ok(Err(fault));
     }
+    let mix = match plan.mix() {
+        Ok(mix) => mix,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    if let (Some(mix), Some(summary)) = (&mix, &plan.mix)
+        && mix.tensor_types(model)? != summary.tensors
+    {
+        return Ok(Err(CheckError::MixTensors));
+    }
     let sums = match plan.target {
-        Target::LlamaCpp => llama_cpp_sums(plan, model, precision, workload)?,
+        Target::LlamaCpp => llama_cpp_sums(plan, (model, mix.as_ref()), precision, workload)?,
         Target::Transformers => transformers_sums(plan, model, precision, workload)?,
     };
     let differs = plan.devices.iter().find_map(|device| {
@@ -267,11 +292,14 @@ type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
 
 fn llama_cpp_sums<'a>(
     plan: &'a Plan,
-    model: &Model,
+    (model, mix): (&Model, Option<&Mix>),
     precision: Precision,
     workload: &Workload,
 ) -> Result<Sums<'a>, PrecisionError> {
-    let formats = precision.for_llama_cpp()?.formats(model)?;
+    let formats = match mix {
+        Some(mix) => mix.formats(model)?,
+        None => precision.for_llama_cpp()?.formats(model)?,
+    };
     let mut sums = Sums::new();
     let modules = &plan.device_map.modules;
     let has_head = model

@@ -7,8 +7,8 @@ use serde_yaml::FlowMap;
 use crate::cost::{Layout, Memory, Target};
 use crate::hardware::{Rig, yaml};
 use crate::plan::{
-    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ModelSummary, Plan, ProofSummary,
-    VERSION, WorkloadSummary,
+    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, MixSummary, ModelSummary, Plan,
+    ProofSummary, VERSION, WorkloadSummary,
 };
 use crate::units::Bytes;
 
@@ -52,6 +52,8 @@ struct Document {
     model: ModelSummary,
     target: Target,
     precision: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mix: Option<MixSummary>,
     workload: FlowMap<WorkloadSummary>,
     layout: Layout,
     device_map: DeviceMap,
@@ -88,6 +90,7 @@ impl Plan {
             model: self.model.clone(),
             target: self.target,
             precision: self.precision.clone(),
+            mix: self.mix.clone(),
             workload: FlowMap(self.workload),
             layout: self.layout,
             device_map: self.device_map.clone(),
@@ -129,6 +132,7 @@ impl Plan {
             model: document.model,
             target: document.target,
             precision: document.precision,
+            mix: document.mix,
             workload: document.workload.0,
             layout: document.layout,
             device_map: document.device_map,

@@ -6,6 +6,7 @@
 pub mod build;
 pub mod check;
 pub mod document;
+pub mod mix;
 
 use std::ops::RangeInclusive;
 
@@ -20,6 +21,7 @@ use crate::workload::{KvFormat, Workload};
 
 pub use check::CheckError;
 pub use document::DocumentError;
+pub use mix::MixSummary;
 
 /// The version of the document that this program writes.
 pub const VERSION: u32 = 1;
@@ -36,6 +38,8 @@ pub struct Plan {
     pub target: Target,
     /// How the weights are stored.
     pub precision: String,
+    /// The recipes of the blocks, where they have their own.
+    pub mix: Option<MixSummary>,
     /// What it has to hold.
     pub workload: WorkloadSummary,
     /// How the chain is laid out.

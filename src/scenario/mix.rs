@@ -1,0 +1,206 @@
+//! The best quality that fits where every block may have a recipe of its own.
+//!
+//! What is in no block, the embedding and the head, has one recipe, and each is tried in turn. For
+//! each the solver finds the blocks' recipes together with their places: a column is priced at the
+//! least penalty with which it fits its device (`cost/frontier.rs`).
+
+use std::str::FromStr;
+
+use super::{GoalError, Penalties, Scenario, ScenarioError, constraint};
+use crate::cost::frontier::Way;
+use crate::cost::llama_cpp::LlamaCpp;
+use crate::cost::llama_cpp::mix::{Mixed, Offer};
+use crate::cost::{Accounting, Target};
+use crate::model::recipe::{Recipe, UnknownRecipe};
+use crate::model::Precision;
+use crate::plan::build::Question;
+use crate::plan::mix::MixSummary;
+use crate::plan::{Plan, check};
+use crate::solve::{self, Amount, Ask, Goal, Infeasible, Objective, Solution, Status, baseline};
+
+/// The recipes that blocks may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Candidates {
+    /// Those of the table of penalties that need no importance matrix.
+    Auto,
+    /// These.
+    Of(Vec<Recipe>),
+}
+
+impl FromStr for Candidates {
+    type Err = UnknownRecipe;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRecipe> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            list => {
+                let recipes = list.split(',').map(|name| name.trim().parse());
+                Ok(Self::Of(recipes.collect::<Result<_, _>>()?))
+            }
+        }
+    }
+}
+
+/// A plan with one recipe for what is in no block.
+struct Found<'a> {
+    mixed: Mixed<'a>,
+    solution: Solution,
+    /// What all of it costs, and no plan with this recipe costs less than.
+    penalty: Amount,
+    bound: f64,
+}
+
+impl Found<'_> {
+    /// Less is better: the rank first, so that nothing is offloaded for the sake of quality.
+    fn worth(&self) -> (usize, f64, f64) {
+        let (layout, time) = (self.solution.layout, self.solution.time);
+        let mut ranks = self.mixed.ranks().into_iter();
+        let rank = ranks.position(|rank| rank.contains(&layout));
+        (rank.unwrap_or(usize::MAX), self.penalty.number(), time.0)
+    }
+}
+
+impl Scenario {
+    /// The mix of the least penalty that has a plan, and that plan.
+    pub(super) fn best_mix(&self, candidates: &Candidates) -> Result<Plan, ScenarioError> {
+        if self.target != Target::LlamaCpp {
+            return Err(GoalError::MixTarget(self.target).into());
+        }
+        if self.terms.max_time_per_token.is_some() {
+            return Err(GoalError::MixTime.into());
+        }
+        let table = self.penalties()?;
+        let offers = offers(candidates, &table)?;
+        let usual = Precision::Gguf(offers[0].recipe);
+        let accounting = self
+            .target
+            .accounting(&self.model, usual, &self.rig, &self.workload)?;
+        let ask = Ask {
+            rules: constraint::rules(&self.terms.constraints, accounting.as_ref(), self.target)?,
+            goal: self.quality_first(),
+            backend: self.terms.backend,
+            stop: self.terms.stop.clone(),
+        };
+        let mut found: Vec<Found<'_>> = Vec::new();
+        let mut none: Vec<Infeasible> = Vec::new();
+        for rest in &offers {
+            let mixed = Mixed::new(&self.model, (&offers, *rest), &self.rig, &self.workload)?;
+            match solve::solve(&mixed, &ask) {
+                Ok(solution) => found.push(with_rest(mixed, solution)),
+                Err(infeasible) => none.push(infeasible),
+            }
+        }
+        let is_proven = none.iter().all(|infeasible| infeasible.is_proven);
+        let bounds = found.iter().map(|found| found.bound);
+        let bound = bounds.fold(f64::INFINITY, f64::min);
+        let best = found.into_iter().min_by(|a, b| {
+            let (a, b) = (a.worth(), b.worth());
+            a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal)
+        });
+        let Some(best) = best else {
+            let closest = none.into_iter().min_by_key(Infeasible::missing);
+            let reasons = closest.map_or(Vec::new(), |infeasible| infeasible.reasons);
+            return Err(Infeasible { is_proven, reasons }.into());
+        };
+        let method = format!("mixes of {} recipes ({})", offers.len(), table.measure);
+        self.written(best, (bound, is_proven), &ask, &method)
+    }
+
+    /// The objectives with quality as the first.
+    fn quality_first(&self) -> Goal {
+        let goal = &self.terms.goal;
+        let others = goal.objectives.iter().filter(|it| **it != Objective::Quality);
+        Goal {
+            objectives: [Objective::Quality].iter().chain(others).copied().collect(),
+            ..goal.clone()
+        }
+    }
+
+    /// The plan of a mix, at the prices of that very file.
+    fn written(
+        &self,
+        found: Found<'_>,
+        (bound, is_proven): (f64, bool),
+        ask: &Ask,
+        method: &str,
+    ) -> Result<Plan, ScenarioError> {
+        let Found {
+            mixed,
+            mut solution,
+            penalty,
+            ..
+        } = found;
+        let mix = mixed.mix(solution.layout, &solution.stages);
+        let formats = mix.formats(&self.model)?;
+        let accounting = LlamaCpp::of_formats(&self.model, formats, &self.rig, &self.workload);
+        let proof = &mut solution.proof;
+        if let Some(first) = proof.worth.first_mut() {
+            first.1 = penalty;
+        }
+        // Another recipe for the rest may be in a later rank, which counts for nothing here.
+        let bound = bound.min(penalty.number());
+        proof.bound = Amount::Penalty(bound);
+        if bound < penalty.number() || !is_proven {
+            proof.status = Status::Feasible;
+        }
+        proof.method = format!("{method}; {}", proof.method);
+        let precision = Precision::Gguf(mix.rest);
+        let question = Question {
+            model: &self.model,
+            target: self.target,
+            precision,
+            workload: &self.workload,
+            accounting: &accounting,
+        };
+        let baselines = baseline::all(&accounting, &ask.rules);
+        let mut plan = Plan::new(&question, &solution, &baselines);
+        plan.mix = Some(MixSummary::new(&mix, &self.model)?);
+        plan.proof.given = self.given();
+        check::verify(&plan, &self.model, precision, &self.workload)??;
+        Ok(plan)
+    }
+}
+
+fn with_rest(mixed: Mixed<'_>, solution: Solution) -> Found<'_> {
+    let rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
+    Found {
+        penalty: Amount::Penalty(solution.proof.objective().number() + rest),
+        bound: solution.proof.bound.number() + rest,
+        mixed,
+        solution,
+    }
+}
+
+/// The candidates with their penalties, the least first.
+fn offers(candidates: &Candidates, table: &Penalties) -> Result<Vec<Offer>, ScenarioError> {
+    let named = table.by_precision.iter();
+    let known = named.filter_map(|(precision, penalty)| match precision {
+        Precision::Gguf(recipe) if recipe.is_quantised() => Some(Offer {
+            recipe: *recipe,
+            penalty: *penalty,
+        }),
+        _ => None,
+    });
+    let known: Vec<Offer> = known.collect();
+    let wanted: Vec<Recipe> = match candidates {
+        Candidates::Auto => {
+            let plain = known.iter().map(|offer| offer.recipe);
+            plain.filter(|recipe| !recipe.needs_importance_matrix()).collect()
+        }
+        Candidates::Of(recipes) => recipes.clone(),
+    };
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|recipe| !known.iter().any(|offer| offer.recipe == **recipe))
+    {
+        return Err(GoalError::NoPenalty(*unknown).into());
+    }
+    let offers: Vec<Offer> = known
+        .into_iter()
+        .filter(|offer| wanted.contains(&offer.recipe))
+        .collect();
+    match offers.is_empty() {
+        true => Err(GoalError::NoPrecision(Target::LlamaCpp).into()),
+        false => Ok(offers),
+    }
+}
