@@ -7,8 +7,8 @@
 
 use crate::emit::{Backend, Emission, EmitError};
 use crate::hardware::Device;
-use crate::model::source::{HubName, Pick};
 use crate::model::recipe::Recipe;
+use crate::model::source::{HubName, Pick};
 use crate::plan::{CPU, MixSummary, Plan};
 
 /// What the name of a mixed file ends with, in place of a precision.
@@ -169,7 +169,9 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let script = |purpose: &str, command: &str| {
         let name = plan.model.name.replace(['\n', '\r'], " ");
         let stored = plan.stored_as();
-        format!("#!/bin/sh\n# {name} at {stored}, {purpose} by shardplan.\nset -eu\n{command} \"$@\"\n")
+        format!(
+            "#!/bin/sh\n# {name} at {stored}, {purpose} by shardplan.\nset -eu\n{command} \"$@\"\n"
+        )
     };
     let serve = ("llama-server.sh", script("placed", &launch));
     Ok(match &plan.mix {

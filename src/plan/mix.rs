@@ -100,7 +100,9 @@ impl Plan {
                 None => names.push((&run.precision, count)),
             }
         }
-        let parts = names.iter().map(|(name, count)| format!("{count} blocks {name}"));
+        let parts = names
+            .iter()
+            .map(|(name, count)| format!("{count} blocks {name}"));
         let parts: Vec<_> = parts.collect();
         format!("{}, the rest {}", parts.join(", "), self.precision)
     }

@@ -11,12 +11,13 @@ use crate::cost::frontier::Way;
 use crate::cost::llama_cpp::LlamaCpp;
 use crate::cost::llama_cpp::mix::{Mixed, Offer};
 use crate::cost::{Accounting, Target};
-use crate::model::recipe::{Recipe, UnknownRecipe};
 use crate::model::Precision;
+use crate::model::recipe::{Recipe, UnknownRecipe};
 use crate::plan::build::Question;
 use crate::plan::mix::MixSummary;
 use crate::plan::{Plan, check};
-use crate::solve::{self, Amount, Ask, Goal, Infeasible, Objective, Solution, Status, baseline};
+use crate::solve::{self, Amount, Ask, Goal, NoPlan, Objective, Solution, Status, baseline};
+use crate::units::Bytes;
 
 /// The recipes that blocks may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,23 +46,16 @@ impl FromStr for Candidates {
 struct Found<'a> {
     mixed: Mixed<'a>,
     solution: Solution,
-    /// What all of it costs, and no plan with this recipe costs less than.
-    penalty: Amount,
+    /// How late the rank of its layout is.
+    rank: usize,
+    /// What all of it costs; no plan with this recipe costs less than `bound`.
+    penalty: f64,
     bound: f64,
 }
 
-impl Found<'_> {
-    /// Less is better: the rank first, so that nothing is offloaded for the sake of quality.
-    fn worth(&self) -> (usize, f64, f64) {
-        let (layout, time) = (self.solution.layout, self.solution.time);
-        let mut ranks = self.mixed.ranks().into_iter();
-        let rank = ranks.position(|rank| rank.contains(&layout));
-        (rank.unwrap_or(usize::MAX), self.penalty.number(), time.0)
-    }
-}
-
 impl Scenario {
-    /// The mix of the least penalty that has a plan, and that plan.
+    /// The mix of the least penalty that has a plan, and that plan. Nothing is offloaded for the sake
+    /// of quality: the rank is the first that any mix reaches.
     pub(super) fn best_mix(&self, candidates: &Candidates) -> Result<Plan, ScenarioError> {
         if self.target != Target::LlamaCpp {
             return Err(GoalError::MixTarget(self.target).into());
@@ -81,35 +75,73 @@ impl Scenario {
             backend: self.terms.backend,
             stop: self.terms.stop.clone(),
         };
-        let mut found: Vec<Found<'_>> = Vec::new();
-        let mut none: Vec<Infeasible> = Vec::new();
+        let mut all = Vec::with_capacity(offers.len());
         for rest in &offers {
             let mixed = Mixed::new(&self.model, (&offers, *rest), &self.rig, &self.workload)?;
-            match solve::solve(&mixed, &ask) {
-                Ok(solution) => found.push(with_rest(mixed, solution)),
-                Err(infeasible) => none.push(infeasible),
+            all.push(mixed);
+        }
+        // The smallest first: it reaches the first rank of all.
+        all.sort_by_key(Mixed::size_of_rest);
+        let smallest = all[0].clone();
+        let mut found: Vec<Found<'_>> = Vec::new();
+        let mut is_proven = true;
+        for mixed in all {
+            let rank = found.iter().map(|found| found.rank).min();
+            let mixed = mixed.within_ranks(rank.map_or(usize::MAX, |rank| rank + 1));
+            match solve::attempt(&mixed, &ask) {
+                Ok(solution) => found.push(Found::new(mixed, solution)),
+                Err(no) => is_proven &= no == NoPlan::RuledOut,
             }
         }
-        let is_proven = none.iter().all(|infeasible| infeasible.is_proven);
+        let rank = found.iter().map(|found| found.rank).min();
+        found.retain(|found| Some(found.rank) == rank);
         let bounds = found.iter().map(|found| found.bound);
         let bound = bounds.fold(f64::INFINITY, f64::min);
         let best = found.into_iter().min_by(|a, b| {
-            let (a, b) = (a.worth(), b.worth());
-            a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal)
+            let by_time = a.solution.time.0.total_cmp(&b.solution.time.0);
+            a.penalty.total_cmp(&b.penalty).then(by_time)
         });
         let Some(best) = best else {
-            let closest = none.into_iter().min_by_key(Infeasible::missing);
-            let reasons = closest.map_or(Vec::new(), |infeasible| infeasible.reasons);
-            return Err(Infeasible { is_proven, reasons }.into());
+            let infeasible = solve::explain(
+                &smallest,
+                &ask,
+                if is_proven {
+                    NoPlan::RuledOut
+                } else {
+                    NoPlan::NotFound
+                },
+            );
+            return Err(infeasible.into());
         };
         let method = format!("mixes of {} recipes ({})", offers.len(), table.measure);
-        self.written(best, (bound, is_proven), &ask, &method)
+        // What was not found in time could be of any penalty.
+        let bound = if is_proven { bound } else { 0.0 };
+        self.written(best, bound, &ask, &method)
+    }
+
+    /// The question with the smallest recipe of the mix for all blocks: where it has a plan, the mix
+    /// has one.
+    pub(super) fn at_its_smallest(&self) -> Option<Self> {
+        let candidates = self.terms.mix.as_ref()?;
+        let offers = offers(candidates, &self.penalties().ok()?).ok()?;
+        let precisions = offers.iter().map(|offer| Precision::Gguf(offer.recipe));
+        let size = |precision: &Precision| {
+            let sizes = self.model.tensor_bytes(*precision);
+            sizes.ok().map(|sizes| sizes.into_iter().sum::<Bytes>())
+        };
+        let mut smallest = self.clone();
+        smallest.precision = precisions.min_by_key(size)?;
+        smallest.terms.mix = None;
+        Some(smallest)
     }
 
     /// The objectives with quality as the first.
     fn quality_first(&self) -> Goal {
         let goal = &self.terms.goal;
-        let others = goal.objectives.iter().filter(|it| **it != Objective::Quality);
+        let others = goal
+            .objectives
+            .iter()
+            .filter(|it| **it != Objective::Quality);
         Goal {
             objectives: [Objective::Quality].iter().chain(others).copied().collect(),
             ..goal.clone()
@@ -120,7 +152,7 @@ impl Scenario {
     fn written(
         &self,
         found: Found<'_>,
-        (bound, is_proven): (f64, bool),
+        bound: f64,
         ask: &Ask,
         method: &str,
     ) -> Result<Plan, ScenarioError> {
@@ -135,12 +167,10 @@ impl Scenario {
         let accounting = LlamaCpp::of_formats(&self.model, formats, &self.rig, &self.workload);
         let proof = &mut solution.proof;
         if let Some(first) = proof.worth.first_mut() {
-            first.1 = penalty;
+            first.1 = Amount::Penalty(penalty);
         }
-        // Another recipe for the rest may be in a later rank, which counts for nothing here.
-        let bound = bound.min(penalty.number());
-        proof.bound = Amount::Penalty(bound);
-        if bound < penalty.number() || !is_proven {
+        proof.bound = Amount::Penalty(bound.min(penalty));
+        if bound < penalty {
             proof.status = Status::Feasible;
         }
         proof.method = format!("{method}; {}", proof.method);
@@ -161,13 +191,18 @@ impl Scenario {
     }
 }
 
-fn with_rest(mixed: Mixed<'_>, solution: Solution) -> Found<'_> {
-    let rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
-    Found {
-        penalty: Amount::Penalty(solution.proof.objective().number() + rest),
-        bound: solution.proof.bound.number() + rest,
-        mixed,
-        solution,
+impl<'a> Found<'a> {
+    fn new(mixed: Mixed<'a>, solution: Solution) -> Self {
+        let rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
+        let mut ranks = mixed.ranks().into_iter();
+        let rank = ranks.position(|rank| rank.contains(&solution.layout));
+        Self {
+            penalty: solution.proof.objective().number() + rest,
+            bound: solution.proof.bound.number() + rest,
+            rank: rank.unwrap_or(usize::MAX),
+            mixed,
+            solution,
+        }
     }
 }
 
@@ -185,7 +220,9 @@ fn offers(candidates: &Candidates, table: &Penalties) -> Result<Vec<Offer>, Scen
     let wanted: Vec<Recipe> = match candidates {
         Candidates::Auto => {
             let plain = known.iter().map(|offer| offer.recipe);
-            plain.filter(|recipe| !recipe.needs_importance_matrix()).collect()
+            plain
+                .filter(|recipe| !recipe.needs_importance_matrix())
+                .collect()
         }
         Candidates::Of(recipes) => recipes.clone(),
     };

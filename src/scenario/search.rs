@@ -92,9 +92,10 @@ impl Scenario {
             let request = Tokens(request);
             return Err(GoalError::Request { request, context });
         }
-        let timeless = goal.objectives.iter().find(|objective| {
-            !matches!(objective, Objective::Decode) && !is_searched(**objective)
-        });
+        let timeless = goal
+            .objectives
+            .iter()
+            .find(|objective| !matches!(objective, Objective::Decode) && !is_searched(**objective));
         match (self.terms.max_time_per_token, timeless) {
             (Some(_), Some(objective)) => Err(GoalError::Time(*objective)),
             _ => Ok(()),

@@ -35,6 +35,8 @@ pub struct Mixed<'a> {
     on_host: Frontiers,
     /// What the recipe of the rest costs.
     penalty: u64,
+    /// Layouts of later ranks are left out.
+    n_ranks: usize,
 }
 
 impl<'a> Mixed<'a> {
@@ -83,6 +85,7 @@ impl<'a> Mixed<'a> {
         Ok(Self {
             on_device: Frontiers::new(ways(|sums| sums.on_device), largest.unwrap_or_default()),
             on_host: Frontiers::new(ways(|sums| sums.on_host), capacity(rig, Place::Host)),
+            n_ranks: usize::MAX,
             penalty: parts(&rest, 1.0 - shares.iter().sum::<f64>()),
             rest: rest.recipe,
             recipes: offers.iter().map(|offer| offer.recipe).collect(),
@@ -93,6 +96,18 @@ impl<'a> Mixed<'a> {
     /// What the recipe of what is in no block costs, in parts of [`Way::PARTS`].
     pub fn penalty_of_rest(&self) -> u64 {
         self.penalty
+    }
+
+    /// Without the layouts behind the first `n_ranks` ranks.
+    pub fn within_ranks(self, n_ranks: usize) -> Self {
+        Self { n_ranks, ..self }
+    }
+
+    /// What the rest takes on the device of the head, and in RAM.
+    pub fn size_of_rest(&self) -> Bytes {
+        let accounting = &self.alike[0];
+        let n_units = accounting.units().len();
+        accounting.between(&(n_units - 1..n_units)).on_device + accounting.input
     }
 
     /// The mix in which these stages were priced.
@@ -133,8 +148,8 @@ impl<'a> Mixed<'a> {
         fitting.unwrap_or_else(|| frontiers.smallest(&span.units))
     }
 
-    /// A stage stored in a way. Buffers may depend on the formats of blocks: they are the largest
-    /// that any of the recipes needs.
+    /// A stage stored in a way. Where the CPU computes blocks or their matrices stream, buffers depend
+    /// on the formats of blocks: they are the largest that any of the recipes needs.
     fn stored(&self, layout: Layout, span: &Span, way: Way) -> Stage {
         let sums = Sums {
             on_device: way.bytes,
@@ -142,10 +157,11 @@ impl<'a> Mixed<'a> {
             read: way.read,
             ..self.alike[0].between(&span.units)
         };
-        let stages = self
-            .alike
-            .iter()
-            .map(|alike| alike.priced(layout, span, &sums));
+        let alike = match layout {
+            Layout::OneDevice | Layout::Pipelined | Layout::Sequential => &self.alike[..1],
+            Layout::Offloaded | Layout::HostOnly => &self.alike[..],
+        };
+        let stages = alike.iter().map(|alike| alike.priced(layout, span, &sums));
         stages
             .max_by_key(|stage| stage.device.total())
             .unwrap_or_default()
@@ -177,7 +193,9 @@ impl Accounting for Mixed<'_> {
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
-        self.alike[0].ranks()
+        let mut ranks = self.alike[0].ranks();
+        ranks.truncate(self.n_ranks);
+        ranks
     }
 
     /// At its smallest.
