@@ -11,9 +11,6 @@ use crate::model::recipe::Recipe;
 use crate::model::source::{HubName, Pick};
 use crate::plan::{CPU, MixSummary, Plan};
 
-/// What the name of a mixed file ends with, in place of a precision.
-const MIX: &str = "mix";
-
 /// Tokens that llama.cpp takes from a prompt at once; its default, or the micro-batch if larger.
 const BATCH: u64 = 2048;
 
@@ -97,7 +94,7 @@ fn file(plan: &Plan) -> Vec<String> {
     let model = &plan.model;
     let path = |file: &str| vec!["-m".to_owned(), file.to_owned()];
     if plan.mix.is_some() {
-        return path(&converted(&model.name, MIX));
+        return path(&mixed(plan));
     }
     let file = model.file.as_deref().unwrap_or(&model.name);
     match file.parse::<HubName>() {
@@ -115,6 +112,26 @@ fn file(plan: &Plan) -> Vec<String> {
         }
         Err(_) => path(&converted(file, &plan.precision)),
     }
+}
+
+/// What a mix is made of: a checkpoint, or a GGUF file that is not quantised yet.
+fn source(plan: &Plan) -> String {
+    let model = plan.model.file.as_deref().unwrap_or(&plan.model.name);
+    match model.parse::<HubName>() {
+        Ok(name) => match name.pick {
+            Pick::File(file) => file.rsplit('/').next().unwrap_or_default().to_owned(),
+            Pick::Any | Pick::Quant(_) => name.repository,
+        },
+        Err(_) => model.to_owned(),
+    }
+}
+
+/// The name of the file that a mix is made into.
+fn mixed(plan: &Plan) -> String {
+    let source = source(plan);
+    let is_gguf = source.to_ascii_lowercase().ends_with(".gguf");
+    let stem = &source[..source.len() - if is_gguf { ".gguf".len() } else { 0 }];
+    converted(stem, "mix")
 }
 
 /// The name that a conversion of this checkpoint would have.
@@ -140,7 +157,6 @@ const TENSOR_TYPES: &str = "tensor-types.txt";
 /// Source: `tools/quantize/quantize.cpp` (llama.cpp, 2026): `--tensor-type-file` reads words of the
 /// form `pattern=format`.
 fn quantize(plan: &Plan, mix: &MixSummary) -> String {
-    let named = |precision: &str| quoted(&converted(&plan.model.name, precision));
     let needs_matrix = |name: &str| {
         let recipe = name.parse::<Recipe>();
         recipe.is_ok_and(Recipe::needs_importance_matrix)
@@ -150,7 +166,12 @@ fn quantize(plan: &Plan, mix: &MixSummary) -> String {
         true => "--imatrix imatrix.gguf ",
         false => "",
     };
-    let (from, to, rest) = (named("f16"), named(MIX), &plan.precision);
+    let source = source(plan);
+    let from = match source.to_ascii_lowercase().ends_with(".gguf") {
+        true => quoted(&source),
+        false => quoted(&converted(&source, "f16")),
+    };
+    let (to, rest) = (quoted(&mixed(plan)), &plan.precision);
     format!("llama-quantize {matrix}--tensor-type-file {TENSOR_TYPES} {from} {to} {rest}")
 }
 
