@@ -80,13 +80,21 @@ impl Scenario {
             let mixed = Mixed::new(&self.model, (&offers, *rest), &self.rig, &self.workload)?;
             all.push(mixed);
         }
-        // The smallest first: it reaches the first rank of all.
-        all.sort_by_key(Mixed::size_of_rest);
+        // The smallest first: it reaches the first rank of all. Then the least penalty.
+        all.sort_by_key(Mixed::least);
+        let by_size = |(_, mixed): &(usize, &Mixed<'_>)| mixed.size_of_rest();
+        let first = all.iter().enumerate().min_by_key(by_size);
+        let first = first.map_or(0, |(index, _)| index);
+        all[..=first].rotate_right(1);
         let smallest = all[0].clone();
         let mut found: Vec<Found<'_>> = Vec::new();
         let mut is_proven = true;
         for mixed in all {
             let rank = found.iter().map(|found| found.rank).min();
+            let least = mixed.least() as f64 / Way::PARTS;
+            if found.iter().any(|found| found.penalty < least) {
+                continue;
+            }
             let mixed = mixed.within_ranks(rank.map_or(usize::MAX, |rank| rank + 1));
             match solve::attempt(&mixed, &ask) {
                 Ok(solution) => found.push(Found::new(mixed, solution)),

@@ -35,6 +35,8 @@ pub struct Mixed<'a> {
     on_host: Frontiers,
     /// What the recipe of the rest costs.
     penalty: u64,
+    /// What all else costs at the least.
+    least: u64,
     /// Layouts of later ranks are left out.
     n_ranks: usize,
 }
@@ -81,9 +83,12 @@ impl<'a> Mixed<'a> {
             };
             (0..=n_blocks).map(of_unit).collect()
         };
+        let least_of = |unit: &Vec<Way>| unit.iter().map(|way| way.penalty).min();
+        let on_device = ways(|sums| sums.on_device);
         let largest = rig.device_ids().map(|id| rig.capacity(id)).max();
         Ok(Self {
-            on_device: Frontiers::new(ways(|sums| sums.on_device), largest.unwrap_or_default()),
+            least: on_device.iter().filter_map(least_of).sum(),
+            on_device: Frontiers::new(on_device, largest.unwrap_or_default()),
             on_host: Frontiers::new(ways(|sums| sums.on_host), capacity(rig, Place::Host)),
             n_ranks: usize::MAX,
             penalty: parts(&rest, 1.0 - shares.iter().sum::<f64>()),
@@ -98,16 +103,22 @@ impl<'a> Mixed<'a> {
         self.penalty
     }
 
+    /// What no mix costs less than.
+    pub fn least(&self) -> u64 {
+        self.penalty.saturating_add(self.least)
+    }
+
     /// Without the layouts behind the first `n_ranks` ranks.
     pub fn within_ranks(self, n_ranks: usize) -> Self {
         Self { n_ranks, ..self }
     }
 
     /// What the rest takes on the device of the head, and in RAM.
-    pub fn size_of_rest(&self) -> Bytes {
+    pub fn size_of_rest(&self) -> [Bytes; 2] {
         let accounting = &self.alike[0];
         let n_units = accounting.units().len();
-        accounting.between(&(n_units - 1..n_units)).on_device + accounting.input
+        let head = accounting.between(&(n_units - 1..n_units)).on_device;
+        [head, accounting.input]
     }
 
     /// The mix in which these stages were priced.
