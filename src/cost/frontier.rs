@@ -36,17 +36,21 @@ impl Way {
     }
 }
 
+/// Ways by bytes, each of less penalty than those before it.
+type Frontier = Rc<[Way]>;
+
 /// The frontiers of all runs of a chain, each made once.
 #[derive(Clone, Debug)]
 pub struct Frontiers {
     /// The kind of each unit: those whose ways are alike are of one kind.
     kinds: Vec<usize>,
-    /// The ways of each kind.
+    /// The ways of each kind, and those that are not bettered by another.
     ways: Vec<Vec<Way>>,
+    unbettered: Vec<Vec<Way>>,
     /// No run may take more.
     most: Bytes,
-    by_run: RefCell<BTreeMap<(usize, usize), Rc<[Way]>>>,
-    by_counts: RefCell<BTreeMap<Vec<usize>, Rc<[Way]>>>,
+    by_run: RefCell<BTreeMap<(usize, usize), Frontier>>,
+    by_counts: RefCell<BTreeMap<Vec<usize>, Frontier>>,
 }
 
 impl Frontiers {
@@ -60,9 +64,13 @@ impl Frontiers {
                 ways.len() - 1
             })
         };
+        let kinds = units.into_iter().map(&mut kind).collect();
+        let mut unbettered = ways.clone();
+        unbettered.iter_mut().for_each(keep_unbettered);
         Self {
-            kinds: units.into_iter().map(&mut kind).collect(),
+            kinds,
             ways,
+            unbettered,
             most,
             by_run: RefCell::default(),
             by_counts: RefCell::default(),
@@ -113,8 +121,8 @@ impl Frontiers {
         choices
     }
 
-    /// The frontier of a run, by bytes: each way has less penalty than those before it.
-    fn of(&self, run: &Range<usize>) -> Rc<[Way]> {
+    /// The frontier of a run.
+    fn of(&self, run: &Range<usize>) -> Frontier {
         if let Some(known) = self.by_run.borrow().get(&(run.start, run.end)) {
             return Rc::clone(known);
         }
@@ -141,22 +149,27 @@ impl Frontiers {
     }
 
     fn longer(&self, before: &[Way], kind: usize) -> Vec<Way> {
-        let ways = self.ways[kind].iter();
+        let ways = self.unbettered[kind].iter();
         let mut all: Vec<Way> = ways
             .flat_map(|way| before.iter().map(|rest| rest.and(*way)))
             .filter(|way| way.bytes <= self.most)
             .collect();
-        all.sort_unstable();
-        let mut least = None;
-        all.retain(|way| {
-            let is_better = least.is_none_or(|least| way.penalty < least);
-            if is_better {
-                least = Some(way.penalty);
-            }
-            is_better
-        });
+        keep_unbettered(&mut all);
         all
     }
+}
+
+/// Drops ways that another betters, and sorts the rest by bytes.
+fn keep_unbettered(ways: &mut Vec<Way>) {
+    ways.sort_unstable();
+    let mut least = None;
+    ways.retain(|way| {
+        let is_better = least.is_none_or(|least| way.penalty < least);
+        if is_better {
+            least = Some(way.penalty);
+        }
+        is_better
+    });
 }
 
 #[cfg(test)]
