@@ -78,3 +78,53 @@ impl Mix {
         Ok(blocks.into_iter().map(line).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+
+    #[test]
+    fn every_quantised_tensor_of_a_block_has_one_pattern() {
+        let model = model::open("llama-3-8b").unwrap();
+        let blocks = (0..32).map(|block| match block % 3 {
+            0 => Recipe::Q4KM,
+            1 => Recipe::Q8_0,
+            _ => Recipe::Q6K,
+        });
+        let mix = Mix {
+            rest: Recipe::Q6K,
+            blocks: blocks.collect(),
+        };
+        let formats = mix.formats(&model).unwrap();
+        let named = |block: u32, part: &str| {
+            let name = format!("blk.{block}.{part}.weight");
+            let index = model.tensors.iter().position(|it| it.gguf_name == name);
+            formats[index.unwrap()].unwrap()
+        };
+        // Of a q4_k_m of 32 blocks the first eighth and every third behind it have the better formats.
+        assert_eq!(named(0, "ffn_down"), Format::Q6K);
+        assert_eq!(named(4, "ffn_down"), Format::Q8_0);
+        assert_eq!(named(9, "attn_q"), Format::Q4K);
+        assert_eq!(named(5, "attn_q"), Format::Q6K);
+
+        let lines = mix.tensor_types(&model).unwrap();
+        for (tensor, format) in model.tensors.iter().zip(&formats) {
+            let matching = lines.iter().filter(|line| {
+                // The patterns are alternatives of numbers between two constant texts.
+                let (pattern, written) = line.split_once('=').unwrap();
+                let (numbers, part) = pattern[r"^blk\.(".len()..].split_once(r")\.").unwrap();
+                let part = part.trim_end_matches('$').replace(r"\.", ".");
+                let mut names = numbers
+                    .split('|')
+                    .map(|block| format!("blk.{block}.{part}"));
+                let is_named = names.any(|name| name == tensor.gguf_name);
+                assert!(!is_named || format.is_some_and(|it| it.name() == written));
+                is_named
+            });
+            let in_block = tensor.gguf_name.starts_with("blk.");
+            let due = in_block && format.is_some_and(Format::is_quantised);
+            assert_eq!(matching.count(), usize::from(due), "{}", tensor.gguf_name);
+        }
+    }
+}
