@@ -3,6 +3,7 @@
 
 mod constraint;
 mod fix;
+mod mix;
 mod penalties;
 mod robust;
 mod search;
@@ -18,6 +19,7 @@ use crate::workload::Workload;
 
 pub use constraint::{Constraint, ConstraintError};
 pub use fix::Fix;
+pub use mix::Candidates;
 pub use penalties::{Penalties, PenaltiesError};
 pub use robust::Robustness;
 pub use search::{GoalError, TooSlow};
@@ -50,6 +52,9 @@ pub struct Terms {
     pub max_time_per_token: Option<Seconds>,
     /// What precisions cost in quality; the published table of the model where none is given.
     pub penalties: Option<Penalties>,
+    /// The recipes that blocks may have, each its own; all have the scenario's precision where none
+    /// are given.
+    pub mix: Option<Candidates>,
     /// Who solves the linear program.
     pub backend: Backend,
     /// Ends every search with the best so far.
@@ -97,6 +102,9 @@ impl Scenario {
     /// Where the target cannot do what is asked, or nothing fits.
     pub fn plan(&self) -> Result<Plan, ScenarioError> {
         self.check_goal()?;
+        if let Some(candidates) = &self.terms.mix {
+            return self.best_mix(candidates);
+        }
         match self.terms.goal.objectives.first() {
             Some(Objective::Context) => self.longest_context(),
             Some(Objective::Quality) => self.best_precision(),
@@ -131,11 +139,16 @@ impl Scenario {
             };
             let baselines = baseline::all(accounting, &ask.rules);
             let mut plan = Plan::new(&question, &solution, &baselines)?;
-            let given = self.terms.constraints.iter().map(ToString::to_string);
-            plan.proof.given = given.collect();
+            plan.proof.given = self.given();
             check::verify(&plan, &self.model, precision, &self.workload)??;
             Ok(plan)
         })
+    }
+
+    /// What is fixed, in words.
+    fn given(&self) -> Vec<String> {
+        let constraints = self.terms.constraints.iter();
+        constraints.map(ToString::to_string).collect()
     }
 
     /// Whether there is a plan; where that cannot be told in time, there is none.

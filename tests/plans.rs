@@ -22,6 +22,7 @@ struct Scenario {
     rig: String,
     target: String,
     precision: Option<String>,
+    mix: Option<String>,
     context: Option<String>,
     sequences: Option<String>,
     kv: Option<String>,
@@ -44,6 +45,7 @@ impl Scenario {
     fn arguments(&self) -> Vec<String> {
         let optional = [
             ("--precision", &self.precision),
+            ("--mix", &self.mix),
             ("--context", &self.context),
             ("--sequences", &self.sequences),
             ("--kv", &self.kv),

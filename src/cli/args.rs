@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cost::Target;
 use crate::model::{Model, Precision};
-use crate::scenario::{Constraint, Penalties, Terms, usual_context};
+use crate::scenario::{Candidates, Constraint, Penalties, Terms, usual_context};
 use crate::solve::{Backend, Goal, Objective, Stop};
 use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
@@ -143,6 +143,7 @@ impl LoadArguments {
             },
             max_time_per_token: self.max_time_per_token,
             penalties,
+            mix: None,
             backend: self.solver,
             stop: stop.clone(),
         }
@@ -161,6 +162,10 @@ pub struct PlanArguments {
     /// How weights are stored: q4_k_m, fp16, nf4, …; what the file has where it is left out
     #[arg(long)]
     pub precision: Option<Precision>,
+    /// Recipes of which every block may have its own, for the best quality that fits (llama.cpp, a
+    /// GGUF to be made): q4_k_m,q6_k,q8_0, or auto for all that the table of penalties has
+    #[arg(long, value_name = "P,P…|auto", conflicts_with_all = ["precision", "robust"])]
+    pub mix: Option<Candidates>,
     /// Tokens of one sequence, such as 4096 or 32k; the least of 4096 and what the model was
     /// trained for where it is left out
     #[arg(long, value_name = "N")]

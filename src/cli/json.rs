@@ -47,6 +47,7 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
         "model": plan.model,
         "target": plan.target,
         "precision": plan.precision,
+        "mix": plan.mix,
         "workload": plan.workload,
         "layout": plan.layout,
         "device_map": {"runs": runs, "modules": plan.device_map.modules},

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::args::PlanArguments;
 use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::emit;
-use crate::scenario::{Constraint, Fix, Scenario, ScenarioError};
+use crate::scenario::{Constraint, Fix, Scenario, ScenarioError, Terms};
 use crate::solve::Infeasible;
 
 /// A no with its reasons and ways out.
@@ -31,7 +31,10 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
             .precision
             .unwrap_or(load.target.usual_precision(&model)),
         workload: load.workload(context).checked()?,
-        terms: load.terms(context, penalties(load)?, &stop),
+        terms: Terms {
+            mix: arguments.mix.clone(),
+            ..load.terms(context, penalties(load)?, &stop)
+        },
         model,
     };
     let start = Instant::now();

@@ -72,7 +72,7 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     let mut text = format!(
         "{BOLD}{}{BOLD:#} {} · {weights} of weights · {} · {} tokens × {} · cache {}\n\n",
         plan.model.name,
-        plan.precision,
+        plan.stored_as(),
         plan.target,
         workload.context,
         workload.sequences,

@@ -39,6 +39,10 @@ pub struct Column {
     pub time: Seconds,
     /// What a prompt takes.
     pub prefill: Prefill,
+    /// What its weights cost in quality, where that is a choice, in parts of [`Way::PARTS`].
+    ///
+    /// [`Way::PARTS`]: crate::cost::frontier::Way::PARTS
+    pub penalty: u64,
     /// How full it makes its device, in parts of a billion.
     pub fullness: u32,
     /// What it adds to a plan: the time of a token or the bytes over capacity, until it is priced
@@ -183,8 +187,8 @@ impl Pricing<'_> {
                 streamed: 0..0,
                 position: Position::First,
             };
-            let stage = self.accounting.stage(self.layout, &span);
-            match self.column(Owner::Host, &span, &stage, self.host_room) {
+            let stage = self.stage(&span, self.host_room);
+            match self.column(Owner::Host, &span, stage, self.host_room) {
                 Some(column) => columns.push(column),
                 None => break,
             }
@@ -226,8 +230,8 @@ impl Pricing<'_> {
                     let column = if streams && position == Position::First {
                         self.streaming(group, &span, room)
                     } else {
-                        let stage = self.accounting.stage(self.layout, &span);
-                        self.column(Owner::Group(group), &span, &stage, room)
+                        let stage = self.stage(&span, room);
+                        self.column(Owner::Group(group), &span, stage, room)
                     };
                     match column {
                         Some(column) => columns.push(column),
@@ -295,7 +299,7 @@ impl Pricing<'_> {
             for end in tried {
                 let span = run(*end);
                 let stage = self.accounting.stage(self.layout, &span);
-                let column = self.column(Owner::Group(group), &span, &stage, room);
+                let column = self.column(Owner::Group(group), &span, (stage, 0), room);
                 let better =
                     |column: &Column| best.as_ref().is_none_or(|best| column.cost < best.cost);
                 if let Some(column) = column.filter(better) {
@@ -310,8 +314,22 @@ impl Pricing<'_> {
         self.rules.iter().all(|rule| rule.allows(span))
     }
 
+    /// A stage, and what its weights cost in quality: as well stored as fits, or at its smallest.
+    fn stage(&self, span: &Span, room: Bytes) -> (Stage, u64) {
+        match self.fit {
+            Fit::Strict => self.accounting.fitted(self.layout, span, room),
+            Fit::Excess => (self.accounting.stage(self.layout, span), 0),
+        }
+    }
+
     /// The column of a stage, or nothing where a rule forbids it, or it has to fit and does not.
-    fn column(&self, owner: Owner, span: &Span, stage: &Stage, room: Bytes) -> Option<Column> {
+    fn column(
+        &self,
+        owner: Owner,
+        span: &Span,
+        (stage, penalty): (Stage, u64),
+        room: Bytes,
+    ) -> Option<Column> {
         if !self.is_allowed(span) {
             return None;
         }
@@ -330,6 +348,7 @@ impl Pricing<'_> {
             position: span.position,
             time: stage.time,
             prefill: stage.prefill,
+            penalty,
             fullness,
             cost,
             load: fullness.into(),

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod draft;
+pub mod mix;
 
 use std::ops::Range;
 
@@ -82,6 +83,19 @@ impl<'a> LlamaCpp<'a> {
         workload: &Workload,
     ) -> Result<Self, PrecisionError> {
         let formats = precision.for_llama_cpp()?.formats(model)?;
+        Self::of_formats(model, formats, rig, workload)
+    }
+
+    /// Prices `model` with a format for each of its tensors.
+    ///
+    /// # Errors
+    /// Where a draft model beside it cannot be loaded.
+    pub fn of_formats(
+        model: &Model,
+        formats: Vec<Option<Format>>,
+        rig: &'a Rig,
+        workload: &Workload,
+    ) -> Result<Self, PrecisionError> {
         let tensors: Vec<_> = model
             .tensors
             .iter()
@@ -187,8 +201,8 @@ impl<'a> LlamaCpp<'a> {
         })
     }
 
-    fn between(&self, span: &Span) -> Sums {
-        let (from, to) = (&self.sums[span.units.start], &self.sums[span.units.end]);
+    fn between(&self, units: &Range<usize>) -> Sums {
+        let (from, to) = (&self.sums[units.start], &self.sums[units.end]);
         // The sums never fall, so no subtraction is short.
         Sums {
             on_device: to.on_device.saturating_sub(from.on_device),
@@ -240,44 +254,17 @@ impl<'a> LlamaCpp<'a> {
             ..Memory::default()
         }
     }
-}
 
-impl Accounting for LlamaCpp<'_> {
-    fn rig(&self) -> &Rig {
-        self.rig
-    }
-
-    fn units(&self) -> &[Unit] {
-        &self.units
-    }
-
-    fn ranks(&self) -> Vec<Vec<Layout>> {
-        let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
-        let with_experts = self.experts.counts().map(Layout::ExpertsOffloaded);
-        let offloaded = with_experts.chain([Layout::Offloaded]);
-        let offloaded = offloaded.map(|layout| (layout, has_host && n_devices > 0));
-        // Where the pipeline's copies do not fit, llama.cpp loads without them.
-        let ranks = [
-            vec![
-                (Layout::OneDevice, n_devices > 0),
-                (Layout::Pipelined, n_devices > 1),
-                (Layout::Sequential, n_devices > 1),
-            ],
-            offloaded.collect(),
-            vec![(Layout::HostOnly, has_host)],
-        ];
-        super::allowed(ranks)
-    }
-
-    fn stage(&self, layout: Layout, span: &Span) -> Stage {
-        let (sums, all) = (self.between(span), 0..self.units.len());
+    /// A stage whose units sum up to this.
+    fn priced(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
+        let all = 0..self.units.len();
         let kv_read = sums.kv_read;
         match span.place {
             Place::Host => {
                 let rate = self.rig.host().map(time::host_rate);
                 let reading = rate.map_or(Seconds::default(), |rate| (sums.read + kv_read) / rate);
                 Stage {
-                    device: self.on_host(layout, span, &sums),
+                    device: self.on_host(layout, span, sums),
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
                     // Beside a GPU, prompts are computed there.
@@ -313,7 +300,7 @@ impl Accounting for LlamaCpp<'_> {
                     Position::Later => Memory::default(),
                 };
                 Stage {
-                    device: self.on_device(layout, span, &sums) + beside,
+                    device: self.on_device(layout, span, sums) + beside,
                     host: Memory::default(),
                     time: decode + hop,
                     prefill: self.work.on_gpu(
@@ -324,6 +311,38 @@ impl Accounting for LlamaCpp<'_> {
                 }
             }
         }
+    }
+}
+
+impl Accounting for LlamaCpp<'_> {
+    fn rig(&self) -> &Rig {
+        self.rig
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn ranks(&self) -> Vec<Vec<Layout>> {
+        let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
+        let with_experts = self.experts.counts().map(Layout::ExpertsOffloaded);
+        let offloaded = with_experts.chain([Layout::Offloaded]);
+        let offloaded = offloaded.map(|layout| (layout, has_host && n_devices > 0));
+        // Where the pipeline's copies do not fit, llama.cpp loads without them.
+        let ranks = [
+            vec![
+                (Layout::OneDevice, n_devices > 0),
+                (Layout::Pipelined, n_devices > 1),
+                (Layout::Sequential, n_devices > 1),
+            ],
+            offloaded.collect(),
+            vec![(Layout::HostOnly, has_host)],
+        ];
+        super::allowed(ranks)
+    }
+
+    fn stage(&self, layout: Layout, span: &Span) -> Stage {
+        self.priced(layout, span, &self.between(&span.units))
     }
 
     fn host_base(&self, layout: Layout) -> Memory {

@@ -8,6 +8,7 @@ pub mod column;
 pub mod compute;
 pub mod experts;
 pub mod extras;
+pub mod frontier;
 pub mod graph;
 pub mod llama_cpp;
 pub mod memory;
@@ -135,6 +136,12 @@ pub trait Accounting {
 
     /// What a stage needs and takes.
     fn stage(&self, layout: Layout, span: &Span) -> Stage;
+
+    /// The same, stored as well as `room` has space for where that is a choice, and what that costs in
+    /// quality.
+    fn fitted(&self, layout: Layout, span: &Span, _room: Bytes) -> (Stage, u64) {
+        (self.stage(layout, span), 0)
+    }
 
     /// What the host holds besides the stages: inputs, and tables that never leave it.
     fn host_base(&self, layout: Layout) -> Memory;

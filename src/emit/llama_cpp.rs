@@ -9,8 +9,9 @@
 use crate::emit::{Backend, Emission, EmitError};
 use crate::hardware::Device;
 use crate::model::Extra;
+use crate::model::recipe::Recipe;
 use crate::model::source::{HubName, Pick};
-use crate::plan::{CPU, Plan};
+use crate::plan::{CPU, MixSummary, Plan};
 
 /// Tokens that llama.cpp takes from a prompt at once; its default, or the micro-batch if larger.
 const BATCH: u64 = 2048;
@@ -154,6 +155,9 @@ fn draft_file(name: &str) -> String {
 fn file(plan: &Plan) -> Vec<String> {
     let model = &plan.model;
     let path = |file: &str| vec!["-m".to_owned(), file.to_owned()];
+    if plan.mix.is_some() {
+        return path(&mixed(plan));
+    }
     let file = model.file.as_deref().unwrap_or(&model.name);
     match file.parse::<HubName>() {
         Ok(name) => match (&name.pick, name.stated_revision()) {
@@ -172,6 +176,26 @@ fn file(plan: &Plan) -> Vec<String> {
     }
 }
 
+/// What a mix is made of: a checkpoint, or a GGUF file that is not quantised yet.
+fn source(plan: &Plan) -> String {
+    let model = plan.model.file.as_deref().unwrap_or(&plan.model.name);
+    match model.parse::<HubName>() {
+        Ok(name) => match name.pick {
+            Pick::File(file) => file.rsplit('/').next().unwrap_or_default().to_owned(),
+            Pick::Any | Pick::Quant(_) => name.repository,
+        },
+        Err(_) => model.to_owned(),
+    }
+}
+
+/// The name of the file that a mix is made into.
+fn mixed(plan: &Plan) -> String {
+    let source = source(plan);
+    let is_gguf = source.to_ascii_lowercase().ends_with(".gguf");
+    let stem = &source[..source.len() - if is_gguf { ".gguf".len() } else { 0 }];
+    converted(stem, "mix")
+}
+
 /// The name that a conversion of this checkpoint would have.
 fn converted(checkpoint: &str, precision: &str) -> String {
     let trimmed = checkpoint.trim_end_matches(['/', '\\']);
@@ -187,6 +211,32 @@ fn converted(checkpoint: &str, precision: &str) -> String {
     format!("{name}-{}.gguf", precision.to_uppercase())
 }
 
+/// Which tensor of a mix has which format.
+const TENSOR_TYPES: &str = "tensor-types.txt";
+
+/// The command that makes the file of a mix, of the unquantised one that a conversion writes.
+///
+/// Source: `tools/quantize/quantize.cpp` (llama.cpp, 2026): `--tensor-type-file` reads words of the
+/// form `pattern=format`.
+fn quantize(plan: &Plan, mix: &MixSummary) -> String {
+    let needs_matrix = |name: &str| {
+        let recipe = name.parse::<Recipe>();
+        recipe.is_ok_and(Recipe::needs_importance_matrix)
+    };
+    let blocks = mix.blocks.iter().map(|run| run.precision.as_str());
+    let matrix = match blocks.chain([plan.precision.as_str()]).any(needs_matrix) {
+        true => "--imatrix imatrix.gguf ",
+        false => "",
+    };
+    let source = source(plan);
+    let from = match source.to_ascii_lowercase().ends_with(".gguf") {
+        true => quoted(&source),
+        false => quoted(&converted(&source, "f16")),
+    };
+    let (to, rest) = (quoted(&mixed(plan)), &plan.precision);
+    format!("llama-quantize {matrix}--tensor-type-file {TENSOR_TYPES} {from} {to} {rest}")
+}
+
 /// The launch line, as a command and as a script.
 pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let file = file(plan).into_iter().map(|word| quoted(&word));
@@ -200,14 +250,31 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
         ""
     };
     let launch = format!("{order}llama-server {}", arguments.join(" "));
-    let script = format!(
-        "#!/bin/sh\n# {} at {}, placed by shardplan.\nset -eu\n{launch} \"$@\"\n",
-        plan.model.name.replace(['\n', '\r'], " "),
-        plan.precision,
-    );
-    Ok(Emission {
-        launch,
-        files: vec![("llama-server.sh", script)],
+    let script = |purpose: &str, command: &str| {
+        let name = plan.model.name.replace(['\n', '\r'], " ");
+        let stored = plan.stored_as();
+        format!(
+            "#!/bin/sh\n# {name} at {stored}, {purpose} by shardplan.\nset -eu\n{command} \"$@\"\n"
+        )
+    };
+    let serve = ("llama-server.sh", script("placed", &launch));
+    Ok(match &plan.mix {
+        None => Emission {
+            launch,
+            files: vec![serve],
+        },
+        Some(mix) => {
+            let make = quantize(plan, mix);
+            let lines = mix.tensors.iter().map(|line| format!("{line}\n"));
+            Emission {
+                launch: format!("{make}\n{launch}"),
+                files: vec![
+                    (TENSOR_TYPES, lines.collect()),
+                    ("llama-quantize.sh", script("mixed", &make)),
+                    serve,
+                ],
+            }
+        }
     })
 }
 

@@ -13,6 +13,7 @@ pub mod from_tensors;
 pub mod graph;
 pub mod headers;
 pub mod known;
+pub mod mix;
 pub mod open;
 pub mod precision;
 pub mod quantisation;

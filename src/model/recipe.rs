@@ -159,6 +159,11 @@ impl Recipe {
         self.is_extreme() || matches!(self, R::Q2KS | R::IQ3XXS | R::IQ3XS)
     }
 
+    /// Whether it quantises at all: only then does llama-quantize take formats by name.
+    pub fn is_quantised(self) -> bool {
+        self.base().is_quantised()
+    }
+
     /// What a tensor gets that no rule names.
     fn base(self) -> Format {
         TABLE[self as usize].3

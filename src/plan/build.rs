@@ -45,6 +45,7 @@ impl Plan {
             model: summary(question),
             target: question.target,
             precision: precision(question),
+            mix: None,
             workload: WorkloadSummary {
                 context: question.workload.context.0,
                 sequences: question.workload.sequences,

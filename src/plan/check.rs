@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::cost::memory::{self, Allocator};
 use crate::cost::{Layout, Target, experts, llama_cpp, transformers};
+use crate::model::mix::Mix;
 use crate::model::{BlockId, Extra, Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::plan::extras::{self, Placed};
 use crate::plan::{CPU, DeviceMap, Plan};
@@ -27,6 +28,20 @@ pub enum CheckError {
         /// Blocks of the model.
         blocks: u32,
     },
+    /// A block has no recipe in the mix, or two.
+    #[error("the mix must go on with block {expected}, of {blocks}")]
+    MixRuns {
+        /// The block.
+        expected: u32,
+        /// Blocks of the model.
+        blocks: u32,
+    },
+    /// A block's precision that llama-quantize does not write.
+    #[error("a mix is made of recipes of llama-quantize, and {0} is none")]
+    NoRecipe(Precision),
+    /// Formats that the recipes do not give.
+    #[error("the formats of the mix are not those of its recipes")]
+    MixTensors,
     /// A workload that nothing can hold.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
@@ -133,6 +148,7 @@ impl Plan {
     pub fn check(&self) -> Result<(), CheckError> {
         self.workload.load().checked()?;
         self.target.own_precision(self.precision.parse()?)?;
+        self.mix()?;
         let mut expected = 0;
         for run in &self.device_map.runs {
             let in_order = *run.layers.start() == expected && !run.layers.is_empty();
@@ -279,10 +295,23 @@ pub fn verify(
     if let Err(fault) = plan.check() {
         return Ok(Err(fault));
     }
+    let mix = match plan.mix() {
+        Ok(mix) => mix,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    if let (Some(mix), Some(summary)) = (&mix, &plan.mix)
+        && mix.tensor_types(model)? != summary.tensors
+    {
+        return Ok(Err(CheckError::MixTensors));
+    }
     let sums = match plan.target {
         Target::LlamaCpp => {
-            let in_ram = plan.experts_on_cpu().unwrap_or(0);
-            llama_cpp_sums(&plan.device_map, in_ram, model, precision, workload)?
+            let laid = Laid {
+                map: &plan.device_map,
+                experts_on_cpu: plan.experts_on_cpu().unwrap_or(0),
+                mix: mix.as_ref(),
+            };
+            llama_cpp_sums(&laid, model, precision, workload)?
         }
         Target::Transformers => transformers_sums(plan, model, precision, workload)?,
     };
@@ -316,14 +345,25 @@ pub fn verify(
 /// Weights and cache by device.
 pub(super) type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
 
+/// How llama.cpp holds a model: where its blocks are, how many keep their experts in RAM, and the
+/// recipes of its blocks where they differ.
+pub(super) struct Laid<'a, 'mix> {
+    pub(super) map: &'a DeviceMap,
+    pub(super) experts_on_cpu: u32,
+    pub(super) mix: Option<&'mix Mix>,
+}
+
 pub(super) fn llama_cpp_sums<'a>(
-    map: &'a DeviceMap,
-    in_ram: u32,
+    laid: &Laid<'a, '_>,
     model: &Model,
     precision: Precision,
     workload: &Workload,
 ) -> Result<Sums<'a>, PrecisionError> {
-    let formats = precision.for_llama_cpp()?.formats(model)?;
+    let (map, in_ram) = (laid.map, laid.experts_on_cpu);
+    let formats = match laid.mix {
+        Some(mix) => mix.formats(model)?,
+        None => precision.for_llama_cpp()?.formats(model)?,
+    };
     let mut sums = Sums::new();
     let modules = &map.modules;
     let has_head = model

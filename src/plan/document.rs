@@ -7,8 +7,8 @@ use serde_yaml::FlowMap;
 use crate::cost::{Layout, Memory, Target};
 use crate::hardware::{Rig, yaml};
 use crate::plan::{
-    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ExtraUse, ModelSummary, Plan,
-    ProofSummary, VERSION, WorkloadSummary,
+    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ExtraUse, MixSummary,
+    ModelSummary, Plan, ProofSummary, VERSION, WorkloadSummary,
 };
 use crate::units::Bytes;
 
@@ -52,6 +52,8 @@ struct Document {
     model: ModelSummary,
     target: Target,
     precision: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mix: Option<MixSummary>,
     workload: FlowMap<WorkloadSummary>,
     layout: Layout,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +94,7 @@ impl Plan {
             model: self.model.clone(),
             target: self.target,
             precision: self.precision.clone(),
+            mix: self.mix.clone(),
             workload: FlowMap(self.workload),
             layout: self.layout,
             experts_on_cpu: self.experts_on_cpu(),
@@ -135,6 +138,7 @@ impl Plan {
             model: document.model,
             target: document.target,
             precision: document.precision,
+            mix: document.mix,
             workload: document.workload.0,
             layout: match (document.layout, document.experts_on_cpu) {
                 // None is a number that the check refuses.

@@ -218,7 +218,12 @@ fn draft_sums(
             head: device.to_owned(),
         },
     };
-    let sums = check::llama_cpp_sums(&map, 0, draft, extras::draft_precision(draft), workload)?;
+    let laid = check::Laid {
+        map: &map,
+        experts_on_cpu: 0,
+        mix: None,
+    };
+    let sums = check::llama_cpp_sums(&laid, draft, extras::draft_precision(draft), workload)?;
     let owned = sums
         .into_iter()
         .map(|(device, sum)| (device.to_owned(), sum));

@@ -7,6 +7,7 @@ pub mod build;
 pub mod check;
 pub mod document;
 pub mod extras;
+pub mod mix;
 
 use std::ops::RangeInclusive;
 
@@ -22,6 +23,7 @@ use crate::workload::{KvFormat, Workload};
 pub use check::CheckError;
 pub use document::DocumentError;
 pub use extras::ExtraUse;
+pub use mix::MixSummary;
 
 /// The version of the document that this program writes.
 pub const VERSION: u32 = 1;
@@ -38,6 +40,8 @@ pub struct Plan {
     pub target: Target,
     /// How the weights are stored.
     pub precision: String,
+    /// The recipes of the blocks, where they have their own.
+    pub mix: Option<MixSummary>,
     /// What it has to hold.
     pub workload: WorkloadSummary,
     /// How the chain is laid out.

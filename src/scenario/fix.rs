@@ -33,6 +33,9 @@ pub enum Fix {
 impl Scenario {
     /// Tries one change of each kind, the smallest that works, and keeps those that do.
     pub fn fixes(&self, infeasible: &Infeasible) -> Vec<Fix> {
+        if let Some(smallest) = self.at_its_smallest() {
+            return smallest.fixes(infeasible);
+        }
         let missing = infeasible.missing();
         let mut kept: Vec<Fix> = self.unpinned();
         let candidates = [
@@ -64,6 +67,9 @@ impl Scenario {
     /// The smallest set of constraints that leaves no plan: each is dropped that is not needed for
     /// that. Empty where there is no plan without any of them either.
     pub fn conflict(&self) -> Vec<Constraint> {
+        if let Some(smallest) = self.at_its_smallest() {
+            return smallest.conflict();
+        }
         let mut kept = self.terms.constraints.clone();
         if kept.is_empty() || !self.with_constraints(Vec::new()).has_plan() {
             return Vec::new();

@@ -42,6 +42,9 @@ impl Scenario {
         {
             return Err(GoalError::Robust(*other).into());
         }
+        if self.terms.mix.is_some() {
+            return Err(GoalError::Robust(Objective::Quality).into());
+        }
         let (layout, stages) = self.priced(|accounting, _, ask| {
             let solution = solve::solve(accounting, ask)?;
             Ok((solution.layout, solution.stages))

@@ -7,8 +7,8 @@
 use super::{Penalties, Scenario, ScenarioError};
 use crate::cost::Layout;
 use crate::model::Precision;
+use crate::model::recipe::Recipe;
 use crate::plan::{Plan, Status};
-use crate::solve::objective::Kind;
 use crate::solve::{Amount, NoPlan, Objective};
 use crate::units::{Seconds, Tokens};
 use crate::workload::Workload;
@@ -38,6 +38,18 @@ pub enum GoalError {
     /// A table without a precision that can be had.
     #[error("the table of penalties names no precision that {0} can load for this model")]
     NoPrecision(crate::cost::Target),
+    /// A recipe of a mix that the table does not name.
+    #[error("the table of penalties has none of `{0}`: give one with `--penalties`")]
+    NoPenalty(Recipe),
+    /// A mix for a framework that loads no GGUF.
+    #[error("`--mix` is for llama.cpp: {0} loads no mix of recipes")]
+    MixTarget(crate::cost::Target),
+    /// A mix under a time a token.
+    #[error("`--mix` and `--max-time-per-token` do not go together yet")]
+    MixTime,
+    /// A mix for another objective that is searched.
+    #[error("`--mix` is for the best quality, and `context` is another search")]
+    MixContext,
     /// Wrong estimates of another objective.
     #[error("`--robust` is about the time of a token, not about `{0}`")]
     Robust(Objective),
@@ -60,7 +72,7 @@ impl Scenario {
     /// Whether the objectives can be taken in their order.
     pub(super) fn check_goal(&self) -> Result<(), GoalError> {
         let goal = &self.terms.goal;
-        let is_outside = |objective: &&Objective| objective.kind() == Kind::Outside;
+        let is_outside = |objective: &&Objective| is_searched(**objective);
         if let Some(objective) = goal.objectives.iter().skip(1).find(is_outside) {
             return Err(GoalError::Outside(*objective));
         }
@@ -72,14 +84,18 @@ impl Scenario {
                 Objective::Request => goal.prompt.0.saturating_add(goal.output.0).max(most),
                 _ => most,
             });
+        if self.terms.mix.is_some() && goal.objectives.contains(&Objective::Context) {
+            return Err(GoalError::MixContext);
+        }
         let context = self.workload.context;
         if request > context.0 {
             let request = Tokens(request);
             return Err(GoalError::Request { request, context });
         }
-        let timeless = goal.objectives.iter().find(|objective| {
-            !matches!(objective, Objective::Decode) && objective.kind() != Kind::Outside
-        });
+        let timeless = goal
+            .objectives
+            .iter()
+            .find(|objective| !matches!(objective, Objective::Decode) && !is_searched(**objective));
         match (self.terms.max_time_per_token, timeless) {
             (Some(_), Some(objective)) => Err(GoalError::Time(*objective)),
             _ => Ok(()),
@@ -121,13 +137,16 @@ impl Scenario {
         Ok(searched(plan, Objective::Context, amounts, &method))
     }
 
+    /// The user's table of penalties, or the published one.
+    pub(super) fn penalties(&self) -> Result<Penalties, GoalError> {
+        let published = || Penalties::published(&self.model);
+        let table = self.terms.penalties.clone().or_else(published);
+        table.ok_or_else(|| GoalError::NoPenalties(self.model.name.clone()))
+    }
+
     /// The precision of the least penalty that has a plan.
     pub(super) fn best_precision(&self) -> Result<Plan, ScenarioError> {
-        let table = match &self.terms.penalties {
-            Some(table) => table.clone(),
-            None => Penalties::published(&self.model)
-                .ok_or_else(|| GoalError::NoPenalties(self.model.name.clone()))?,
-        };
+        let table = self.penalties()?;
         let inner = self.behind_the_first();
         let with = |precision: Precision| Self {
             precision,
@@ -201,6 +220,11 @@ impl Scenario {
             })
         })
     }
+}
+
+/// Whether an objective is a search over scenarios.
+fn is_searched(objective: Objective) -> bool {
+    matches!(objective, Objective::Context | Objective::Quality)
 }
 
 fn rank_of(ranks: Vec<Vec<Layout>>, layout: Layout) -> Option<usize> {

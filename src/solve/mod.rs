@@ -110,6 +110,19 @@ pub fn solve(accounting: &dyn Accounting, ask: &Ask) -> Result<Solution, Infeasi
     }
 }
 
+/// The same without an explanation where there is no plan.
+///
+/// # Errors
+/// Where there is no plan, or none was found.
+pub fn attempt(accounting: &dyn Accounting, ask: &Ask) -> Result<Solution, NoPlan> {
+    best(accounting, ask).map(|(found, bound)| prove(found, bound, ask))
+}
+
+/// Why there is none.
+pub fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Infeasible {
+    infeasible::explain(accounting, ask, no)
+}
+
 /// Why there is no plan to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoPlan {

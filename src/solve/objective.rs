@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use crate::cost::ColumnSet;
 use crate::cost::column::{Column, Cost, Owner};
+use crate::cost::frontier::Way;
 use crate::solve::Amount;
 use crate::units::{Seconds, Tokens};
 
@@ -29,7 +30,8 @@ pub enum Objective {
     Devices,
     /// The fullest device is as empty as can be.
     Headroom,
-    /// The precision that costs the least quality.
+    /// The precision that costs the least quality: of stages where blocks may differ in it, else
+    /// searched for by `scenario`.
     Quality,
 }
 
@@ -40,7 +42,7 @@ pub enum Kind {
     Sum,
     /// The most of any stage.
     Most,
-    /// Not by stages: `scenario` searches over workloads or precisions.
+    /// Not by stages: `scenario` searches over workloads.
     Outside,
 }
 
@@ -100,9 +102,11 @@ impl Objective {
     /// How it adds up.
     pub fn kind(self) -> Kind {
         match self {
-            Self::Decode | Self::Prefill | Self::Request | Self::Devices => Kind::Sum,
+            Self::Decode | Self::Prefill | Self::Request | Self::Devices | Self::Quality => {
+                Kind::Sum
+            }
             Self::Throughput | Self::Headroom => Kind::Most,
-            Self::Context | Self::Quality => Kind::Outside,
+            Self::Context => Kind::Outside,
         }
     }
 
@@ -115,7 +119,7 @@ impl Objective {
             Self::Devices => Amount::Devices(value),
             Self::Headroom => Amount::Fullness(value as f64 * 1e-9),
             Self::Context => Amount::Context(Tokens(value)),
-            Self::Quality => Amount::Penalty(value as f64 * 1e-9),
+            Self::Quality => Amount::Penalty(value as f64 / Way::PARTS),
         }
     }
 }
@@ -166,7 +170,8 @@ impl Goal {
             }
             Objective::Devices => u64::from(column.owner != Owner::Host),
             Objective::Headroom => column.fullness.into(),
-            Objective::Context | Objective::Quality => 0,
+            Objective::Quality => column.penalty,
+            Objective::Context => 0,
         }
     }
 

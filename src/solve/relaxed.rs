@@ -253,6 +253,7 @@ pub(super) mod tests {
                     },
                     time: Seconds(0.0),
                     prefill: Prefill::default(),
+                    penalty: 0,
                     fullness: 0,
                     cost: Cost(cost << 20),
                     load: 0,

@@ -17,7 +17,7 @@ impl LlamaCpp<'_> {
     /// What the whole chain takes on one GPU, whose own loss others have counted.
     pub(in crate::cost) fn whole_on_gpu(&self) -> Beside {
         let span = self.whole(Place::Device(DeviceId(0)));
-        let device = self.on_device(Layout::OneDevice, &span, &self.between(&span));
+        let device = self.on_device(Layout::OneDevice, &span, &self.between(&span.units));
         Beside {
             first: Memory {
                 overhead: device.overhead.saturating_sub(CUDA_CONTEXT),
@@ -31,7 +31,7 @@ impl LlamaCpp<'_> {
     pub(in crate::cost) fn whole_in_ram(&self) -> Beside {
         let span = self.whole(Place::Host);
         Beside {
-            first: self.on_host(Layout::HostOnly, &span, &self.between(&span)),
+            first: self.on_host(Layout::HostOnly, &span, &self.between(&span.units)),
             host: self.host_base(Layout::HostOnly),
         }
     }

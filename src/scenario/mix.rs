@@ -1,0 +1,251 @@
+//! The best quality that fits where every block may have a recipe of its own.
+//!
+//! What is in no block, the embedding and the head, has one recipe, and each is tried in turn. For
+//! each the solver finds the blocks' recipes together with their places: a column is priced at the
+//! least penalty with which it fits its device (`cost/frontier.rs`).
+
+use std::str::FromStr;
+
+use super::{GoalError, Penalties, Scenario, ScenarioError, constraint};
+use crate::cost::frontier::Way;
+use crate::cost::llama_cpp::LlamaCpp;
+use crate::cost::llama_cpp::mix::{Mixed, Offer};
+use crate::cost::{Accounting, Target};
+use crate::model::Precision;
+use crate::model::recipe::{Recipe, UnknownRecipe};
+use crate::plan::build::Question;
+use crate::plan::mix::MixSummary;
+use crate::plan::{Plan, check};
+use crate::solve::{self, Amount, Ask, Goal, NoPlan, Objective, Solution, Status, baseline};
+use crate::units::Bytes;
+
+/// The recipes that blocks may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Candidates {
+    /// Those of the table of penalties that need no importance matrix.
+    Auto,
+    /// These.
+    Of(Vec<Recipe>),
+}
+
+impl FromStr for Candidates {
+    type Err = UnknownRecipe;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRecipe> {
+        match text.trim() {
+            "auto" => Ok(Self::Auto),
+            list => {
+                let recipes = list.split(',').map(|name| name.trim().parse());
+                Ok(Self::Of(recipes.collect::<Result<_, _>>()?))
+            }
+        }
+    }
+}
+
+/// A plan with one recipe for what is in no block.
+struct Found<'a> {
+    mixed: Mixed<'a>,
+    solution: Solution,
+    /// How late the rank of its layout is.
+    rank: usize,
+    /// What all of it costs; no plan with this recipe costs less than `bound`.
+    penalty: f64,
+    bound: f64,
+}
+
+impl Scenario {
+    /// The mix of the least penalty that has a plan, and that plan. Nothing is offloaded for the sake
+    /// of quality: the rank is the first that any mix reaches.
+    pub(super) fn best_mix(&self, candidates: &Candidates) -> Result<Plan, ScenarioError> {
+        if self.target != Target::LlamaCpp {
+            return Err(GoalError::MixTarget(self.target).into());
+        }
+        if self.terms.max_time_per_token.is_some() {
+            return Err(GoalError::MixTime.into());
+        }
+        let table = self.penalties()?;
+        let offers = offers(candidates, &table)?;
+        let usual = Precision::Gguf(offers[0].recipe);
+        let accounting = self
+            .target
+            .accounting(&self.model, usual, &self.rig, &self.workload)?;
+        let ask = Ask {
+            rules: constraint::rules(&self.terms.constraints, accounting.as_ref(), self.target)?,
+            goal: self.quality_first(),
+            backend: self.terms.backend,
+            stop: self.terms.stop.clone(),
+        };
+        let mut all = Vec::with_capacity(offers.len());
+        for rest in &offers {
+            let mixed = Mixed::new(&self.model, (&offers, *rest), &self.rig, &self.workload)?;
+            all.push(mixed);
+        }
+        // The smallest first: it reaches the first rank of all. Then the least penalty.
+        all.sort_by_key(Mixed::least);
+        let by_size = |(_, mixed): &(usize, &Mixed<'_>)| mixed.size_of_rest();
+        let first = all.iter().enumerate().min_by_key(by_size);
+        let first = first.map_or(0, |(index, _)| index);
+        all[..=first].rotate_right(1);
+        let smallest = all[0].clone();
+        let mut found: Vec<Found<'_>> = Vec::new();
+        let mut is_proven = true;
+        for mixed in all {
+            let rank = found.iter().map(|found| found.rank).min();
+            let least = mixed.least() as f64 / Way::PARTS;
+            if found.iter().any(|found| found.penalty < least) {
+                continue;
+            }
+            let mixed = mixed.within_ranks(rank.map_or(usize::MAX, |rank| rank + 1));
+            match solve::attempt(&mixed, &ask) {
+                Ok(solution) => found.push(Found::new(mixed, solution)),
+                Err(no) => is_proven &= no == NoPlan::RuledOut,
+            }
+        }
+        let rank = found.iter().map(|found| found.rank).min();
+        found.retain(|found| Some(found.rank) == rank);
+        let bounds = found.iter().map(|found| found.bound);
+        let bound = bounds.fold(f64::INFINITY, f64::min);
+        let best = found.into_iter().min_by(|a, b| {
+            let by_time = a.solution.time.0.total_cmp(&b.solution.time.0);
+            a.penalty.total_cmp(&b.penalty).then(by_time)
+        });
+        let Some(best) = best else {
+            let infeasible = solve::explain(
+                &smallest,
+                &ask,
+                if is_proven {
+                    NoPlan::RuledOut
+                } else {
+                    NoPlan::NotFound
+                },
+            );
+            return Err(infeasible.into());
+        };
+        let method = format!("mixes of {} recipes ({})", offers.len(), table.measure);
+        // What was not found in time could be of any penalty.
+        let bound = if is_proven { bound } else { 0.0 };
+        self.written(best, bound, &ask, &method)
+    }
+
+    /// The question with the smallest recipe of the mix for all blocks: where it has a plan, the mix
+    /// has one.
+    pub(super) fn at_its_smallest(&self) -> Option<Self> {
+        let candidates = self.terms.mix.as_ref()?;
+        let offers = offers(candidates, &self.penalties().ok()?).ok()?;
+        let precisions = offers.iter().map(|offer| Precision::Gguf(offer.recipe));
+        let size = |precision: &Precision| {
+            let sizes = self.model.tensor_bytes(*precision);
+            sizes.ok().map(|sizes| sizes.into_iter().sum::<Bytes>())
+        };
+        let mut smallest = self.clone();
+        smallest.precision = precisions.min_by_key(size)?;
+        smallest.terms.mix = None;
+        Some(smallest)
+    }
+
+    /// The objectives with quality as the first.
+    fn quality_first(&self) -> Goal {
+        let goal = &self.terms.goal;
+        let others = goal
+            .objectives
+            .iter()
+            .filter(|it| **it != Objective::Quality);
+        Goal {
+            objectives: [Objective::Quality].iter().chain(others).copied().collect(),
+            ..goal.clone()
+        }
+    }
+
+    /// The plan of a mix, at the prices of that very file.
+    fn written(
+        &self,
+        found: Found<'_>,
+        bound: f64,
+        ask: &Ask,
+        method: &str,
+    ) -> Result<Plan, ScenarioError> {
+        let Found {
+            mixed,
+            mut solution,
+            penalty,
+            ..
+        } = found;
+        let mix = mixed.mix(solution.layout, &solution.stages);
+        let formats = mix.formats(&self.model)?;
+        let accounting = LlamaCpp::of_formats(&self.model, formats, &self.rig, &self.workload)?;
+        let proof = &mut solution.proof;
+        if let Some(first) = proof.worth.first_mut() {
+            first.1 = Amount::Penalty(penalty);
+        }
+        proof.bound = Amount::Penalty(bound.min(penalty));
+        if bound < penalty {
+            proof.status = Status::Feasible;
+        }
+        proof.method = format!("{method}; {}", proof.method);
+        let precision = Precision::Gguf(mix.rest);
+        let question = Question {
+            model: &self.model,
+            target: self.target,
+            precision,
+            workload: &self.workload,
+            accounting: &accounting,
+        };
+        let baselines = baseline::all(&accounting, &ask.rules);
+        let mut plan = Plan::new(&question, &solution, &baselines)?;
+        plan.mix = Some(MixSummary::new(&mix, &self.model)?);
+        plan.proof.given = self.given();
+        check::verify(&plan, &self.model, precision, &self.workload)??;
+        Ok(plan)
+    }
+}
+
+impl<'a> Found<'a> {
+    fn new(mixed: Mixed<'a>, solution: Solution) -> Self {
+        let rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
+        let mut ranks = mixed.ranks().into_iter();
+        let rank = ranks.position(|rank| rank.contains(&solution.layout));
+        Self {
+            penalty: solution.proof.objective().number() + rest,
+            bound: solution.proof.bound.number() + rest,
+            rank: rank.unwrap_or(usize::MAX),
+            mixed,
+            solution,
+        }
+    }
+}
+
+/// The candidates with their penalties, the least first.
+fn offers(candidates: &Candidates, table: &Penalties) -> Result<Vec<Offer>, ScenarioError> {
+    let named = table.by_precision.iter();
+    let known = named.filter_map(|(precision, penalty)| match precision {
+        Precision::Gguf(recipe) if recipe.is_quantised() => Some(Offer {
+            recipe: *recipe,
+            penalty: *penalty,
+        }),
+        _ => None,
+    });
+    let known: Vec<Offer> = known.collect();
+    let wanted: Vec<Recipe> = match candidates {
+        Candidates::Auto => {
+            let plain = known.iter().map(|offer| offer.recipe);
+            plain
+                .filter(|recipe| !recipe.needs_importance_matrix())
+                .collect()
+        }
+        Candidates::Of(recipes) => recipes.clone(),
+    };
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|recipe| !known.iter().any(|offer| offer.recipe == **recipe))
+    {
+        return Err(GoalError::NoPenalty(*unknown).into());
+    }
+    let offers: Vec<Offer> = known
+        .into_iter()
+        .filter(|offer| wanted.contains(&offer.recipe))
+        .collect();
+    match offers.is_empty() {
+        true => Err(GoalError::NoPrecision(Target::LlamaCpp).into()),
+        false => Ok(offers),
+    }
+}

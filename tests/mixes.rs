@@ -1,0 +1,204 @@
+//! Mixes of recipes: no other choice of a recipe for every block is better, counted out on small
+//! models, each choice priced and placed as the file that it is.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+use shardplan::cost::llama_cpp::LlamaCpp;
+use shardplan::cost::{Accounting, Target};
+use shardplan::hardware::{self, Device, Host, Rig};
+use shardplan::model::mix::Mix;
+use shardplan::model::recipe::Recipe;
+use shardplan::model::{self, Model, Part};
+use shardplan::plan::{Plan, Status, check};
+use shardplan::scenario::{Candidates, Penalties, Scenario, ScenarioError, Terms};
+use shardplan::solve::{self, Ask, NoPlan};
+use shardplan::units::{Bytes, Tokens};
+use shardplan::workload::Workload;
+
+/// A model of a few blocks.
+fn small(n_blocks: u32) -> Model {
+    let mut model = model::open("llama-3-8b").unwrap();
+    model.dimensions.n_layers = n_blocks;
+    model.blocks.truncate(n_blocks as usize);
+    model.tensors.retain(|tensor| match tensor.part {
+        Part::Attention(block) | Part::FeedForward(block) => block.0 < n_blocks,
+        _ => true,
+    });
+    model
+}
+
+/// Cards of so many MiB, and RAM.
+fn rig(cards: &[u64], ram: Option<u64>) -> Rig {
+    let kinds = hardware::read("RTX 3060, ram 64 GiB").unwrap();
+    let card = |(index, mib): (usize, &u64)| Device {
+        name: format!("cuda{index}"),
+        memory: Bytes::mib(*mib),
+        reserve: Bytes::ZERO,
+        pci: None,
+        ..kinds.devices()[0].clone()
+    };
+    let host = ram.map(|mib| Host {
+        memory: Bytes::mib(mib),
+        reserve: Bytes::ZERO,
+        ..kinds.host().unwrap().clone()
+    });
+    Rig::new(cards.iter().enumerate().map(card).collect(), host).unwrap()
+}
+
+fn scenario(model: Model, rig: Rig, penalties: &[(Recipe, u64)]) -> Scenario {
+    let rows = penalties
+        .iter()
+        .map(|(recipe, penalty)| format!("{recipe}: {penalty}"));
+    let rows: Vec<_> = rows.collect();
+    let table = format!("measure: mine\npenalties: {{{}}}\n", rows.join(", "));
+    let recipes = penalties.iter().map(|(recipe, _)| *recipe).collect();
+    Scenario {
+        precision: Target::LlamaCpp.usual_precision(&model),
+        target: Target::LlamaCpp,
+        workload: Workload::of_context(Tokens(1024)),
+        terms: Terms {
+            mix: Some(Candidates::Of(recipes)),
+            penalties: Some(Penalties::from_yaml(&table, "own.yaml").unwrap()),
+            ..Terms::default()
+        },
+        model,
+        rig,
+    }
+}
+
+/// What a mix costs: every weight its recipe's penalty, as a share of all.
+fn penalty(model: &Model, mix: &Mix, penalties: &BTreeMap<Recipe, f64>) -> f64 {
+    let cost = |tensor: &model::Tensor| {
+        let recipe = match tensor.part {
+            Part::Attention(block) | Part::FeedForward(block) => mix.blocks[block.0 as usize],
+            _ => mix.rest,
+        };
+        tensor.elements() as f64 * penalties[&recipe]
+    };
+    let all: u64 = model.tensors.iter().map(model::Tensor::elements).sum();
+    model.tensors.iter().map(cost).sum::<f64>() / all as f64
+}
+
+/// The best of all mixes: the earliest rank, then the least penalty.
+fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option<(usize, f64)> {
+    let Scenario { model, rig, .. } = scenario;
+    let recipes: Vec<_> = penalties.keys().copied().collect();
+    let n_blocks = model.dimensions.n_layers;
+    let mut best: Option<(usize, f64)> = None;
+    for code in 0..recipes.len().pow(n_blocks + 1) {
+        let recipe = |place: u32| recipes[code / recipes.len().pow(place) % recipes.len()];
+        let mix = Mix {
+            rest: recipe(n_blocks),
+            blocks: (0..n_blocks).map(recipe).collect(),
+        };
+        let formats = mix.formats(model).unwrap();
+        let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload);
+        let layout = match solve::fastest(&accounting, &Ask::default()) {
+            Ok((layout, _)) => layout,
+            Err(NoPlan::RuledOut) => continue,
+            Err(NoPlan::NotFound) => panic!("small problems are counted out"),
+        };
+        let mut ranks = accounting.ranks().into_iter();
+        let rank = ranks.position(|rank| rank.contains(&layout)).unwrap();
+        let worth = (rank, penalty(model, &mix, penalties));
+        best = Some(best.map_or(worth, |best| if worth < best { worth } else { best }));
+    }
+    best
+}
+
+fn rank(plan: &Plan, scenario: &Scenario) -> usize {
+    let formats = plan.mix().unwrap().unwrap().formats(&scenario.model);
+    let (rig, workload) = (&scenario.rig, &scenario.workload);
+    let accounting = LlamaCpp::of_formats(&scenario.model, formats.unwrap(), rig, workload);
+    let mut ranks = accounting.ranks().into_iter();
+    ranks.position(|rank| rank.contains(&plan.layout)).unwrap()
+}
+
+fn tables() -> impl Strategy<Value = Vec<(Recipe, u64)>> {
+    let recipes = vec![
+        Recipe::Q3KM,
+        Recipe::Q4KM,
+        Recipe::Q5KM,
+        Recipe::Q6K,
+        Recipe::Q8_0,
+    ];
+    let penalties = proptest::collection::vec(0..100_000_u64, 3);
+    (subsequence(recipes, 2..=3), penalties)
+        .prop_map(|(recipes, penalties)| recipes.into_iter().zip(penalties).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+    #[test]
+    fn no_other_mix_is_better(
+        n_blocks in 2..=3_u32,
+        table in tables(),
+        cards in proptest::collection::vec(600..2_200_u64, 1..=3),
+        ram in proptest::option::of(600..3_000_u64),
+    ) {
+        let scenario = scenario(small(n_blocks), rig(&cards, ram), &table);
+        let penalties = table.iter().map(|(recipe, penalty)| (*recipe, *penalty as f64));
+        let penalties: BTreeMap<_, _> = penalties.collect();
+        let wanted = counted_out(&scenario, &penalties);
+        match (scenario.plan(), wanted) {
+            (Ok(plan), Some((wanted_rank, wanted))) => {
+                prop_assert_eq!(plan.proof.status, Status::Optimal);
+                prop_assert_eq!(rank(&plan, &scenario), wanted_rank);
+                let found = plan.proof.objective.number();
+                prop_assert!((found - wanted).abs() < 1e-3, "{} and {}", found, wanted);
+                let mix = plan.mix().unwrap().unwrap();
+                prop_assert!((penalty(&scenario.model, &mix, &penalties) - wanted).abs() < 1e-3);
+                let read = Plan::from_yaml(&plan.to_yaml(), "plan.yaml").unwrap();
+                prop_assert_eq!(&read, &plan);
+            }
+            (Err(ScenarioError::Infeasible(infeasible)), None) => {
+                prop_assert!(infeasible.is_proven);
+            }
+            (found, wanted) => prop_assert!(false, "{:?} and {:?}", found.map(|it| it.proof), wanted),
+        }
+    }
+}
+
+#[test]
+fn a_mix_that_was_edited_is_refused() {
+    let table = [(Recipe::Q4KM, 30), (Recipe::Q8_0, 1)];
+    let scenario = scenario(small(3), rig(&[1_900], None), &table);
+    let plan = scenario.plan().unwrap();
+    let verdict = |plan: &Plan| {
+        let precision = plan.precision.parse().unwrap();
+        check::verify(plan, &scenario.model, precision, &scenario.workload).unwrap()
+    };
+    assert_eq!(verdict(&plan), Ok(()));
+    let recipes: Vec<_> = plan.mix.iter().flat_map(|mix| &mix.blocks).collect();
+    assert!(recipes.len() > 1, "{recipes:?}");
+
+    let mut edited = plan.clone();
+    let blocks = &mut edited.mix.as_mut().unwrap().blocks;
+    blocks[0].precision = "q5_k_m".to_owned();
+    assert!(verdict(&edited).is_err(), "other formats");
+    edited.mix.as_mut().unwrap().blocks.pop();
+    assert!(edited.check().is_err(), "a block without a recipe");
+    let mut edited = plan;
+    edited.mix.as_mut().unwrap().tensors.pop();
+    assert!(verdict(&edited).is_err(), "a tensor without a format");
+}
+
+#[test]
+fn more_recipes_never_cost_quality() {
+    let all = [(Recipe::Q4KM, 300), (Recipe::Q6K, 50), (Recipe::Q8_0, 10)];
+    let worth = |table: &[(Recipe, u64)]| {
+        let plan = scenario(small(6), rig(&[1_500, 1_400], None), table).plan();
+        plan.map_or(f64::INFINITY, |plan| plan.proof.objective.number())
+    };
+    let alone = all
+        .map(|one| worth(&[one]))
+        .into_iter()
+        .fold(f64::INFINITY, f64::min);
+    let mixed = worth(&all);
+    assert!(mixed < alone, "{mixed} and {alone}");
+}
