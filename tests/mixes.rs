@@ -96,7 +96,7 @@ fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option
             blocks: (0..n_blocks).map(recipe).collect(),
         };
         let formats = mix.formats(model).unwrap();
-        let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload);
+        let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload).unwrap();
         let layout = match solve::fastest(&accounting, &Ask::default()) {
             Ok((layout, _)) => layout,
             Err(NoPlan::RuledOut) => continue,
@@ -113,7 +113,7 @@ fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option
 fn rank(plan: &Plan, scenario: &Scenario) -> usize {
     let formats = plan.mix().unwrap().unwrap().formats(&scenario.model);
     let (rig, workload) = (&scenario.rig, &scenario.workload);
-    let accounting = LlamaCpp::of_formats(&scenario.model, formats.unwrap(), rig, workload);
+    let accounting = LlamaCpp::of_formats(&scenario.model, formats.unwrap(), rig, workload).unwrap();
     let mut ranks = accounting.ranks().into_iter();
     ranks.position(|rank| rank.contains(&plan.layout)).unwrap()
 }
