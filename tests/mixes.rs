@@ -113,7 +113,8 @@ fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option
 fn rank(plan: &Plan, scenario: &Scenario) -> usize {
     let formats = plan.mix().unwrap().unwrap().formats(&scenario.model);
     let (rig, workload) = (&scenario.rig, &scenario.workload);
-    let accounting = LlamaCpp::of_formats(&scenario.model, formats.unwrap(), rig, workload).unwrap();
+    let accounting =
+        LlamaCpp::of_formats(&scenario.model, formats.unwrap(), rig, workload).unwrap();
     let mut ranks = accounting.ranks().into_iter();
     ranks.position(|rank| rank.contains(&plan.layout)).unwrap()
 }

@@ -11,7 +11,7 @@ use crate::cost::llama_cpp::{self, Ahead};
 use crate::cost::{Layout, Target, extras, memory, transformers};
 use crate::hardware::Rig;
 use crate::model::{BlockId, Extra, Kind, Model, Part, Precision, PrecisionError, Tensor};
-use crate::plan::{CPU, CheckError, DeviceMap, ModuleMap, Plan, Run, check};
+use crate::plan::{CPU, CheckError, DeviceMap, ModuleMap, Plan, Run, sums};
 use crate::units::Bytes;
 use crate::workload::Workload;
 
@@ -70,7 +70,7 @@ pub(super) fn uses(
         for tensor in &adapter.tensors {
             let device = home(placed.map, tensor);
             *sums.entry(device).or_default() += match placed.target {
-                Target::LlamaCpp => extras::adapter_tensor(tensor, check::backend(device)),
+                Target::LlamaCpp => extras::adapter_tensor(tensor, sums::backend(device)),
                 Target::Transformers => transformers::adapter_tensor(tensor),
             };
         }
@@ -93,7 +93,7 @@ pub(super) fn uses(
         _ => extra.on_gpu,
     };
     if let (Some(priced), Some(file)) = (projector, &model.extras.projector) {
-        let allocator = check::backend(first);
+        let allocator = sums::backend(first);
         let weights = file.tensors.iter();
         uses.push(ExtraUse {
             kind: Extra::Mmproj,
@@ -143,7 +143,7 @@ fn ahead_uses(
     let mut sums = BTreeMap::<&str, (Bytes, Bytes, Bytes)>::new();
     for block in blocks.clone() {
         let device = placed.map.device_of(block).unwrap_or(CPU);
-        let allocator = check::backend(device);
+        let allocator = sums::backend(device);
         let stored = model.tensors.iter().zip(&formats);
         let own = stored.filter_map(|(tensor, format)| match tensor.part {
             Part::Attention(BlockId(of)) | Part::FeedForward(BlockId(of)) if of == block => {
@@ -218,12 +218,12 @@ fn draft_sums(
             head: device.to_owned(),
         },
     };
-    let laid = check::Laid {
+    let laid = sums::Laid {
         map: &map,
         experts_on_cpu: 0,
         mix: None,
     };
-    let sums = check::llama_cpp_sums(&laid, draft, extras::draft_precision(draft), workload)?;
+    let sums = sums::llama_cpp_sums(&laid, draft, extras::draft_precision(draft), workload)?;
     let owned = sums
         .into_iter()
         .map(|(device, sum)| (device.to_owned(), sum));

@@ -8,6 +8,7 @@ pub mod check;
 pub mod document;
 pub mod extras;
 pub mod mix;
+mod sums;
 
 use std::ops::RangeInclusive;
 

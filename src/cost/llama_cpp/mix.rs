@@ -5,7 +5,8 @@
 //! That is an assumption: published penalties are of whole models. What is in no block has one
 //! recipe, which is given.
 
-use super::{Held, LlamaCpp, Sums, held};
+use super::stored::{Held, held};
+use super::{LlamaCpp, Sums};
 use crate::cost::frontier::{Frontiers, Way};
 use crate::cost::{Accounting, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity};
 use crate::hardware::Rig;
