@@ -6,6 +6,7 @@ use super::model::Inspection;
 use super::plan::Refusal;
 use super::render;
 use super::whatif::Row;
+use crate::cost::paged::Engine;
 use crate::hardware::Rig;
 use crate::model::Tensor;
 use crate::plan::document::layers;
@@ -258,6 +259,16 @@ pub(super) fn inspection(inspection: &Inspection) -> String {
     let contexts = [1024, 2048, 4096, 8192, 16384, 32768, 65536, 131_072].map(Tokens);
     let caches =
         contexts.map(|context| (context.0.to_string(), json!(inspection.cache(context).0)));
+    let paged = Engine::ALL.map(|engine| {
+        let caches = contexts.map(|it| {
+            (
+                it.0.to_string(),
+                json!(inspection.paged_cache(engine, it).0),
+            )
+        });
+        let caches: Map<_, _> = caches.into_iter().collect();
+        (engine.name().to_owned(), Value::Object(caches))
+    });
     let mut value = json!({
         "name": model.name,
         "architecture": model.architecture,
@@ -270,6 +281,7 @@ pub(super) fn inspection(inspection: &Inspection) -> String {
         },
         "modules": modules,
         "cache_bytes": caches.into_iter().collect::<Map<_, _>>(),
+        "paged_cache_bytes": paged.into_iter().collect::<Map<_, _>>(),
     });
     if inspection.tensors {
         value["tensors"] = model.tensors.iter().map(tensor).collect();

@@ -2,7 +2,7 @@
 
 use super::args::{GraphFormat, InspectArguments};
 use super::{Failure, Outcome, json, output, render, source};
-use crate::cost::{Target, memory};
+use crate::cost::{Target, memory, paged};
 use crate::model::format::Format;
 use crate::model::recipe::Recipe;
 use crate::model::{
@@ -76,6 +76,13 @@ impl Inspection {
     pub(super) fn cache(&self, tokens: Tokens) -> Bytes {
         let blocks = self.model.blocks.iter();
         blocks.map(|block| self.kept_by(block, tokens)).sum()
+    }
+
+    /// The same in an engine that keeps its cache in pages.
+    pub(super) fn paged_cache(&self, engine: paged::Engine, tokens: Tokens) -> Bytes {
+        let workload = Workload::of_context(tokens);
+        let blocks = self.model.blocks.iter();
+        blocks.map(|block| engine.cache(block, &workload)).sum()
     }
 
     /// What of that a node keeps.

@@ -82,8 +82,10 @@ pub(super) fn blocks(
             .any(|stem| has(stem));
         let attends = has(".attn_output") || has(".attn_q") || has(".attn_k");
         let keeps = layer + next_token < n_layers && layer + shared < n_layers;
-        if recurrent && let Some(state) = state {
-            caches.push(state);
+        if recurrent {
+            // Without its size a state would be left out in silence.
+            let key = || format!("{}.ssm.inner_size", header.architecture);
+            caches.push(state.ok_or_else(|| GgufError::Missing(key()))?);
         }
         let n_heads = heads
             .as_ref()
@@ -166,6 +168,15 @@ fn state(header: &Header<'_>, dimensions: &Dimensions) -> Result<Option<Cache>, 
             channels: shifts * dimensions.hidden,
             kernel: 2,
             state: dimensions.hidden * size,
+        }));
+    }
+    // Kimi's delta attention: a convolution each for queries, keys and values.
+    if let Some(head) = number("kda.head_dim")? {
+        let width = dimensions.n_heads.saturating_mul(head);
+        return Ok(Some(Cache::State {
+            channels: width.saturating_mul(3),
+            kernel: number("ssm.conv_kernel")?.unwrap_or(4),
+            state: width.saturating_mul(head),
         }));
     }
     if let Some(kernel) = number("shortconv.l_cache")? {

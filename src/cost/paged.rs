@@ -1,0 +1,87 @@
+//! The cache of engines that keep it in pages: vLLM, SGLang, ExLlamaV3.
+//!
+//! Not here: what such an engine saves where a window limits a block, or where sequences share a
+//! prefix. Both only make it smaller, so these sizes are upper bounds for blocks with windows and
+//! exact for the others. Sources: vLLM's `CacheConfig`, SGLang's server arguments, ExLlamaV3's
+//! `PAGE_SIZE`, as read in late 2026; not measured.
+
+use crate::model::{Block, Cache};
+use crate::units::{Bytes, Tokens};
+use crate::workload::Workload;
+
+/// An engine that keeps its cache in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// vLLM: 16 tokens a block.
+    Vllm,
+    /// SGLang: single tokens.
+    Sglang,
+    /// ExLlamaV3: 256 tokens a page.
+    ExLlama,
+}
+
+impl Engine {
+    /// Every engine.
+    pub const ALL: [Self; 3] = [Self::Vllm, Self::Sglang, Self::ExLlama];
+
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+            Self::ExLlama => "exllamav3",
+        }
+    }
+
+    /// Tokens of a page, as the engine has it where nothing is said.
+    pub fn page(self) -> Tokens {
+        match self {
+            Self::Vllm => Tokens(16),
+            Self::Sglang => Tokens(1),
+            Self::ExLlama => Tokens(256),
+        }
+    }
+
+    /// Bytes that one block keeps: whole pages of each sequence. Recurrent states are counted in 32
+    /// bits, their convolutions in the format of the cache.
+    pub fn cache(self, block: &Block, workload: &Workload) -> Bytes {
+        let format = workload.kv_format;
+        let tokens = workload.context.0.next_multiple_of(self.page().0);
+        let caches = block.caches.iter().map(|cache| match *cache {
+            Cache::KeysValues(kept) => {
+                (format.row_bytes(kept.keys()) + format.row_bytes(kept.values())) * tokens
+            }
+            Cache::Latent { rank, rope } => format.row_bytes(rank + rope) * tokens,
+            Cache::Cross {
+                elements,
+                tokens: fixed,
+            } => format.row_bytes(elements) * fixed.map_or(tokens, |fixed| fixed.0),
+            Cache::State {
+                channels,
+                kernel,
+                state,
+            } => format.row_bytes(channels * kernel.saturating_sub(1)) + Bytes(4 * state),
+        });
+        caches.sum::<Bytes>() * u64::from(workload.sequences)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Origin, config, known};
+
+    #[test]
+    fn pages_are_whole() {
+        let known = known::find("llama-2-70b").unwrap();
+        let model = config::model("llama-2-70b", Origin::Known, &known.config).unwrap();
+        let cache = |engine: Engine| {
+            let workload = Workload::of_context(Tokens(1000));
+            engine.cache(&model.blocks[0], &workload)
+        };
+        // 4 KiB a token and block: 1000 tokens are 63 blocks of 16 and 4 pages of 256.
+        assert_eq!(cache(Engine::Sglang), Bytes(4096 * 1000));
+        assert_eq!(cache(Engine::Vllm), Bytes(4096 * 1008));
+        assert_eq!(cache(Engine::ExLlama), Bytes(4096 * 1024));
+    }
+}
