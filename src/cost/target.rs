@@ -11,7 +11,7 @@ use crate::cost::transformers::Transformers;
 use crate::hardware::{Device, Rig};
 use crate::model::extra::Form;
 use crate::model::recipe::Recipe;
-use crate::model::{Checkpoint, Extra, Model, Origin, Precision, PrecisionError};
+use crate::model::{Cache, Checkpoint, Extra, Model, Origin, Precision, PrecisionError};
 use crate::workload::{KvFormat, Workload};
 
 /// A framework that a plan can be made for.
@@ -58,6 +58,16 @@ pub enum TargetError {
         "`{0}` has no 8-bit floats (compute capability 8.9), and transformers would unpack them to 16 bits: try `int8`"
     )]
     NoFp8(String),
+    /// A model that no GGUF file can hold.
+    #[error(
+        "llama.cpp has no architecture for `{0}`, or its tensors' names there are not known\nhint: try `--target transformers`"
+    )]
+    NoGguf(String),
+    /// Two stacks of blocks, which llama.cpp numbers as one.
+    #[error(
+        "`{0}` is an encoder-decoder, whose blocks llama.cpp numbers twice: its split is not planned\nhint: try `--target transformers`"
+    )]
+    EncoderDecoder(String),
     /// A GGUF file for transformers.
     #[error("transformers needs the Hugging Face model, and `{0}` is a GGUF file")]
     NeedsCheckpoint(String),
@@ -193,6 +203,24 @@ impl Target {
         self.check_extras(model)?;
         match self {
             Self::LlamaCpp => {
+                let architecture = || model.architecture.clone();
+                if model
+                    .tensors
+                    .iter()
+                    .all(|tensor| tensor.gguf_name.is_empty())
+                {
+                    return Err(TargetError::NoGguf(architecture()));
+                }
+                let is_cross = |cache: &Cache| matches!(cache, Cache::Cross { .. });
+                let has_encoder = |name: &str| name.starts_with("enc.");
+                let is_encoder_decoder = model
+                    .tensors
+                    .iter()
+                    .any(|tensor| has_encoder(&tensor.gguf_name));
+                let mut caches = model.blocks.iter().flat_map(|block| &block.caches);
+                if is_encoder_decoder || caches.any(is_cross) {
+                    return Err(TargetError::EncoderDecoder(architecture()));
+                }
                 let (found, most) = (rig.devices().len(), crate::cost::llama_cpp::MOST_DEVICES);
                 if found > most {
                     return Err(TargetError::TooManyDevices {
