@@ -1,6 +1,6 @@
-//! Adapters and projectors as GGUF files, made in sizes of a few bytes.
+//! Adapters and projectors of the tiny model, as GGUF files.
 
-use super::bytes;
+use crate::bytes;
 
 fn entry(key: &str, value: &str) -> Vec<u8> {
     [
@@ -22,7 +22,7 @@ fn gguf(entries: &[Vec<u8>], tensors: Shapes<'_>) -> Vec<u8> {
     bytes::gguf(entries, &headers, offset as usize)
 }
 
-pub(super) fn adapter(architecture: &str, tensors: Shapes<'_>) -> Vec<u8> {
+pub(crate) fn adapter(architecture: &str, tensors: Shapes<'_>) -> Vec<u8> {
     let entries = [
         entry("general.type", "adapter"),
         entry("general.architecture", architecture),
@@ -32,9 +32,9 @@ pub(super) fn adapter(architecture: &str, tensors: Shapes<'_>) -> Vec<u8> {
 }
 
 /// Names and shapes, slowest first.
-pub(super) type Shapes<'a> = &'a [(&'a str, &'a [u64])];
+pub(crate) type Shapes<'a> = &'a [(&'a str, &'a [u64])];
 
-pub(super) const PAIRS: Shapes<'_> = &[
+pub(crate) const PAIRS: Shapes<'_> = &[
     ("token_embd.weight.lora_a", &[32, 8]),
     ("token_embd.weight.lora_b", &[64, 8]),
     ("blk.0.attn_q.weight.lora_a", &[8, 64]),
@@ -44,7 +44,7 @@ pub(super) const PAIRS: Shapes<'_> = &[
 ];
 
 /// A projector of a tower of width 16 into so many.
-pub(super) fn projector(width: u64) -> Vec<u8> {
+pub(crate) fn projector(width: u64) -> Vec<u8> {
     let entries = [
         entry("general.architecture", "clip"),
         bytes::number("clip.vision.block_count", 1),
