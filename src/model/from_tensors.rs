@@ -217,7 +217,7 @@ fn block(
     };
     let is_recurrent = own().any(|tensor| has_any(&tensor.hf_name, RECURRENT));
     let key_rows = rows(&["k_proj", ".wk.", ".key.", "k_lin"]);
-    if is_recurrent && key_rows.is_none() {
+    if is_recurrent {
         return Err(TensorsError::Recurrent(layer));
     }
     let attends = own().any(|tensor| tensor.dims.len() == 2);
