@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::format::Format;
 use crate::model::quantisation::{
-    Found, Grouped, Layout, Matrix, Scheme, StorageError, group, is_cache_scale,
+    Found, Grouped, Layout, Matrix, Scheme, StorageError, Stored, group, is_cache_scale,
 };
 use crate::model::read::TensorInfo;
 use crate::model::{Kind, Model, Packed, Precision, Tensor, World};
@@ -93,10 +93,7 @@ impl<'a> Left<'a> {
                 (None, Some(info)) if !found.is_quantised() => plain(info, matrix),
                 (Some(scheme), _) if found.is_quantised() => {
                     let stored = scheme.held(matrix, &found)?;
-                    Ok(Taken::Packed(Packed {
-                        file: stored.file,
-                        loaded: stored.loaded,
-                    }))
+                    Ok(Taken::Packed(Packed::from(stored)))
                 }
                 (Some(_), Some(info)) => plain(info, matrix),
                 (None, _) => Err(Mismatch::Extra(format!("{module} (quantised)"))),
@@ -142,10 +139,7 @@ pub fn held(
     scheme: Option<&Scheme>,
 ) -> Result<Model, Mismatch> {
     let mut left = Left::new(found);
-    let source = match model.stored {
-        Some(Precision::Checkpoint(checkpoint)) => checkpoint.plain(),
-        _ => Format::BF16,
-    };
+    let source = source(&model);
     let renamed = model
         .modules
         .as_ref()
@@ -188,23 +182,22 @@ pub fn held(
     }
     let loaded = model.blocks.iter().filter(|block| !block.module.is_empty());
     let n_layers = loaded.count() as u64;
-    let lists: Vec<_> = model
+    let lists = model
         .blocks
         .iter()
-        .filter_map(|block| block.module.rsplit_once('.'))
-        .collect();
+        .filter_map(|block| block.module.rsplit_once('.'));
+    let lists: BTreeSet<_> = lists.map(|(list, _)| list).collect();
+    let lists: BTreeSet<_> = lists.into_iter().flat_map(&names).collect();
     // Blocks beyond the last predict tokens further ahead, and are loaded only for that.
     let is_next_token = |name: &str| {
-        lists.iter().any(|(list, _)| {
-            names(list).iter().any(|list| {
-                let rest = name
-                    .strip_prefix(list.as_str())
-                    .and_then(|rest| rest.strip_prefix('.'));
-                let number = rest.and_then(|rest| rest.split('.').next());
-                number
-                    .and_then(|number| number.parse::<u64>().ok())
-                    .is_some_and(|number| number >= n_layers)
-            })
+        lists.iter().any(|list| {
+            let rest = name
+                .strip_prefix(list.as_str())
+                .and_then(|rest| rest.strip_prefix('.'));
+            let number = rest.and_then(|rest| rest.split('.').next());
+            number
+                .and_then(|number| number.parse::<u64>().ok())
+                .is_some_and(|number| number >= n_layers)
         }) || name.starts_with("mtp.")
     };
     // What only a GGUF file keeps of the checkpoint: matrices of blocks that share keys and values;
@@ -232,6 +225,47 @@ pub fn held(
     }
 }
 
+/// The numbers of a model before anybody quantised it.
+fn source(model: &Model) -> Format {
+    match model.stored {
+        Some(Precision::Checkpoint(checkpoint)) => checkpoint.plain(),
+        _ => Format::BF16,
+    }
+}
+
+/// How a checkpoint cuts a tensor that it does not store whole: into equal shares of the rows, and
+/// for each expert where the names are numbered.
+struct Cut {
+    experts: u64,
+    kind: Kind,
+    dims: [u64; 2],
+}
+
+impl Cut {
+    fn of(tensor: &Tensor) -> Self {
+        let numbered = tensor.checkpoint.iter().any(|name| name.contains("{}"));
+        let (experts, rows, columns) = match tensor.dims.as_slice() {
+            [experts, rows, columns] if numbered => (*experts, *rows, *columns),
+            _ => (1, tensor.rows(), tensor.columns()),
+        };
+        Self {
+            experts,
+            kind: if numbered { Kind::Linear } else { tensor.kind },
+            dims: [rows / tensor.checkpoint.len() as u64, columns],
+        }
+    }
+
+    /// A part under its name.
+    fn part<'a>(&'a self, name: &'a str, source: Format) -> Matrix<'a> {
+        Matrix {
+            name,
+            kind: self.kind,
+            dims: &self.dims,
+            source,
+        }
+    }
+}
+
 /// A tensor that the checkpoint stores in parts: one of each name for every expert.
 fn parts(
     left: &mut Left<'_>,
@@ -240,27 +274,14 @@ fn parts(
     scheme: Option<&Scheme>,
     names: &dyn Fn(&str) -> Vec<String>,
 ) -> Result<Taken, Mismatch> {
-    let numbered = tensor.checkpoint.iter().any(|name| name.contains("{}"));
-    let (experts, rows, columns) = match tensor.dims.as_slice() {
-        _ if !numbered => (1, tensor.rows(), tensor.columns()),
-        [experts, rows, columns] => (*experts, *rows, *columns),
-        [rows, columns] => (1, *rows, *columns),
-        _ => (1, tensor.rows(), tensor.columns()),
-    };
-    let dims = [rows / tensor.checkpoint.len() as u64, columns];
+    let cut = Cut::of(tensor);
     let mut packed = Packed::default();
     let mut plain_format = None;
     let mut is_packed = false;
-    for expert in 0..experts {
+    for expert in 0..cut.experts {
         for template in &tensor.checkpoint {
             let name = template.replace("{}", &expert.to_string());
-            let part = Matrix {
-                name: &name,
-                kind: if numbered { Kind::Linear } else { tensor.kind },
-                dims: &dims,
-                source,
-            };
-            match left.take(&names(&name), &part, scheme)? {
+            match left.take(&names(&name), &cut.part(&name, source), scheme)? {
                 Taken::Plain(format, bytes) => {
                     plain_format = Some(format);
                     packed.file += bytes;
@@ -285,51 +306,43 @@ fn parts(
 /// # Errors
 /// Where only the headers tell.
 pub fn packed_by(mut model: Model, scheme: &Scheme) -> Result<Model, StorageError> {
-    let source = match model.stored {
-        Some(Precision::Checkpoint(checkpoint)) => checkpoint.plain(),
-        _ => Format::BF16,
-    };
+    let source = source(&model);
     for tensor in model
         .tensors
         .iter_mut()
         .filter(|tensor| tensor.is_trained())
     {
-        let n_parts = tensor.checkpoint.len() as u64;
-        let [experts, rows, columns] = match (n_parts, tensor.dims.as_slice()) {
-            (1.., [experts, rows, columns]) => [*experts, rows / n_parts, *columns],
-            (1.., [rows, columns]) => [1, rows / n_parts, *columns],
-            _ => {
-                let matrix = Matrix {
-                    name: &tensor.hf_name,
-                    kind: tensor.kind,
-                    dims: &tensor.dims,
-                    source,
-                };
-                if *scheme.layout(&matrix) == Layout::Plain {
-                    continue;
-                }
-                let stored = scheme.stored(&matrix)?;
-                tensor.packed = Some(Packed {
-                    file: stored.file,
-                    loaded: stored.loaded,
-                });
-                continue;
-            }
-        };
-        let mut packed = Packed::default();
-        for template in &tensor.checkpoint {
-            let name = template.replace("{}", "0");
-            let part = Matrix {
-                name: &name,
-                kind: Kind::Linear,
-                dims: &[rows, columns],
+        if tensor.checkpoint.is_empty() {
+            let whole = Matrix {
+                name: &tensor.hf_name,
+                kind: tensor.kind,
+                dims: &tensor.dims,
                 source,
             };
-            let stored = scheme.stored(&part)?;
-            packed.file += stored.file * experts;
-            packed.loaded += stored.loaded * experts;
+            if *scheme.layout(&whole) != Layout::Plain {
+                tensor.packed = Some(Packed::from(scheme.stored(&whole)?));
+            }
+            continue;
+        }
+        let cut = Cut::of(tensor);
+        let mut packed = Packed::default();
+        for template in &tensor.checkpoint {
+            // Experts are alike.
+            let name = template.replace("{}", "0");
+            let stored = scheme.stored(&cut.part(&name, source))?;
+            packed.file += stored.file * cut.experts;
+            packed.loaded += stored.loaded * cut.experts;
         }
         tensor.packed = Some(packed);
     }
     Ok(model)
+}
+
+impl From<Stored> for Packed {
+    fn from(stored: Stored) -> Self {
+        Self {
+            file: stored.file,
+            loaded: stored.loaded,
+        }
+    }
 }
