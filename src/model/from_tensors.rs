@@ -223,8 +223,8 @@ fn block(
     let attends = own().any(|tensor| tensor.dims.len() == 2);
     let cache = match (
         attends,
-        keys.number("kv_lora_rank")?,
-        keys.number("qk_rope_head_dim")?,
+        keys.number(&["kv_lora_rank"])?,
+        keys.number(&["qk_rope_head_dim"])?,
     ) {
         (false, ..) => None,
         (true, Some(rank), Some(rope)) => Some(Cache::Latent { rank, rope }),

@@ -109,8 +109,6 @@ pub struct Experts {
     pub total: u64,
     /// Those that one token passes.
     pub used: u64,
-    /// Width of one expert inside.
-    pub ffn: u64,
 }
 
 /// One tensor: what it is for, what it is called, and its shape.
@@ -296,7 +294,7 @@ impl Model {
     /// What of a tensor's `bytes` a token reads: all, or of experts those that it passes.
     pub fn read_for_a_token(&self, tensor: &Tensor, bytes: Bytes) -> Bytes {
         match self.dimensions.experts {
-            Some(Experts { total, used, .. }) if tensor.kind == Kind::Experts => {
+            Some(Experts { total, used }) if tensor.kind == Kind::Experts => {
                 bytes.scale(used as f64 / total as f64)
             }
             _ => bytes,

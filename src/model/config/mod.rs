@@ -52,7 +52,7 @@ const DIMENSIONS: [(&str, &[&str]); 8] = [
         ],
     ),
 ];
-/// Experts of a block, those of a token, and their width.
+/// Experts of a block, and those of a token.
 const EXPERTS: &[&str] = &[
     "n_experts",
     "num_local_experts",
@@ -68,12 +68,6 @@ const EXPERTS_USED: &[&str] = &[
     "moe_top_k",
     "top_k_experts",
 ];
-const EXPERT_FFN: &[&str] = &[
-    "expert_ffn",
-    "moe_intermediate_size",
-    "expert_ffn_hidden_size",
-    "ffn",
-];
 const DTYPE: &[&str] = &["dtype", "torch_dtype"];
 
 /// More than any model has, and small enough that products of three fit 64 bits.
@@ -86,7 +80,7 @@ const LARGEST: u64 = 1 << 20;
 pub fn model(name: &str, origin: Origin, config: &Value) -> Result<Model, ConfigError> {
     let whole = config.as_object().ok_or(ConfigError::NotAnObject)?;
     let (family, config) = family(whole)?;
-    let config = Config(&config);
+    let config = Keys::new(&config);
     let mut scope = config.scope(&family.names)?;
     for refused in &family.refuse {
         if scope.is(refused)? {
@@ -126,10 +120,8 @@ fn family(
     whole: &Map<String, Value>,
 ) -> Result<(&'static Family, Map<String, Value>), ConfigError> {
     let model_type = whole.get("model_type").and_then(Value::as_str);
-    let class = whole
-        .get("architectures")
-        .and_then(|list| list.get(0))
-        .and_then(Value::as_str);
+    let keys = Keys::new(whole);
+    let class = keys.architecture();
     let said = class.or(model_type).ok_or(ConfigError::NoArchitecture)?;
     let among = |names: &[String], said: Option<&str>| {
         said.is_none_or(|said| names.iter().any(|name| name == said))
@@ -204,21 +196,9 @@ impl<'a> Keys<'a> {
     /// Where it stands there and is no number that a model can have.
     pub fn dimension(&self, name: &str) -> Result<Option<u64>, ConfigError> {
         let keys = DIMENSIONS.iter().find(|(ours, _)| *ours == name);
-        keys.map_or(Ok(None), |(_, keys)| Config(self.0).number(keys))
+        keys.map_or(Ok(None), |(_, keys)| self.number(keys))
     }
 
-    /// A number by its key.
-    ///
-    /// # Errors
-    /// Likewise.
-    pub fn number(&self, key: &str) -> Result<Option<u64>, ConfigError> {
-        Config(self.0).number(&[key])
-    }
-}
-
-struct Config<'a>(&'a Map<String, Value>);
-
-impl Config<'_> {
     /// The names that expressions may use: the keys, our names of the dimensions, and the family's.
     fn scope(&self, names: &[Definition]) -> Result<Scope, ConfigError> {
         let mut scope = Scope::new(self.0);
@@ -265,13 +245,15 @@ impl Config<'_> {
             experts: experts.zip(used).map(|(total, used)| Experts {
                 total,
                 used: used.min(total),
-                ffn: first(EXPERT_FFN).unwrap_or(0),
             }),
         })
     }
 
-    /// The first of `keys` that stands there; null counts as absent.
-    fn number(&self, keys: &[&str]) -> Result<Option<u64>, ConfigError> {
+    /// The number under the first of `keys` that stands there; null counts as absent.
+    ///
+    /// # Errors
+    /// Where it is no number that a model can have.
+    pub fn number(&self, keys: &[&str]) -> Result<Option<u64>, ConfigError> {
         let found = keys.iter().find_map(|key| Some((*key, self.0.get(*key)?)));
         // A list has a value for each layer, which the family reads.
         let Some((key, value)) = found.filter(|(_, value)| !value.is_null() && !value.is_array())

@@ -194,11 +194,6 @@ impl Header<'_> {
             .map(|(total, used)| Experts {
                 total,
                 used: used.min(total),
-                ffn: self
-                    .number("expert_feed_forward_length")
-                    .ok()
-                    .flatten()
-                    .unwrap_or(0),
             });
         Ok(Dimensions {
             n_layers: n_layers as u32,
