@@ -6,12 +6,20 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 /// What an expression may give as a number: more than any dimension of a model.
 const LARGEST: u64 = 1 << 40;
+
+/// The language, with its filters and tests; what is not there may be looked into.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment
+});
 
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,10 +178,8 @@ impl Scope {
     }
 
     fn evaluate(&self, expression: &str) -> Result<Value, ExpressionError> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
-        let compiled = environment.compile_expression(expression);
         // The table is compiled in, and a test compiles every expression of it.
+        let compiled = ENVIRONMENT.compile_expression_owned(expression.to_owned());
         let result = compiled.and_then(|compiled| {
             let context = self
                 .context
@@ -198,13 +204,14 @@ impl Scope {
 /// Whether an expression can be compiled.
 #[cfg(test)]
 pub(super) fn compiles(expression: &str) -> bool {
-    Environment::new().compile_expression(expression).is_ok()
+    ENVIRONMENT
+        .compile_expression_owned(expression.to_owned())
+        .is_ok()
 }
 
 /// The names that an expression uses, in alphabetical order.
 fn names(expression: &str) -> Vec<String> {
-    let environment = Environment::new();
-    let Ok(compiled) = environment.compile_expression(expression) else {
+    let Ok(compiled) = ENVIRONMENT.compile_expression_owned(expression.to_owned()) else {
         return Vec::new();
     };
     let mut names: Vec<_> = compiled.undeclared_variables(false).into_iter().collect();
