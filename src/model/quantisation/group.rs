@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pieces::Place;
+use super::pieces::{HQQ_FLAGS, Place};
 use super::{Layout, Matrix, StorageError, Stored, pieces};
 use crate::model::read::TensorInfo;
 use crate::units::Bytes;
@@ -96,7 +96,7 @@ const BESIDE: [&str; 50] = [
 ];
 
 /// Suffixes of settings, which a reader turns into attributes.
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 10] = [
     ".weight_format",
     ".weight.quant_state.bitsandbytes__nf4",
     ".weight.quant_state.bitsandbytes__fp4",
@@ -107,16 +107,12 @@ const SETTINGS: [&str; 19] = [
     ".group_size",
     ".axis",
     ".shape",
-    ".view_as_float",
-    ".quant_scale",
-    ".quant_zero",
-    ".offload_meta",
-    ".encoded_state_dict",
-    ".stores_quant_config",
-    ".channel_wise",
-    ".optimize",
-    ".round_zero",
 ];
+
+/// Whether a tensor only says how the weight is read, and is not kept.
+fn is_setting(suffix: &str) -> bool {
+    SETTINGS.contains(&suffix) || HQQ_FLAGS.contains(&suffix)
+}
 
 /// Finds the tensors that belong to one weight.
 pub fn group(tensors: &[TensorInfo]) -> Grouped<'_> {
@@ -130,7 +126,7 @@ pub fn group(tensors: &[TensorInfo]) -> Grouped<'_> {
         });
         modules.extend(stems.map(|stem| (stem, Found::default())));
     }
-    let suffixes = [&WEIGHTS[..], &BESIDE, &SETTINGS].concat();
+    let suffixes = [&WEIGHTS[..], &BESIDE, &SETTINGS, &HQQ_FLAGS].concat();
     let mut others = Vec::new();
     for tensor in tensors {
         let found = suffixes.iter().find_map(|suffix| {
@@ -171,7 +167,7 @@ impl<'a> Found<'a> {
     /// Its sizes.
     pub fn stored(&self) -> Stored {
         let loaded = self.tensors.iter();
-        let loaded = loaded.filter(|(suffix, _)| !SETTINGS.contains(suffix));
+        let loaded = loaded.filter(|(suffix, _)| !is_setting(suffix));
         // The mean of scales that are quantised again is text in the file, and a tensor once loaded.
         let offset = self.get(".weight.nested_absmax").map(|_| Bytes(4));
         Stored {

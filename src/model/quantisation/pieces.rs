@@ -313,7 +313,7 @@ fn hqq(rows: u64, columns: u64, bits: u64, group: Group, axis: u64, source: Form
 }
 
 /// What HQQ keeps as a byte.
-const HQQ_FLAGS: [&str; 9] = [
+pub(super) const HQQ_FLAGS: [&str; 9] = [
     ".view_as_float",
     ".quant_scale",
     ".quant_zero",
