@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use crate::model::config::{ConfigError, Keys};
-use crate::model::family::{Island, Modules};
+use crate::model::family::Modules;
 use crate::model::read::TensorInfo;
 use crate::model::{
     Block, BlockId, Cache, Dimensions, Extras, KeysValues, Kind, MOST_LAYERS, Model, Origin, Part,
-    Tensor, World,
+    Tensor,
 };
 use crate::units::Tokens;
 
@@ -144,23 +144,12 @@ pub fn model(
             Some(_) => (Part::Tower, plain(info)),
             None => around(info),
         };
-        tensors.push(Tensor {
-            part,
-            kind,
-            hf_name: info.name.clone(),
-            gguf_name: String::new(),
-            checkpoint: Vec::new(),
-            dims: info.dims.clone(),
-            stored: Some(info.format),
-            packed: None,
-            world: World::Transformers,
-            fp32: Island::Never,
-        });
+        tensors.push(Tensor::of_checkpoint(info, part, kind));
     }
     let embedding = tensors.iter().find(|tensor| tensor.kind == Kind::Embedding);
     let embedding = embedding.ok_or(TensorsError::NoEmbedding)?;
     let (vocab, hidden) = (embedding.rows(), embedding.columns());
-    tensors.sort_by_key(|tensor| order(tensor.part));
+    tensors.sort_by_key(|tensor| tensor.part.order());
     let blocks = (0..n_layers).map(|layer| block(stack, layer, &tensors, keys));
     let blocks: Vec<_> = blocks.collect::<Result<_, _>>()?;
     let tied = tensors.iter().all(|tensor| tensor.part != Part::Head);
@@ -188,18 +177,6 @@ pub fn model(
         extras: Extras::default(),
         origin: Origin::Safetensors(path.to_owned()),
     })
-}
-
-fn order(part: Part) -> (u32, u32, u32) {
-    match part {
-        Part::Tower => (0, 0, 0),
-        Part::Embedding => (1, 0, 0),
-        Part::Attention(BlockId(block)) => (2, block, 0),
-        Part::FeedForward(BlockId(block)) | Part::NextToken(BlockId(block)) => (2, block, 1),
-        Part::FinalNorm => (3, 0, 0),
-        Part::Head => (4, 0, 0),
-        Part::Everywhere => (5, 0, 0),
-    }
 }
 
 /// What a block keeps: the width of its keys is a shape, their heads are the configuration's.

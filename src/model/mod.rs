@@ -24,6 +24,7 @@ pub mod source;
 use crate::model::family::{Island, Modules};
 use crate::model::format::Format;
 use crate::model::quantisation::Method;
+use crate::model::read::TensorInfo;
 use crate::units::{Bytes, Tokens};
 
 pub use crate::model::block::{Block, Cache, KeysValues};
@@ -216,7 +217,49 @@ impl Kind {
     }
 }
 
+impl Part {
+    /// Where it stands in the order of execution, whatever the order of a file.
+    fn order(self) -> (u32, u32, u32) {
+        match self {
+            Self::Tower => (0, 0, 0),
+            Self::Embedding => (1, 0, 0),
+            Self::Attention(BlockId(block)) => (2, block, 0),
+            Self::FeedForward(BlockId(block)) => (2, block, 1),
+            Self::NextToken(BlockId(block)) => (2, block, 2),
+            Self::FinalNorm => (3, 0, 0),
+            Self::Head => (4, 0, 0),
+            Self::Everywhere => (5, 0, 0),
+        }
+    }
+}
+
 impl Tensor {
+    /// One that only a GGUF file has, as its header states it.
+    fn of_gguf(info: &TensorInfo, part: Part, kind: Kind) -> Self {
+        Self {
+            part,
+            kind,
+            hf_name: String::new(),
+            gguf_name: info.name.clone(),
+            checkpoint: Vec::new(),
+            dims: info.dims.clone(),
+            stored: Some(info.format),
+            packed: None,
+            world: World::Gguf,
+            fp32: Island::Never,
+        }
+    }
+
+    /// One that only a checkpoint has, as its header states it.
+    fn of_checkpoint(info: &TensorInfo, part: Part, kind: Kind) -> Self {
+        Self {
+            hf_name: info.name.clone(),
+            gguf_name: String::new(),
+            world: World::Transformers,
+            ..Self::of_gguf(info, part, kind)
+        }
+    }
+
     /// Elements.
     pub fn elements(&self) -> u64 {
         self.dims

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ExtraError;
-use crate::model::family::Island;
 use crate::model::read::gguf::Gguf;
 use crate::model::read::{TensorInfo, gguf, safetensors};
 use crate::model::{Kind, Model, Part, Tensor, World};
@@ -223,20 +222,8 @@ fn fits(base: &Tensor, form: Form, a: &TensorInfo, b: &TensorInfo) -> bool {
 
 /// A thin matrix as a tensor of the part that it adapts.
 fn thin(base: &Tensor, form: Form, info: &TensorInfo) -> Tensor {
-    let (hf_name, gguf_name, world) = match form {
-        Form::Gguf => (String::new(), info.name.clone(), World::Gguf),
-        Form::Peft => (info.name.clone(), String::new(), World::Transformers),
-    };
-    Tensor {
-        part: base.part,
-        kind: base.kind,
-        hf_name,
-        gguf_name,
-        checkpoint: Vec::new(),
-        dims: info.dims.clone(),
-        stored: Some(info.format),
-        packed: None,
-        world,
-        fp32: Island::Never,
+    match form {
+        Form::Gguf => Tensor::of_gguf(info, base.part, base.kind),
+        Form::Peft => Tensor::of_checkpoint(info, base.part, base.kind),
     }
 }

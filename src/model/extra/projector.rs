@@ -2,10 +2,9 @@
 //!
 //! Keys as in llama.cpp 0c1e57098 (`tools/mtmd/clip-impl.h`).
 
-use crate::model::family::Island;
 use crate::model::read::TensorInfo;
 use crate::model::read::gguf::Gguf;
-use crate::model::{Kind, Part, Tensor, World};
+use crate::model::{Kind, Part, Tensor};
 
 /// A projector.
 #[derive(Clone, Debug)]
@@ -92,16 +91,5 @@ fn tensor(info: &TensorInfo) -> Tensor {
         0 | 1 => Kind::Bias,
         _ => Kind::OwnLinear,
     };
-    Tensor {
-        part: Part::Tower,
-        kind,
-        hf_name: String::new(),
-        gguf_name: info.name.clone(),
-        checkpoint: Vec::new(),
-        dims: info.dims.clone(),
-        stored: Some(info.format),
-        packed: None,
-        world: World::Gguf,
-        fp32: Island::Never,
-    }
+    Tensor::of_gguf(info, Part::Tower, kind)
 }

@@ -63,7 +63,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         .text(key)
         .ok_or_else(|| GgufError::Missing(key.to_owned()))?;
     let header = Header { gguf, architecture };
-    let tensors: Vec<_> = gguf
+    let mut tensors: Vec<_> = gguf
         .tensors
         .iter()
         .map(names::tensor)
@@ -74,15 +74,14 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
     let tied = tensors.iter().all(|tensor| tensor.part != Part::Head);
     let next_token = header.number("nextn_predict_layers")?.unwrap_or(0);
     let first_next = u64::from(dimensions.n_layers).saturating_sub(next_token);
-    let tensors = tensors.into_iter().map(|tensor| match tensor.part {
-        Part::Attention(block) | Part::FeedForward(block) if u64::from(block.0) >= first_next => {
-            Tensor {
-                part: Part::NextToken(block),
-                ..tensor
-            }
+    for tensor in &mut tensors {
+        if let Part::Attention(block) | Part::FeedForward(block) = tensor.part
+            && u64::from(block.0) >= first_next
+        {
+            tensor.part = Part::NextToken(block);
         }
-        _ => tensor,
-    });
+    }
+    tensors.sort_by_key(|tensor| tensor.part.order());
     let file_type = gguf
         .unsigned("general.file_type")
         .and_then(|number| u32::try_from(number).ok());
@@ -91,7 +90,7 @@ pub fn model(name: &str, file: &str, gguf: &Gguf) -> Result<Model, GgufError> {
         architecture: architecture.to_owned(),
         dimensions,
         blocks,
-        tensors: names::in_order(tensors.collect()),
+        tensors,
         tied,
         modules: None,
         stored: file_type

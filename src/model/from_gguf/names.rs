@@ -1,7 +1,6 @@
 //! The part and the kind of a GGUF tensor, by its name.
 
 use super::GgufError;
-use crate::model::family::Island;
 use crate::model::read::TensorInfo;
 use crate::model::{BlockId, Kind, Part, Tensor, World};
 
@@ -37,7 +36,11 @@ pub(super) fn tensor(info: &TensorInfo) -> Result<Tensor, GgufError> {
             _ if stem.starts_with("altup_") => (Part::FinalNorm, block_kind(name)),
             "output" => (
                 Part::Head,
-                block_kind(name.trim_start_matches("output.")).head(),
+                if name.ends_with(".bias") {
+                    Kind::Bias
+                } else {
+                    Kind::Head
+                },
             ),
             _ if stem.starts_with("output") || stem.starts_with("dec.output") => {
                 (Part::FinalNorm, block_kind(name))
@@ -49,21 +52,13 @@ pub(super) fn tensor(info: &TensorInfo) -> Result<Tensor, GgufError> {
         },
     };
     Ok(Tensor {
-        part,
-        kind,
-        hf_name: String::new(),
-        gguf_name: info.name.clone(),
-        checkpoint: Vec::new(),
-        dims: info.dims.clone(),
-        stored: Some(info.format),
-        packed: None,
         // Tables are no parameters, as in a checkpoint.
         world: if kind == Kind::Table {
             World::Gguf
         } else {
             World::Both
         },
-        fp32: Island::Never,
+        ..Tensor::of_gguf(info, part, kind)
     })
 }
 
@@ -74,28 +69,4 @@ fn block_kind(rest: &str) -> Kind {
         Some((name, _)) if name.ends_with("_exps") => Kind::Experts,
         _ => Kind::Linear,
     }
-}
-
-impl Kind {
-    fn head(self) -> Self {
-        match self {
-            Self::Bias => Self::Bias,
-            _ => Self::Head,
-        }
-    }
-}
-
-/// The order of execution, whatever the file's is.
-pub(super) fn in_order(mut tensors: Vec<Tensor>) -> Vec<Tensor> {
-    tensors.sort_by_key(|tensor| match tensor.part {
-        Part::Embedding => (0, 0, 0),
-        Part::Attention(BlockId(block)) => (1, block, 0),
-        Part::FeedForward(BlockId(block)) => (1, block, 1),
-        Part::FinalNorm => (2, 0, 0),
-        Part::Head => (3, 0, 0),
-        Part::Tower => (0, 0, 1),
-        Part::NextToken(BlockId(block)) => (1, block, 2),
-        Part::Everywhere => (4, 0, 0),
-    });
-    tensors
 }
