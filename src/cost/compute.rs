@@ -18,7 +18,7 @@ use crate::cost::{Layout, Place, Position, memory};
 use crate::hardware::DeviceId;
 use crate::model::format::Format;
 use crate::units::Bytes;
-use crate::workload::{KvFormat, Workload};
+use crate::workload::Workload;
 use kinds::Kinds;
 
 /// Fewer tokens than this are computed where their weights are (`GGML_OP_OFFLOAD_MIN_BATCH`).
@@ -371,17 +371,7 @@ pub fn batch(workload: &Workload) -> Batch {
     let sequences = u64::from(workload.sequences);
     let cells = memory::llama_cpp_cells(workload).0;
     let tokens = workload.ubatch.0.min(cells).next_multiple_of(sequences);
-    let format = match workload.kv_format {
-        KvFormat::F32 => Format::F32,
-        KvFormat::F16 => Format::F16,
-        KvFormat::Bf16 => Format::BF16,
-        KvFormat::Q8_0 => Format::Q8_0,
-        KvFormat::Q5_1 => Format::Q5_1,
-        KvFormat::Q5_0 => Format::Q5_0,
-        KvFormat::Q4_1 => Format::Q4_1,
-        KvFormat::Q4_0 => Format::Q4_0,
-        KvFormat::Iq4Nl => Format::IQ4NL,
-    };
+    let format = memory::format(workload.kv_format);
     Batch {
         tokens,
         ubatch: workload.ubatch.0,

@@ -2,6 +2,8 @@
 
 use std::ops::{Add, AddAssign};
 
+use crate::cost::compute;
+use crate::model::format::Format;
 use crate::model::{Block, Cache};
 use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
@@ -74,13 +76,28 @@ pub const CUDA: Allocator = Allocator {
 };
 
 impl Allocator {
-    /// A tensor of `rows` rows of `columns` elements of the cache.
-    fn cache(self, format: KvFormat, rows: u64, columns: u64) -> Bytes {
+    /// What a tensor of `rows` rows of `columns` elements takes.
+    pub fn matrix(self, format: Format, rows: u64, columns: u64) -> Bytes {
         let padding = match format.is_quantised() {
             true => format.row_bytes(columns.next_multiple_of(self.row) - columns),
             false => Bytes::ZERO,
         };
-        (format.row_bytes(columns) * rows + padding).align_up(self.alignment)
+        (format.bytes(rows, columns) + padding).align_up(self.alignment)
+    }
+}
+
+/// The weight format of a cache format: llama.cpp stores both as the same blocks.
+pub fn format(cache: KvFormat) -> Format {
+    match cache {
+        KvFormat::F32 => Format::F32,
+        KvFormat::F16 => Format::F16,
+        KvFormat::Bf16 => Format::BF16,
+        KvFormat::Q8_0 => Format::Q8_0,
+        KvFormat::Q5_1 => Format::Q5_1,
+        KvFormat::Q5_0 => Format::Q5_0,
+        KvFormat::Q4_1 => Format::Q4_1,
+        KvFormat::Q4_0 => Format::Q4_0,
+        KvFormat::Iq4Nl => Format::IQ4NL,
     }
 }
 
@@ -91,25 +108,21 @@ impl Allocator {
 /// sequence. Cross attention keeps nothing: its inputs are the encoder's outputs.
 /// Source: `src/llama-kv-cache.cpp`, `-iswa.cpp`, `llama-memory-recurrent.cpp` (0c1e57098).
 pub fn llama_cpp_cache(block: &Block, workload: &Workload, allocator: Allocator) -> Bytes {
-    let (format, sequences) = (workload.kv_format, u64::from(workload.sequences));
-    let all = llama_cpp_cells(workload).0;
-    let cells = |window: Option<Tokens>| match window {
-        None => all,
-        Some(window) => {
-            let kept = (window.0 + workload.ubatch.0).min(all / sequences);
-            kept.next_multiple_of(256) * sequences
-        }
+    let (format, batch) = (format(workload.kv_format), compute::batch(workload));
+    let cells = |window: Option<Tokens>| {
+        let of_stream = window.map_or(batch.cells, |window| batch.window_cells(window.0));
+        of_stream * batch.streams
     };
     let caches = block.caches.iter().map(|cache| match cache {
         Cache::KeysValues(kept) => {
             let cells = cells(kept.window);
             let values = match kept.value {
                 0 => Bytes::ZERO,
-                _ => allocator.cache(format, cells, kept.values()),
+                _ => allocator.matrix(format, cells, kept.values()),
             };
-            allocator.cache(format, cells, kept.keys()) + values
+            allocator.matrix(format, cells, kept.keys()) + values
         }
-        Cache::Latent { rank, rope } => allocator.cache(format, all, rank + rope),
+        Cache::Latent { rank, rope } => allocator.matrix(format, cells(None), rank + rope),
         Cache::Cross { .. } => Bytes::ZERO,
         Cache::State {
             channels,
@@ -117,7 +130,7 @@ pub fn llama_cpp_cache(block: &Block, workload: &Workload, allocator: Allocator)
             state,
         } => {
             let float =
-                |elements: u64| Bytes(4 * elements * sequences).align_up(allocator.alignment);
+                |elements: u64| Bytes(4 * elements * batch.sequences).align_up(allocator.alignment);
             float(channels * kernel.saturating_sub(1)) + float(*state)
         }
     });

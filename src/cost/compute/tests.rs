@@ -7,6 +7,7 @@ use proptest::test_runner::TestRunner;
 use super::*;
 use crate::cost::graph::samples;
 use crate::units::Tokens;
+use crate::workload::KvFormat;
 
 /// A cut of a chain: units on the host, and where each device ends.
 #[derive(Clone, Debug)]

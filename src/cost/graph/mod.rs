@@ -59,7 +59,7 @@ impl Batch {
     ///
     /// Source: `src/llama-kv-cache-iswa.cpp`.
     pub(crate) fn window_cells(&self, window: u64) -> u64 {
-        let of_all = window * self.sequences / self.streams + self.ubatch;
+        let of_all = window.saturating_mul(self.sequences) / self.streams + self.ubatch;
         self.cells.min(of_all).next_multiple_of(256)
     }
 }

@@ -30,12 +30,7 @@ impl Stored<'_> {
 
 /// What a tensor takes: aligned, and on CUDA with the last quantised row padded.
 pub fn allocated(tensor: &Tensor, format: Format, allocator: Allocator) -> Bytes {
-    let columns = tensor.columns();
-    let padding = match format.is_quantised() {
-        true => format.row_bytes(columns.next_multiple_of(allocator.row) - columns),
-        false => Bytes::ZERO,
-    };
-    (tensor.bytes(format) + padding).align_up(allocator.alignment)
+    allocator.matrix(format, tensor.rows(), tensor.columns())
 }
 
 /// Whether a unit holds a tensor.
