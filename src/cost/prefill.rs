@@ -68,8 +68,8 @@ impl Work {
                     own.contains(&tensor.part) && tensor.is_trained() && is_matrix(tensor.kind)
                 });
                 let elements = matrices
-                    .map(|tensor| model.read_for_a_token(tensor, Bytes(tensor.elements())).0);
-                so_far.token += 2.0 * elements.sum::<u64>() as f64;
+                    .map(|tensor| tensor.elements() as f64 * model.share_for_a_token(tensor));
+                so_far.token += 2.0 * elements.sum::<f64>();
                 so_far.pair += pair;
                 so_far.n_blocks += 1.0;
             }

@@ -334,14 +334,19 @@ impl Model {
         Ok(self.tensors.iter().map(bytes).collect())
     }
 
-    /// What of a tensor's `bytes` a token reads: all, or of experts those that it passes.
-    pub fn read_for_a_token(&self, tensor: &Tensor, bytes: Bytes) -> Bytes {
+    /// The share of a tensor that a token passes: all, or of experts those that are used.
+    pub fn share_for_a_token(&self, tensor: &Tensor) -> f64 {
         match self.dimensions.experts {
             Some(Experts { total, used }) if tensor.kind == Kind::Experts => {
-                bytes.scale(used as f64 / total as f64)
+                used as f64 / total as f64
             }
-            _ => bytes,
+            _ => 1.0,
         }
+    }
+
+    /// What of a tensor's `bytes` a token reads.
+    pub fn read_for_a_token(&self, tensor: &Tensor, bytes: Bytes) -> Bytes {
+        bytes.scale(self.share_for_a_token(tensor))
     }
 
     /// Bytes of each tensor at `precision`, in the order of `tensors`.
