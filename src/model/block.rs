@@ -73,6 +73,23 @@ impl KeysValues {
 }
 
 impl Cache {
+    /// Elements that it keeps of one token, and of one sequence whatever its length.
+    pub fn elements(&self) -> u64 {
+        match *self {
+            Self::KeysValues(kept) => {
+                let heads = kept.heads.max(kept.transformers_heads);
+                heads.saturating_mul(kept.key.saturating_add(kept.value))
+            }
+            Self::Latent { rank, rope } => rank.saturating_add(rope),
+            Self::Cross { elements, .. } => elements,
+            Self::State {
+                channels,
+                kernel,
+                state,
+            } => channels.saturating_mul(kernel).saturating_add(state),
+        }
+    }
+
     /// Elements that each token adds.
     pub fn elements_per_token(&self) -> u64 {
         match self {

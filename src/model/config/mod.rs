@@ -357,6 +357,23 @@ mod tests {
     }
 
     #[test]
+    fn numbers_whose_products_no_model_has_are_refused() {
+        let most = (1_u64 << 40) - 1;
+        let mixture = |key: &str| {
+            let mut config = json!({"model_type": "mixtral", "hidden_size": 4096,
+                "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+                "vocab_size": 32000, "num_experts_per_tok": 2});
+            config[key] = json!(most);
+            read(config).unwrap_err().to_string()
+        };
+        let error = mixture("num_local_experts");
+        assert!(error.starts_with("`parameters, in all` is"), "{error}");
+        let mamba = json!({"model_type": "mamba", "hidden_size": 768, "num_hidden_layers": 24,
+            "vocab_size": 50280, "state_size": 16, "conv_kernel": most});
+        assert!(read(mamba).is_err());
+    }
+
+    #[test]
     fn a_number_written_as_text_is_refused() {
         let config = json!({"model_type": "llama", "hidden_size": "4096"});
         let error = read(config).unwrap_err().to_string();

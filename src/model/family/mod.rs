@@ -10,7 +10,7 @@ mod table;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Block, Part, Tensor, World};
+use crate::model::{Block, Cache, Part, Tensor, World};
 
 pub use expression::{ExpressionError, Scope};
 pub use row::Island;
@@ -168,6 +168,26 @@ pub fn define(scope: &mut Scope, names: &[Definition]) -> Result<(), ExpressionE
     Ok(())
 }
 
+/// More parameters than any model has, and few enough that their bytes can be summed.
+const MOST_PARAMETERS: u64 = 1 << 52;
+/// The same of what all blocks keep of one token and of one sequence.
+const MOST_KEPT: u64 = 1 << 40;
+
+/// Numbers of a configuration are bounded one by one, which their products are not.
+fn within_reason(
+    what: &str,
+    counts: impl Iterator<Item = u64>,
+    most: u64,
+) -> Result<(), ExpressionError> {
+    match counts.fold(0, u64::saturating_add) {
+        sum if sum <= most => Ok(()),
+        sum => Err(ExpressionError::OutOfRange {
+            expression: format!("{what}, in all"),
+            value: sum.to_string(),
+        }),
+    }
+}
+
 impl Family {
     /// The blocks and tensors of a model of this family.
     ///
@@ -219,6 +239,17 @@ impl Family {
             scope,
             &place(Part::Everywhere),
             &mut tensors,
+        )?;
+        within_reason(
+            "parameters",
+            tensors.iter().map(Tensor::elements),
+            MOST_PARAMETERS,
+        )?;
+        let kept = blocks.iter().flat_map(|block| &block.caches);
+        within_reason(
+            "elements of the cache",
+            kept.map(Cache::elements),
+            MOST_KEPT,
         )?;
         let modules = self.modules(&tensors, &blocks);
         Ok(Expanded {
