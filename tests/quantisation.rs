@@ -34,6 +34,17 @@ fn facts() -> Vec<Fact> {
         .collect()
 }
 
+/// A tensor of a model in bfloat16.
+fn matrix<'a>(name: &'a str, kind: Kind, dims: &'a [u64]) -> Matrix<'a> {
+    let source = Format::BF16;
+    Matrix {
+        name,
+        kind,
+        dims,
+        source,
+    }
+}
+
 /// The scheme of a config.json with this quantisation.
 fn scheme(config: &Value) -> Scheme {
     let config = json!({"quantization_config": config});

@@ -242,12 +242,7 @@ fn missing(key: &str) -> ConfigError {
 }
 
 fn modules(tensors: &[Tensor], blocks: &[Block]) -> Modules {
-    let of = |part: Part| {
-        let names = tensors.iter().filter(|tensor| tensor.part == part);
-        let mut names: Vec<_> = names.map(|tensor| tensor.module().to_owned()).collect();
-        names.dedup();
-        names
-    };
+    let of = |part| Modules::holding(part, tensors);
     Modules {
         root: String::new(),
         block_class: String::new(),

@@ -4,21 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use shardplan::model::Kind;
 use shardplan::model::format::Format;
-use shardplan::model::quantisation::{
-    Blocks, Element, Group, Layout, Matrix, Method, Scheme, SchemeError,
-};
+use shardplan::model::quantisation::{Blocks, Element, Group, Layout, Method, Scheme, SchemeError};
 
-use super::scheme;
-
-fn matrix<'a>(name: &'a str, kind: Kind, dims: &'a [u64]) -> Matrix<'a> {
-    let source = Format::BF16;
-    Matrix {
-        name,
-        kind,
-        dims,
-        source,
-    }
-}
+use super::{matrix, scheme};
 
 /// Whether a linear layer of this name is quantised.
 fn quantises(scheme: &Scheme, name: &str) -> bool {

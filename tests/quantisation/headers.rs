@@ -3,11 +3,11 @@
 use serde_json::json;
 use shardplan::model::Kind;
 use shardplan::model::format::Format;
-use shardplan::model::quantisation::{Matrix, group, is_cache_scale};
+use shardplan::model::quantisation::{group, is_cache_scale};
 use shardplan::model::read::TensorInfo;
 use shardplan::units::Bytes;
 
-use super::scheme;
+use super::{matrix, scheme};
 
 fn tensor(name: &str, format: Format, dims: &[u64]) -> TensorInfo {
     TensorInfo {
@@ -15,16 +15,6 @@ fn tensor(name: &str, format: Format, dims: &[u64]) -> TensorInfo {
         dims: dims.to_vec(),
         format,
         bytes: format.row_bytes(dims.iter().product()),
-    }
-}
-
-fn matrix<'a>(name: &'a str, kind: Kind, dims: &'a [u64]) -> Matrix<'a> {
-    let source = Format::BF16;
-    Matrix {
-        name,
-        kind,
-        dims,
-        source,
     }
 }
 

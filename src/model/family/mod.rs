@@ -284,23 +284,7 @@ impl Family {
 
     /// The names of its modules, read off its tensors.
     fn modules(&self, tensors: &[Tensor], blocks: &[Block]) -> Modules {
-        let of = |part: Part| {
-            let mut names: Vec<String> = Vec::new();
-            let of_part = tensors
-                .iter()
-                .filter(|tensor| tensor.part == part && !tensor.hf_name.is_empty());
-            for tensor in of_part {
-                let name = tensor.module();
-                // A constant within a module that is named needs no name of its own.
-                if !names
-                    .iter()
-                    .any(|other| other == name || is_below(name, other))
-                {
-                    names.push(name.to_owned());
-                }
-            }
-            names
-        };
+        let of = |part| Modules::holding(part, tensors);
         Modules {
             embedding: of(Part::Embedding),
             final_norm: of(Part::FinalNorm),
@@ -329,6 +313,27 @@ impl Family {
             stored: self.checkpoint.clone(),
             ..self.modules.clone()
         }
+    }
+}
+
+impl Modules {
+    /// The modules that hold the tensors of a part, in order.
+    pub fn holding(part: Part, tensors: &[Tensor]) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let of_part = tensors
+            .iter()
+            .filter(|tensor| tensor.part == part && !tensor.hf_name.is_empty());
+        for tensor in of_part {
+            let name = tensor.module();
+            // A constant within a module that is named needs no name of its own.
+            if !names
+                .iter()
+                .any(|other| other == name || is_below(name, other))
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names
     }
 }
 
