@@ -1,0 +1,93 @@
+//! What the pages show is what the program prints: every session on them that starts with
+//! `$ shardplan`, and the first one of the README, run in their order in one folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(path).expect("a page of the project")
+}
+
+/// The fenced blocks of a page: their language and their text.
+fn blocks(page: &str) -> Vec<(&str, &str)> {
+    let fenced = page.split("\n```").skip(1).step_by(2);
+    fenced.filter_map(|block| block.split_once('\n')).collect()
+}
+
+/// The arguments of a command line, as a shell would see them.
+fn arguments(line: &str) -> Vec<String> {
+    let mut arguments = Vec::new();
+    for (index, part) in line.split('"').enumerate() {
+        match index % 2 {
+            0 => arguments.extend(part.split_whitespace().map(str::to_owned)),
+            _ => arguments.push(part.to_owned()),
+        }
+    }
+    arguments
+}
+
+/// What a command prints, both streams, without the spaces at the ends of lines.
+fn printed(folder: &Path, arguments: &[String]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_shardplan"))
+        .args(arguments)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("cargo builds the program before its tests");
+    // What it says of its doing comes before its answer.
+    let text = [output.stderr, output.stdout].concat();
+    trimmed(&String::from_utf8(text).expect("the program writes UTF-8"))
+}
+
+fn trimmed(text: &str) -> String {
+    let lines: Vec<_> = text.trim_end().lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_sessions_on_the_page_of_documents_are_runs_of_the_program() {
+    let page = page("docs/yaml.md");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut document = "";
+    let mut n_sessions = 0;
+    for (language, text) in blocks(&page) {
+        if language == "yaml" {
+            document = text;
+        }
+        let Some((command, shown)) = text.split_once('\n') else {
+            continue;
+        };
+        // What is piped into another program is not compared, nor data with the time that it took.
+        let Some(command) = command
+            .strip_prefix("$ shardplan ")
+            .filter(|it| !it.contains('|') && !it.contains("--json"))
+        else {
+            continue;
+        };
+        // The page shows a rig's document before it reads it.
+        let desk: PathBuf = folder.path().join("desk.yaml");
+        if command.ends_with("desk.yaml") {
+            std::fs::write(desk, document).expect("a file in a temporary folder");
+        }
+        assert_eq!(
+            printed(folder.path(), &arguments(command)),
+            trimmed(shown),
+            "\n$ shardplan {command}"
+        );
+        n_sessions += 1;
+    }
+    assert!(n_sessions >= 10, "{n_sessions}");
+}
+
+#[test]
+fn the_first_plan_of_the_readme_is_a_run_of_the_program() {
+    let page = page("README.md");
+    let blocks = blocks(&page);
+    let [(_, command), (_, shown), ..] = blocks.as_slice() else {
+        panic!("the README begins with a command and what it prints");
+    };
+    let (_, command) = command.split_once(" -- ").expect("`cargo run … -- plan …`");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert_eq!(printed(folder.path(), &arguments(command)), trimmed(shown));
+}
