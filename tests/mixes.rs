@@ -70,7 +70,8 @@ fn scenario(model: Model, rig: Rig, penalties: &[(Recipe, u64)]) -> Scenario {
     }
 }
 
-/// What a mix costs: every weight its recipe's penalty, as a share of all.
+/// What a mix costs: every weight of the file its recipe's penalty, as a share of all. Tables that
+/// transformers computes are in no file.
 fn penalty(model: &Model, mix: &Mix, penalties: &BTreeMap<Recipe, f64>) -> f64 {
     let cost = |tensor: &model::Tensor| {
         let recipe = match tensor.part {
@@ -79,8 +80,14 @@ fn penalty(model: &Model, mix: &Mix, penalties: &BTreeMap<Recipe, f64>) -> f64 {
         };
         tensor.elements() as f64 * penalties[&recipe]
     };
-    let all: u64 = model.tensors.iter().map(model::Tensor::elements).sum();
-    model.tensors.iter().map(cost).sum::<f64>() / all as f64
+    let in_file = || {
+        model
+            .tensors
+            .iter()
+            .filter(|tensor| !tensor.gguf_name.is_empty())
+    };
+    let all: u64 = in_file().map(model::Tensor::elements).sum();
+    in_file().map(cost).sum::<f64>() / all as f64
 }
 
 /// The best of all mixes: the earliest rank, then the least penalty.
