@@ -69,6 +69,9 @@ impl Scenario {
             &self.rig,
             "--target",
             &self.target,
+            // What is found must not depend on how busy the machine is.
+            "--time-limit",
+            "600s",
         ]
         .map(str::to_owned)
         .to_vec();
