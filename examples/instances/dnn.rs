@@ -6,10 +6,12 @@ use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
+use shardplan::solve::Stop;
+use shardplan::solve::dag::latency::{self, Host, Problem};
 use shardplan::solve::dag::{
-    self, Device, Item, Joined, Machine, Operator, Order, Partition, Wire,
+    self, Item, Joined, Kind, Machine, Operator, Order, Partition, Ticks, Wire,
 };
-use shardplan::units::{Bytes, Seconds};
+use shardplan::units::Bytes;
 
 use crate::table::{Answer, Table};
 
@@ -66,47 +68,99 @@ struct Edge {
 
 /// Solves every throughput file, contiguous and not. Times are the files' own unit.
 pub(crate) fn run(folder: &Path, table: &mut Table) -> Result<(), Box<dyn Error>> {
-    let known = known(&folder.join("known_results.csv"))?;
+    let stop = Stop::default();
+    let known = known(&folder.join("known_results.csv"), "max-load")?;
+    for (stem, file, document) in documents(folder, "throughput-inputs")? {
+        let machine = machine(&document);
+        let best = |contiguous| known.get(&(file.clone(), contiguous)).cloned();
+        let pipeline = joined(&document, Order::Pipeline)?;
+        table.solve(
+            &format!("{stem}, contiguous"),
+            &best(true).unwrap_or_else(|| "open".to_owned()),
+            || {
+                dag::contiguous(&pipeline.graph, &machine, &stop)
+                    .found()
+                    .map(answer)
+            },
+        );
+        let free = joined(&document, Order::Free)?;
+        table.solve(
+            &format!("{stem}, scattered"),
+            &best(false).unwrap_or_else(|| "none".to_owned()),
+            || {
+                let start = dag::contiguous(&pipeline.graph, &machine, &stop).found()?;
+                let start = carried_over(&start, &pipeline, &free);
+                dag::scattered(&free.graph, &machine, &start, &stop).map(answer)
+            },
+        );
+    }
+    Ok(())
+}
+
+/// Solves every latency file. Times are the files' own unit.
+pub(crate) fn run_latency(folder: &Path, table: &mut Table) -> Result<(), Box<dyn Error>> {
+    let stop = Stop::default();
+    let known = known(&folder.join("known_results.csv"), "latency")?;
+    for (stem, file, document) in documents(folder, "latency-inputs")? {
+        let machine = machine(&document);
+        let (operators, wires) = operators(&document)?;
+        let problem = Problem::new(&operators, &wires, &machine.kinds, Host::Kind(1))?;
+        let best = known.get(&(file, true)).cloned();
+        table.solve(
+            &format!("{stem}, latency"),
+            &best.unwrap_or_else(|| "open".to_owned()),
+            || {
+                let schedule = latency::soonest(&problem, &stop)?;
+                Some(Answer {
+                    value: unit(schedule.latency),
+                    bound: unit(schedule.bound),
+                    proof: schedule.proof.to_owned(),
+                })
+            },
+        );
+    }
+    Ok(())
+}
+
+/// The files of both folders, each with its short name and its name in `known_results.csv`.
+fn documents(
+    folder: &Path,
+    inputs: &str,
+) -> Result<Vec<(String, String, Document)>, Box<dyn Error>> {
+    let mut documents = Vec::new();
     for part in ["LayerGraphs", "OperatorGraphs"] {
-        let place = format!("throughput-inputs/{part}");
+        let place = format!("{inputs}/{part}");
         let mut files: Vec<_> = fs::read_dir(folder.join(&place))?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
         files.sort();
         for path in files {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let file = format!("{place}/{name}");
-            let document: Document = serde_json::from_str(&fs::read_to_string(&path)?)?;
-            let machine = machine(&document);
+            let document = serde_json::from_str(&fs::read_to_string(&path)?)?;
             let stem = format!("{part}/{}", name.trim_end_matches(".json"));
-            let best = |contiguous| known.get(&(file.clone(), contiguous)).cloned();
-            let pipeline = joined(&document, Order::Pipeline)?;
-            table.solve(
-                &format!("{stem}, contiguous"),
-                &best(true).unwrap_or_else(|| "open".to_owned()),
-                || dag::contiguous(&pipeline.graph, &machine).map(answer),
-            );
-            let free = joined(&document, Order::Free)?;
-            table.solve(
-                &format!("{stem}, scattered"),
-                &best(false).unwrap_or_else(|| "none".to_owned()),
-                || {
-                    let start = dag::contiguous(&pipeline.graph, &machine)?;
-                    let start = carried_over(&start, &pipeline, &free);
-                    dag::scattered(&free.graph, &machine, &start).map(answer)
-                },
-            );
+            documents.push((stem, format!("{place}/{name}"), document));
         }
     }
-    Ok(())
+    Ok(documents)
 }
 
 fn answer(partition: Partition) -> Answer {
     Answer {
-        value: partition.load.0,
-        bound: partition.bound.0,
+        value: unit(partition.load),
+        bound: unit(partition.bound),
         proof: partition.proof.to_owned(),
     }
+}
+
+/// Ticks of which the files' unit of time has so many: their numbers have at most 16 digits.
+const TICKS: f64 = 1e12;
+
+fn ticks(time: f64) -> Ticks {
+    Ticks((time * TICKS).round() as u64)
+}
+
+fn unit(time: Ticks) -> f64 {
+    time.0 as f64 / TICKS
 }
 
 /// The parts of a pipeline as parts of the items that are free of its order.
@@ -114,27 +168,40 @@ fn carried_over(
     partition: &Partition,
     pipeline: &Joined,
     free: &Joined,
-) -> Vec<(Device, Vec<usize>)> {
-    let parts = partition.parts.iter().map(|(device, part)| {
+) -> Vec<(usize, Vec<usize>)> {
+    let parts = partition.parts.iter().map(|(kind, part)| {
         let ends = pipeline.item_of.iter().zip(&free.item_of);
         let items: BTreeSet<usize> = ends
             .filter(|(item, _)| part.contains(item))
             .map(|(_, item)| *item)
             .collect();
-        (*device, items.into_iter().collect())
+        (*kind, items.into_iter().collect())
     });
     parts.collect()
 }
 
 fn machine(document: &Document) -> Machine {
-    Machine {
-        accelerators: document.accelerators,
+    let accelerators = Kind {
+        count: document.accelerators,
         memory: Bytes(document.memory as u64),
-        hosts: document.hosts,
+        crossing: 1.0,
+    };
+    let hosts = Kind {
+        count: document.hosts,
+        memory: Bytes(u64::MAX),
+        crossing: 0.0,
+    };
+    Machine {
+        kinds: vec![accelerators, hosts],
     }
 }
 
 fn joined(document: &Document, order: Order) -> Result<Joined, Box<dyn Error>> {
+    let (operators, wires) = operators(document)?;
+    Ok(dag::join(&operators, &wires, order)?)
+}
+
+fn operators(document: &Document) -> Result<(Vec<Operator>, Vec<Wire>), Box<dyn Error>> {
     // A node without a colour is in a group of its own.
     let colours = document.nodes.iter().filter_map(|node| node.color_class);
     let fresh = colours.max().map_or(0, |most| most + 1);
@@ -152,11 +219,12 @@ fn joined(document: &Document, order: Order) -> Result<Joined, Box<dyn Error>> {
             group: node.color_class.unwrap_or(fresh + index),
             backward: node.is_backward_node.yes(),
             item: Item {
-                work: node
-                    .supported_on_fpga
-                    .yes()
-                    .then_some(Seconds(node.fpga_latency)),
-                host_work: Seconds(node.cpu_latency),
+                work: vec![
+                    node.supported_on_fpga
+                        .yes()
+                        .then_some(ticks(node.fpga_latency)),
+                    Some(ticks(node.cpu_latency)),
+                ],
                 bytes: Bytes(node.size as u64),
             },
         })
@@ -166,19 +234,19 @@ fn joined(document: &Document, order: Order) -> Result<Joined, Box<dyn Error>> {
         Ok(Wire {
             from: end(edge.source_id)?,
             to: end(edge.dest_id)?,
-            time: Seconds(edge.cost),
+            time: ticks(edge.cost),
         })
     });
     let wires: Vec<Wire> = wires.collect::<Result<_, String>>()?;
-    Ok(dag::join(&operators, &wires, order)?)
+    Ok((operators, wires))
 }
 
 /// The best value that is known for each file, contiguous or not.
-fn known(path: &Path) -> Result<HashMap<(String, bool), String>, Box<dyn Error>> {
+fn known(path: &Path, of: &str) -> Result<HashMap<(String, bool), String>, Box<dyn Error>> {
     let mut best: HashMap<(String, bool), f64> = HashMap::new();
     for line in fs::read_to_string(path)?.lines().skip(1) {
         let mut fields = line.split(',');
-        let (Some(file), Some("max-load"), Some(method), Some(value)) =
+        let (Some(file), Some(objective), Some(method), Some(value)) =
             (fields.next(), fields.next(), fields.next(), fields.next())
         else {
             continue;
@@ -186,6 +254,9 @@ fn known(path: &Path) -> Result<HashMap<(String, bool), String>, Box<dyn Error>>
         let Ok(value) = value.parse::<f64>() else {
             continue;
         };
+        if objective != of {
+            continue;
+        }
         let scattered = method.starts_with("non-contiguous") || method.starts_with("local search");
         let known = best.entry((file.to_owned(), !scattered)).or_insert(value);
         *known = known.min(value);

@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut table = Table::new(arguments.next().unwrap_or_default());
     let folder = Path::new(&folder);
     dnn::run(&folder.join("dnn-partitioning"), &mut table)?;
+    dnn::run_latency(&folder.join("dnn-partitioning"), &mut table)?;
     helix::run(&folder.join("helix"), &mut table)?;
     halda::run(&folder.join("distilp"), &mut table)?;
     println!("{}", table.markdown());

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::Graph;
+use crate::solve::Stop;
 
 /// Down-sets in order of their size, the empty one first, and which of them differ by one item.
 pub(super) struct DownSets {
@@ -14,8 +15,8 @@ pub(super) struct DownSets {
 }
 
 impl DownSets {
-    /// All down-sets, or none where there are more than `most`.
-    pub(super) fn all(graph: &Graph, most: usize) -> Option<Self> {
+    /// All down-sets, or none where there are more than `most` or the time is over.
+    pub(super) fn all(graph: &Graph, most: usize, stop: &Stop) -> Option<Self> {
         let n_items = graph.items.len();
         let mut needs = vec![Vec::new(); n_items];
         for (from, to) in &graph.order {
@@ -45,7 +46,7 @@ impl DownSets {
                 });
                 found.push((item, to));
             }
-            if sets.len() > most {
+            if sets.len() > most || stop.is_set() {
                 return None;
             }
             next.push(found);

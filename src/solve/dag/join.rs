@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Graph, GraphError, Item, Transfer};
-use crate::units::{Bytes, Seconds};
+use super::clumps::quotient;
+use super::{Graph, GraphError, Item, Ticks, Transfer};
 
 /// One operator of a graph as a profiler writes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,14 +22,14 @@ pub struct Operator {
 }
 
 /// An edge between two operators, by their places in the list.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wire {
     /// Who makes the output.
     pub from: usize,
     /// Who reads it.
     pub to: usize,
-    /// Time of the output over the border of an accelerator; the same on every wire from here.
-    pub time: Seconds,
+    /// Time of the output over the border of a device; the same on every wire from here.
+    pub time: Ticks,
 }
 
 /// Whether the order of the operators binds the devices.
@@ -79,8 +79,11 @@ pub fn join(operators: &[Operator], wires: &[Wire], order: Order) -> Result<Join
         }
     };
     let n_items = item_of.iter().max().map_or(0, |most| most + 1);
+    let items: Vec<Item> = operators.iter().map(|it| it.item.clone()).collect();
+    // Sums are checked before they are made.
+    let parts = Graph::new(items, Vec::new(), Vec::new())?;
     let graph = Graph::new(
-        add_up(operators, &item_of, n_items),
+        quotient(&parts, &item_of, n_items).items,
         edges.into_iter().collect(),
         transfers(wires, &item_of, operators.len()),
     )?;
@@ -110,58 +113,62 @@ fn forward_edges(
     edges.filter(|(from, to)| from != to).collect()
 }
 
-/// For each node the number of its strongly connected component, counted from nought.
+/// For each node the number of its strongly connected component, in order of their first nodes.
+///
+/// Kosaraju's: components are what the reversed edges reach, begun from the node that a walk along
+/// the edges left last. Sharir, Computers and Mathematics with Applications 7, 1981.
 fn without_cycles(n_nodes: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<usize> {
     let reversed: BTreeSet<(usize, usize)> = edges.iter().map(|(from, to)| (*to, *from)).collect();
-    let reach = |edges: &BTreeSet<(usize, usize)>, start: usize| {
-        let mut seen = vec![false; n_nodes];
-        let mut open = vec![start];
-        seen[start] = true;
-        while let Some(node) = open.pop() {
-            for (_, to) in edges.range((node, 0)..(node + 1, 0)) {
-                if !std::mem::replace(&mut seen[*to], true) {
-                    open.push(*to);
-                }
-            }
-        }
-        seen
-    };
-    let mut component = vec![None; n_nodes];
+    let mut seen = vec![false; n_nodes];
+    let mut left = Vec::new();
+    for node in 0..n_nodes {
+        walk(node, edges, &mut seen, &mut left);
+    }
+    let mut seen = vec![false; n_nodes];
+    let mut first = vec![0; n_nodes];
+    for node in left.into_iter().rev() {
+        let mut component = Vec::new();
+        walk(node, &reversed, &mut seen, &mut component);
+        let least = component.iter().min().copied().unwrap_or(node);
+        component.into_iter().for_each(|node| first[node] = least);
+    }
+    let mut number = vec![0; n_nodes];
     let mut count = 0;
     for node in 0..n_nodes {
-        if component[node].is_some() {
-            continue;
+        if first[node] == node {
+            number[node] = count;
+            count += 1;
+        } else {
+            number[node] = number[first[node]];
         }
-        let after = reach(edges, node);
-        let before = reach(&reversed, node);
-        for other in 0..n_nodes {
-            if after[other] && before[other] {
-                component[other] = Some(count);
-            }
-        }
-        count += 1;
     }
-    component.into_iter().flatten().collect()
+    number
 }
 
-fn add_up(operators: &[Operator], item_of: &[usize], n_items: usize) -> Vec<Item> {
-    let nothing = Item {
-        work: Some(Seconds(0.0)),
-        host_work: Seconds(0.0),
-        bytes: Bytes(0),
-    };
-    let mut items = vec![nothing; n_items];
-    for (operator, item) in operators.iter().zip(item_of) {
-        let item = &mut items[*item];
-        item.work = item.work.zip(operator.item.work).map(|(sum, it)| sum + it);
-        item.host_work = item.host_work + operator.item.host_work;
-        item.bytes += operator.item.bytes;
+/// Walks from a node to all that it reaches and nobody has seen; each is left after those.
+fn walk(start: usize, edges: &BTreeSet<(usize, usize)>, seen: &mut [bool], left: &mut Vec<usize>) {
+    if std::mem::replace(&mut seen[start], true) {
+        return;
     }
-    items
+    let after = |node: usize| edges.range((node, 0)..(node + 1, 0));
+    let mut open = vec![(start, after(start))];
+    while let Some((node, rest)) = open.last_mut() {
+        match rest.next() {
+            Some((_, to)) if !seen[*to] => {
+                seen[*to] = true;
+                open.push((*to, after(*to)));
+            }
+            Some(_) => {}
+            None => {
+                left.push(*node);
+                open.pop();
+            }
+        }
+    }
 }
 
 fn transfers(wires: &[Wire], item_of: &[usize], n_operators: usize) -> Vec<Transfer> {
-    let mut outputs = vec![(BTreeSet::new(), Seconds(0.0)); n_operators];
+    let mut outputs = vec![(BTreeSet::new(), Ticks(0)); n_operators];
     for wire in wires {
         let (members, time) = &mut outputs[wire.from];
         members.extend([item_of[wire.from], item_of[wire.to]]);
@@ -169,14 +176,14 @@ fn transfers(wires: &[Wire], item_of: &[usize], n_operators: usize) -> Vec<Trans
     }
     let crossing = outputs
         .into_iter()
-        .filter(|(members, time)| members.len() > 1 && time.0 > 0.0);
+        .filter(|(members, time)| members.len() > 1 && time.0 > 0);
     // Outputs that the same items share cross the same borders: one transfer.
-    let mut joined: BTreeMap<Vec<usize>, Seconds> = BTreeMap::new();
+    let mut joined: BTreeMap<Vec<usize>, Ticks> = BTreeMap::new();
     for (members, time) in crossing {
         let sum = joined
             .entry(members.into_iter().collect())
-            .or_insert(Seconds(0.0));
-        *sum = *sum + time;
+            .or_insert(Ticks(0));
+        sum.0 = sum.0.saturating_add(time.0);
     }
     let transfers = joined.into_iter();
     transfers

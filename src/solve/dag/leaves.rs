@@ -8,19 +8,21 @@
 
 use std::collections::BTreeSet;
 
-use super::{Graph, Item, Machine, Transfer};
+use super::clumps::quotient;
+use super::{Graph, Item, Machine, Ticks};
+use crate::solve::Stop;
 use crate::units::Bytes;
 
 /// The graph with such items joined to their leaders, and for each item the one it is now in.
 ///
-/// An item with memory joins only where all items together fit one accelerator, so that the best
-/// pipeline stays among the ways that are left.
-pub(super) fn without_leaves(graph: &Graph, machine: &Machine) -> (Graph, Vec<usize>) {
+/// An item with memory joins only where all items together fit every device, so that the best
+/// pipeline stays among the ways that are left. Where the time is over, fewer are joined.
+pub(super) fn without_leaves(graph: &Graph, machine: &Machine, stop: &Stop) -> (Graph, Vec<usize>) {
     let all: Bytes = graph.items.iter().map(|item| item.bytes).sum();
-    let roomy = all <= machine.memory;
+    let roomy = machine.kinds.iter().all(|kind| all <= kind.memory);
     let mut host: Vec<usize> = (0..graph.items.len()).collect();
     while let Some((leaf, leader)) = (0..host.len()).find_map(|item| {
-        let free = host[item] == item && costs_nothing(&graph.items[item], roomy);
+        let free = host[item] == item && costs_nothing(&graph.items[item], roomy) && !stop.is_set();
         let leader = if free {
             leader(graph, &host, item)
         } else {
@@ -38,9 +40,7 @@ pub(super) fn without_leaves(graph: &Graph, machine: &Machine) -> (Graph, Vec<us
 }
 
 fn costs_nothing(item: &Item, roomy: bool) -> bool {
-    item.work.is_some_and(|work| work.0 == 0.0)
-        && item.host_work.0 == 0.0
-        && (roomy || item.bytes == Bytes(0))
+    item.work.iter().all(|work| *work == Some(Ticks(0))) && (roomy || item.bytes == Bytes(0))
 }
 
 /// The item that this one can follow, where there is one.
@@ -75,40 +75,7 @@ fn leader(graph: &Graph, host: &[usize], item: usize) -> Option<usize> {
 fn renumber(graph: &Graph, host: &[usize]) -> (Graph, Vec<usize>) {
     let kept: BTreeSet<usize> = host.iter().copied().collect();
     let kept: Vec<usize> = kept.into_iter().collect();
-    let place = |item: usize| kept.binary_search(&host[item]).unwrap_or_default();
-    let mut items: Vec<Item> = kept.iter().map(|item| graph.items[*item].clone()).collect();
-    for (item, old) in graph.items.iter().enumerate() {
-        if host[item] != item {
-            items[place(item)].bytes += old.bytes;
-        }
-    }
-    let mut order: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for (from, to) in &graph.order {
-        if host[*from] != host[*to] {
-            order.insert((place(*from), place(*to)));
-        }
-    }
-    let transfers = graph.transfers.iter().filter_map(|transfer| {
-        let members: BTreeSet<usize> = transfer.members.iter().map(|it| place(*it)).collect();
-        (members.len() > 1).then(|| Transfer {
-            members: members.into_iter().collect(),
-            time: transfer.time,
-        })
-    });
-    let transfers: Vec<Transfer> = transfers.collect();
-    let mut touching = vec![Vec::new(); items.len()];
-    for (index, transfer) in transfers.iter().enumerate() {
-        for item in &transfer.members {
-            touching[*item].push(index);
-        }
-    }
-    let place_of = (0..host.len()).map(place).collect();
-    let order = order.into_iter().collect();
-    let graph = Graph {
-        items,
-        order,
-        transfers,
-        touching,
-    };
-    (graph, place_of)
+    let place = |item: &usize| kept.binary_search(item).unwrap_or_default();
+    let place_of: Vec<usize> = host.iter().map(place).collect();
+    (quotient(graph, &place_of, kept.len()), place_of)
 }

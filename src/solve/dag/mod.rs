@@ -1,48 +1,56 @@
-//! Which part of any acyclic graph goes where, so that the fullest device is as idle as can be.
+//! Which part of any acyclic graph goes where.
 //!
-//! The max-load problem of Tarnawski et al., NeurIPS 2020 ("Efficient Algorithms for Device
-//! Placement of DNN Graph Operators"): items with a time on an accelerator and a time on a host
-//! processor, outputs that cost their time on every accelerator whose border they cross, equal
-//! accelerators with a memory each, host processors without. The load of an accelerator is its work
-//! plus its transfers, of a host processor its work; the objective is the largest load.
+//! The placement problems of Tarnawski et al., NeurIPS 2020 ("Efficient Algorithms for Device
+//! Placement of DNN Graph Operators"), with devices of any number of kinds: items with a time on
+//! each kind, outputs that cost their time on every device whose border they cross, devices with a
+//! memory each. The load of a device is its work plus its transfers.
 //!
-//! [`contiguous`] asks that the devices form a pipeline: each has a difference of two down-sets of
-//! the order. It is exact over all down-sets (`stages.rs`). [`scattered`] lets every item go
-//! anywhere (`scatter.rs`). Nothing here knows a model or a framework.
+//! [`contiguous`] makes the largest load least among pipelines: each device has a difference of two
+//! down-sets of the order. It is exact over all down-sets (`stages.rs`), with `leaves.rs` and
+//! `clumps.rs` making graphs smaller before. [`scattered`] lets every item go anywhere
+//! (`scatter.rs`), bounded by `area.rs` and `force.rs`. `latency` has the time of one sample.
+//! Nothing here knows a model or a framework.
 
+mod area;
+mod clumps;
 mod downsets;
+mod force;
 mod join;
+pub mod latency;
 mod leaves;
 mod scatter;
 mod stages;
+mod walk;
 
-use crate::units::{Bytes, Seconds};
+use crate::units::Bytes;
 
 pub use join::{Joined, Operator, Order, Wire, join};
 pub use scatter::scattered;
 pub use stages::contiguous;
 
+/// A time in whole units of the caller's choice, so that sums are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticks(pub u64);
+
 /// What is placed as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// Time on an accelerator; none where it cannot run there.
-    pub work: Option<Seconds>,
-    /// Time on a host processor.
-    pub host_work: Seconds,
-    /// Memory on an accelerator.
+    /// Time on a device of each kind; none where it cannot run there.
+    pub work: Vec<Option<Ticks>>,
+    /// Memory that it takes.
     pub bytes: Bytes,
 }
 
 /// An output that other items read.
 ///
-/// Every accelerator that holds some of `members` and not all of them moves it over its border
-/// once: out where it holds the source, in where it holds a reader.
+/// Every device that holds some of `members` and not all of them moves it over its border once: out
+/// where it holds the source, in where it holds a reader.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transfer {
     /// The item that makes the output and those that read it, each once.
     pub members: Vec<usize>,
-    /// Time of one crossing.
-    pub time: Seconds,
+    /// Time of one crossing where a kind's `crossing` is 1.
+    pub time: Ticks,
 }
 
 /// Items, the order between them and what passes between them.
@@ -66,36 +74,38 @@ pub enum GraphError {
         /// How many there are.
         items: usize,
     },
-    /// A time is no number, or less than nothing.
-    #[error("a time is {0}, which is no time")]
-    Time(String),
+    /// An item has times for another number of kinds than the first.
+    #[error("item {0} has times for another number of kinds of devices")]
+    Kinds(usize),
+    /// The sum of all times does not fit.
+    #[error("the times add up to more than can be counted")]
+    TooLong,
     /// No order of all items satisfies the edges.
     #[error("the edges form a cycle")]
     Cycle,
 }
 
-/// The devices: equal accelerators, and host processors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// How many accelerators.
-    pub accelerators: usize,
-    /// Memory of each accelerator.
+/// Devices that are alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kind {
+    /// How many.
+    pub count: usize,
+    /// Memory of each.
     pub memory: Bytes,
-    /// How many host processors, whose memory is not counted.
-    pub hosts: usize,
+    /// The share of its `time` that a transfer takes over the border of such a device, 1 at most; 0
+    /// for a host processor, whose memory is where outputs are handed over.
+    pub crossing: f64,
 }
 
-/// A device of a [`Machine`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// An accelerator.
-    Accelerator,
-    /// A host processor.
-    Host,
+/// The devices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// By kind; items have a time for each.
+    pub kinds: Vec<Kind>,
 }
 
-/// Devices with the items that they have.
-pub type Parts = Vec<(Device, Vec<usize>)>;
+/// Devices, each by its kind, with the items that they have.
+pub type Parts = Vec<(usize, Vec<usize>)>;
 
 /// Which items each device has, and what is known of all other ways.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,18 +113,43 @@ pub struct Partition {
     /// The devices that have items, in order of execution where they form a pipeline.
     pub parts: Parts,
     /// Load of the fullest device.
-    pub load: Seconds,
+    pub load: Ticks,
     /// No way has a smaller one.
-    pub bound: Seconds,
+    pub bound: Ticks,
     /// How that is known.
     pub proof: &'static str,
 }
+
+/// What a search for a placement ends with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Searched {
+    /// A placement.
+    Found(Partition),
+    /// There is none.
+    Impossible,
+    /// None was found, and none is ruled out.
+    Unknown,
+}
+
+impl Searched {
+    /// The placement, where there is one.
+    pub fn found(self) -> Option<Partition> {
+        match self {
+            Self::Found(partition) => Some(partition),
+            Self::Impossible | Self::Unknown => None,
+        }
+    }
+}
+
+/// More than all times together may be, and so no load is longer. Sums of a few such sums still fit.
+const LONGEST: u64 = 1 << 60;
 
 impl Graph {
     /// Checks what the rest relies on.
     ///
     /// # Errors
-    /// Where an item is named that is not there, a time is no time, or the edges form a cycle.
+    /// Where an item is named that is not there, times are missing or too large, or the edges form a
+    /// cycle.
     pub fn new(
         items: Vec<Item>,
         order: Vec<(usize, usize)>,
@@ -126,31 +161,37 @@ impl Graph {
             let items = items.len();
             return Err(GraphError::NoSuchItem { item, items });
         }
-        let works = items.iter().filter_map(|item| item.work);
-        let times = works
-            .chain(items.iter().map(|item| item.host_work))
-            .chain(transfers.iter().map(|transfer| transfer.time));
-        for Seconds(time) in times {
-            if !(time.is_finite() && time >= 0.0) {
-                return Err(GraphError::Time(time.to_string()));
-            }
+        let kinds = items.first().map_or(0, |item| item.work.len());
+        if let Some(item) = items.iter().position(|item| item.work.len() != kinds) {
+            return Err(GraphError::Kinds(item));
         }
+        let works = items.iter().map(|item| item.work.iter().flatten().max());
+        let works: u128 = works.flatten().map(|work| u128::from(work.0)).sum();
+        let crossings: u128 = transfers.iter().map(|it| u128::from(it.time.0)).sum();
+        if works + crossings > u128::from(LONGEST) {
+            return Err(GraphError::TooLong);
+        }
+        let graph = Self::linked(items, order, transfers);
+        if graph.sorted().len() < graph.items.len() {
+            return Err(GraphError::Cycle);
+        }
+        Ok(graph)
+    }
+
+    /// A graph of parts that a graph was made of.
+    fn linked(items: Vec<Item>, order: Vec<(usize, usize)>, transfers: Vec<Transfer>) -> Self {
         let mut touching = vec![Vec::new(); items.len()];
         for (index, transfer) in transfers.iter().enumerate() {
             for item in &transfer.members {
                 touching[*item].push(index);
             }
         }
-        let graph = Self {
+        Self {
             items,
             order,
             transfers,
             touching,
-        };
-        if graph.sorted().len() < graph.items.len() {
-            return Err(GraphError::Cycle);
         }
-        Ok(graph)
     }
 
     /// The items.
@@ -160,7 +201,7 @@ impl Graph {
 
     /// Every item after those it waits for; fewer than all where there is a cycle. An item follows
     /// as soon as it can the one that it waited for last, so that branches stay together.
-    fn sorted(&self) -> Vec<usize> {
+    pub fn sorted(&self) -> Vec<usize> {
         let mut waits = vec![0_usize; self.items.len()];
         let mut next = vec![Vec::new(); self.items.len()];
         for (from, to) in &self.order {
@@ -184,111 +225,59 @@ impl Graph {
         sorted
     }
 
+    /// Time of each transfer over the border of a device of this kind.
+    fn crossings(&self, kind: &Kind) -> Vec<u64> {
+        let times = self.transfers.iter().map(|it| it.over(kind).0);
+        times.collect()
+    }
+
     /// What a device that has these items is busy with; none where it cannot have them.
-    pub fn load(&self, machine: &Machine, device: Device, part: &[usize]) -> Option<Seconds> {
-        match device {
-            Device::Host => Some(part.iter().map(|item| self.items[*item].host_work).sum()),
-            Device::Accelerator => {
-                let bytes: Bytes = part.iter().map(|item| self.items[*item].bytes).sum();
-                if bytes > machine.memory {
-                    return None;
-                }
-                let mut works = part.iter().map(|item| self.items[*item].work);
-                let work = works.try_fold(Seconds(0.0), |sum, work| Some(sum + work?))?;
-                let mut held = vec![0; self.transfers.len()];
-                for item in part {
-                    for transfer in &self.touching[*item] {
-                        held[*transfer] += 1;
-                    }
-                }
-                let crossing = self.transfers.iter().zip(held);
-                let crossing = crossing.filter(|(it, held)| *held > 0 && *held < it.members.len());
-                Some(work + crossing.map(|(it, _)| it.time).sum())
+    pub fn load(&self, machine: &Machine, kind: usize, part: &[usize]) -> Option<Ticks> {
+        let bytes: Bytes = part.iter().map(|item| self.items[*item].bytes).sum();
+        if bytes > machine.kinds[kind].memory {
+            return None;
+        }
+        let mut works = part.iter().map(|item| self.items[*item].work[kind]);
+        let work = works.try_fold(0, |sum, work| Some(sum + work?.0))?;
+        let mut held = std::collections::BTreeMap::new();
+        for item in part {
+            for transfer in &self.touching[*item] {
+                *held.entry(*transfer).or_insert(0_usize) += 1;
             }
         }
+        let crossing = held
+            .into_iter()
+            .map(|(index, held)| (&self.transfers[index], held))
+            .filter(|(it, held)| *held < it.members.len())
+            .map(|(it, _)| it.over(&machine.kinds[kind]).0);
+        Some(Ticks(work + crossing.sum::<u64>()))
     }
 
     /// The largest load of the parts, added up again from the items; none where a part does not fit,
     /// there are too many, or an item is not in exactly one of them.
-    pub fn largest_load(
-        &self,
-        machine: &Machine,
-        parts: &[(Device, Vec<usize>)],
-    ) -> Option<Seconds> {
-        let count = |device| parts.iter().filter(|(it, _)| *it == device).count();
+    pub fn largest_load(&self, machine: &Machine, parts: &[(usize, Vec<usize>)]) -> Option<Ticks> {
+        let mut left: Vec<usize> = machine.kinds.iter().map(|kind| kind.count).collect();
         let mut times = vec![0; self.items.len()];
-        for item in parts.iter().flat_map(|(_, part)| part) {
-            times[*item] += 1;
+        for (kind, part) in parts {
+            left[*kind] = left[*kind].checked_sub(1)?;
+            for item in part {
+                times[*item] += 1;
+            }
         }
-        let once = times.iter().all(|times| *times == 1);
-        if !once
-            || count(Device::Accelerator) > machine.accelerators
-            || count(Device::Host) > machine.hosts
-        {
+        if times.iter().any(|times| *times != 1) {
             return None;
         }
-        parts.iter().try_fold(Seconds(0.0), |most, (device, part)| {
-            Some(Seconds(most.0.max(self.load(machine, *device, part)?.0)))
+        parts.iter().try_fold(Ticks(0), |most, (kind, part)| {
+            Some(most.max(self.load(machine, *kind, part)?))
         })
     }
 }
 
-/// What bounds every way, contiguous or not.
-///
-/// Area: `T ≥ Σ work / (k + l·ρ)` with k accelerators, l hosts and `ρ = max work / host_work`, for
-/// a host does in T at most what takes accelerators `ρ·T`. Items that no accelerator takes count
-/// for the hosts: `T ≥ Σ host_work / l`. And the largest item: `T ≥ min(work, host_work)`.
-fn area_bound(graph: &Graph, machine: &Machine) -> f64 {
-    let shares = shares(machine.accelerators, machine.hosts, host_rate(graph));
-    let work: f64 = graph
-        .items
-        .iter()
-        .filter_map(|it| it.work)
-        .map(|it| it.0)
-        .sum();
-    let hosted = graph.items.iter().filter(|it| it.work.is_none());
-    let hosted: f64 = hosted.map(|it| it.host_work.0).sum();
-    let largest = graph.items.iter().map(|it| {
-        let host = if machine.hosts > 0 {
-            it.host_work.0
-        } else {
-            f64::INFINITY
-        };
-        let accelerator = it.work.map_or(f64::INFINITY, |work| work.0);
-        if machine.accelerators > 0 {
-            host.min(accelerator)
-        } else {
-            host
-        }
-    });
-    let largest = largest.fold(0.0, f64::max);
-    let over_hosts = if hosted > 0.0 {
-        hosted / machine.hosts as f64
-    } else {
-        0.0
-    };
-    let over_all = if work > 0.0 { work / shares } else { 0.0 };
-    over_all.max(over_hosts).max(largest)
-}
-
-/// How many accelerators the devices stand for at most.
-fn shares(accelerators: usize, hosts: usize, host_rate: f64) -> f64 {
-    let hosts = if hosts > 0 {
-        hosts as f64 * host_rate
-    } else {
-        0.0
-    };
-    accelerators as f64 + hosts
-}
-
-/// How much accelerator time a second of a host processor stands for at most; none where an item
-/// costs a host nothing and an accelerator something.
-fn host_rate(graph: &Graph) -> f64 {
-    let rates = graph.items.iter().filter_map(|item| {
-        let work = item.work?.0;
-        (work > 0.0).then_some(work / item.host_work.0)
-    });
-    rates.fold(0.0, f64::max)
+impl Transfer {
+    /// Its time over the border of a device of this kind.
+    pub fn over(&self, kind: &Kind) -> Ticks {
+        Ticks((self.time.0 as f64 * kind.crossing.clamp(0.0, 1.0)).round() as u64)
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! Any item anywhere: simulated annealing from a pipeline, with a bound.
+//! Any item anywhere: simulated annealing from a pipeline, with what bounds all placements.
 //!
 //! Annealing moves one item, or one and a few that it exchanges transfers with, to another device,
 //! and now and then one back. Its energy is the p-norm of the loads, which tends to the largest load as p grows from 8 to 64.
 //! The generator of random numbers has a fixed seed, and steps are counted, not seconds: the same
 //! graph gives the same answer.
 
-use super::{Device, Graph, Machine, Partition, Parts, area_bound};
+use super::{Graph, Machine, Partition, Parts, Ticks, area, force};
+use crate::solve::Stop;
 use crate::solve::random::Random;
-use crate::units::{Bytes, Seconds};
+use crate::units::Bytes;
 
 /// Moves tried in one run: so many for each item, and never more than the second number.
 const STEPS: [usize; 2] = [20_000, 2_000_000];
@@ -16,68 +17,92 @@ const STEPS: [usize; 2] = [20_000, 2_000_000];
 /// to 418 items.
 const HEATS: [f64; 6] = [0.02, 0.005, 0.002, 0.02, 0.005, 0.002];
 
+/// More counts of members, over transfers and devices, are not kept: then the start is the answer.
+const MOST_COUNTS: usize = 16_000_000;
+
+/// More pairs of items that share a transfer are not listed.
+const MOST_PAIRS: usize = 4_000_000;
+
 /// A way to place the items without asking for contiguity, no worse than `start`.
 ///
 /// None where `start` is no way to place them.
 pub fn scattered(
     graph: &Graph,
     machine: &Machine,
-    start: &[(Device, Vec<usize>)],
+    start: &[(usize, Vec<usize>)],
+    stop: &Stop,
 ) -> Option<Partition> {
     let steps = STEPS[1].min(STEPS[0] * graph.items.len());
-    in_steps(graph, machine, start, steps)
+    in_steps(graph, machine, start, (steps, stop))
 }
 
 pub(super) fn in_steps(
     graph: &Graph,
     machine: &Machine,
-    start: &[(Device, Vec<usize>)],
-    steps: usize,
+    start: &[(usize, Vec<usize>)],
+    (steps, stop): (usize, &Stop),
 ) -> Option<Partition> {
     let mut load = graph.largest_load(machine, start)?;
     let mut parts = start.to_vec();
-    for (seed, heat) in (1..).zip(HEATS) {
-        let found = State::new(graph, machine, start).anneal(Random(seed), heat, steps);
+    let (area, prices) = area::bound(graph, machine);
+    let (bound, proof) = force::bound(graph, machine, &prices, [area, load.0], stop);
+    let devices: usize = machine.kinds.iter().map(|kind| kind.count).sum();
+    let pairs = graph.transfers.iter().map(|it| it.members.len().pow(2));
+    let is_small = graph.transfers.len().saturating_mul(devices) <= MOST_COUNTS
+        && pairs.sum::<usize>() <= MOST_PAIRS;
+    for (seed, heat) in (1..).zip(HEATS).filter(|_| is_small) {
+        if load.0 <= bound {
+            break;
+        }
+        let found = State::new(graph, machine, start).anneal(Random(seed), heat, (steps, stop));
         if let Some(other) = graph.largest_load(machine, &found)
-            && other.0 < load.0
+            && other < load
         {
             (parts, load) = (found, other);
         }
     }
-    let bound = area_bound(graph, machine).min(load.0);
     Some(Partition {
         parts,
         load,
-        bound: Seconds(bound),
-        proof: "area bound",
+        bound: Ticks(bound.min(load.0)),
+        proof,
     })
 }
 
 struct State<'a> {
     graph: &'a Graph,
     machine: &'a Machine,
-    /// Accelerators first, then hosts.
+    /// Devices are numbered kind by kind.
     device_of: Vec<usize>,
+    kind_of: Vec<usize>,
+    /// By kind: the time of each transfer.
+    crossings: Vec<Vec<u64>>,
     /// How many members of a transfer a device holds: `held[transfer · devices + device]`.
     held: Vec<usize>,
-    load: Vec<f64>,
+    load: Vec<u64>,
     bytes: Vec<Bytes>,
     /// Items that share a transfer with each item.
     near: Vec<Vec<usize>>,
 }
 
 impl<'a> State<'a> {
-    fn new(graph: &'a Graph, machine: &'a Machine, start: &[(Device, Vec<usize>)]) -> Self {
-        let n_devices = machine.accelerators + machine.hosts;
-        let mut free = [0, machine.accelerators];
+    fn new(graph: &'a Graph, machine: &'a Machine, start: &[(usize, Vec<usize>)]) -> Self {
+        let kinds = machine.kinds.iter().enumerate();
+        let kind_of: Vec<usize> = kinds
+            .flat_map(|(index, kind)| vec![index; kind.count])
+            .collect();
+        let mut free: Vec<usize> = (0..machine.kinds.len())
+            .map(|kind| kind_of.partition_point(|other| *other < kind))
+            .collect();
         let mut device_of = vec![0; graph.items.len()];
-        for (device, part) in start {
-            let free = &mut free[usize::from(*device == Device::Host)];
+        for (kind, part) in start {
+            let free = &mut free[*kind];
             for item in part {
                 device_of[*item] = *free;
             }
             *free += 1;
         }
+        let n_devices = kind_of.len();
         let mut near = vec![Vec::new(); graph.items.len()];
         for transfer in &graph.transfers {
             for item in &transfer.members {
@@ -88,9 +113,11 @@ impl<'a> State<'a> {
             graph,
             machine,
             held: vec![0; graph.transfers.len() * n_devices],
-            load: vec![0.0; n_devices],
+            load: vec![0; n_devices],
             bytes: vec![Bytes(0); n_devices],
+            crossings: machine.kinds.iter().map(|it| graph.crossings(it)).collect(),
             device_of,
+            kind_of,
             near,
         };
         for item in 0..graph.items.len() {
@@ -99,62 +126,45 @@ impl<'a> State<'a> {
         state
     }
 
-    fn is_host(&self, device: usize) -> bool {
-        device >= self.machine.accelerators
-    }
-
     fn takes(&self, item: usize, device: usize) -> bool {
         let item = &self.graph.items[item];
-        self.is_host(device)
-            || item.work.is_some() && self.bytes[device] + item.bytes <= self.machine.memory
+        let kind = self.kind_of[device];
+        item.work[kind].is_some()
+            && self.bytes[device] + item.bytes <= self.machine.kinds[kind].memory
     }
 
     fn put(&mut self, item: usize, device: usize) {
         self.device_of[item] = device;
-        let graph = self.graph;
+        let (graph, kind) = (self.graph, self.kind_of[device]);
         let it = &graph.items[item];
-        if self.is_host(device) {
-            self.load[device] += it.host_work.0;
-            return;
-        }
-        self.load[device] += it.work.map_or(0.0, |work| work.0);
+        self.load[device] += it.work[kind].map_or(0, |work| work.0);
         self.bytes[device] += it.bytes;
         for transfer in &graph.touching[item] {
             let held = &mut self.held[transfer * self.load.len() + device];
             *held += 1;
-            let transfer = &graph.transfers[*transfer];
-            if transfer.members.len() == 1 {
-                continue;
-            }
-            if *held == 1 {
-                self.load[device] += transfer.time.0;
-            } else if *held == transfer.members.len() {
-                self.load[device] -= transfer.time.0;
+            let members = graph.transfers[*transfer].members.len();
+            if *held == 1 && members > 1 {
+                self.load[device] += self.crossings[kind][*transfer];
+            } else if *held == members && members > 1 {
+                self.load[device] -= self.crossings[kind][*transfer];
             }
         }
     }
 
     fn take(&mut self, item: usize) {
         let device = self.device_of[item];
-        let graph = self.graph;
+        let (graph, kind) = (self.graph, self.kind_of[device]);
         let it = &graph.items[item];
-        if self.is_host(device) {
-            self.load[device] -= it.host_work.0;
-            return;
-        }
-        self.load[device] -= it.work.map_or(0.0, |work| work.0);
+        self.load[device] -= it.work[kind].map_or(0, |work| work.0);
         self.bytes[device] = self.bytes[device].saturating_sub(it.bytes);
         for transfer in &graph.touching[item] {
             let held = &mut self.held[transfer * self.load.len() + device];
             *held -= 1;
-            let transfer = &graph.transfers[*transfer];
-            if transfer.members.len() == 1 {
-                continue;
-            }
-            if *held == 0 {
-                self.load[device] -= transfer.time.0;
-            } else if *held + 1 == transfer.members.len() {
-                self.load[device] += transfer.time.0;
+            let members = graph.transfers[*transfer].members.len();
+            if *held == 0 && members > 1 {
+                self.load[device] -= self.crossings[kind][*transfer];
+            } else if *held + 1 == members && members > 1 {
+                self.load[device] += self.crossings[kind][*transfer];
             }
         }
     }
@@ -163,21 +173,21 @@ impl<'a> State<'a> {
         let sum: f64 = self
             .load
             .iter()
-            .map(|load| (load / scale).powi(power))
+            .map(|load| (*load as f64 / scale).powi(power))
             .sum();
         sum.powf(1.0 / f64::from(power))
     }
 
-    fn largest(&self) -> f64 {
-        self.load.iter().copied().fold(0.0, f64::max)
+    fn largest(&self) -> u64 {
+        self.load.iter().copied().max().unwrap_or(0)
     }
 
-    fn anneal(mut self, mut random: Random, heat: f64, steps: usize) -> Parts {
-        let scale = self.largest().max(f64::MIN_POSITIVE);
+    fn anneal(mut self, mut random: Random, heat: f64, (steps, stop): (usize, &Stop)) -> Parts {
+        let scale = self.largest().max(1) as f64;
         let mut best = (self.largest(), self.device_of.clone());
         let (n_items, n_devices) = (self.graph.items.len(), self.load.len());
         for step in 0..steps {
-            if n_items == 0 || n_devices < 2 {
+            if n_items == 0 || n_devices < 2 || step % 1_024 == 0 && stop.is_set() {
                 break;
             }
             let progress = step as f64 / steps as f64;
@@ -217,17 +227,11 @@ impl<'a> State<'a> {
                 best = (self.largest(), self.device_of.clone());
             }
         }
-        let parts = (0..n_devices).map(|device| {
-            let kind = if self.is_host(device) {
-                Device::Host
-            } else {
-                Device::Accelerator
-            };
-            let part = (0..n_items)
-                .filter(|item| best.1[*item] == device)
-                .collect::<Vec<_>>();
-            (kind, part)
-        });
-        parts.filter(|(_, part)| !part.is_empty()).collect()
+        let mut parts: Parts = self.kind_of.iter().map(|it| (*it, Vec::new())).collect();
+        for (item, device) in best.1.into_iter().enumerate() {
+            parts[device].1.push(item);
+        }
+        parts.retain(|(_, part)| !part.is_empty());
+        parts
     }
 }

@@ -1,0 +1,154 @@
+//! Small problems against brute force.
+
+use super::*;
+use crate::solve::dag::Item;
+use crate::solve::random::Random;
+
+/// Every way to put the operators, valued by simulating it operator by operator; the least latency.
+fn by_force(problem: &Problem<'_>, n_accelerators: usize) -> Option<u64> {
+    let n = problem.operators.len();
+    let mut spots: Vec<Spot> = (0..n_accelerators).map(Spot::Accelerator).collect();
+    spots.extend(problem.host_kind().map(|_| Spot::Host));
+    let ways = (0..spots.len().pow(n as u32)).filter_map(|way| {
+        let of = |it: u32| spots[way / spots.len().pow(it) % spots.len()];
+        let way: Vec<Spot> = (0..n as u32).map(of).collect();
+        problem
+            .fits(&way)
+            .then(|| simulated(problem, &way))
+            .flatten()
+    });
+    ways.min()
+}
+
+/// Rounds in which whatever can end does; none where something never does.
+fn simulated(problem: &Problem<'_>, spots: &[Spot]) -> Option<u64> {
+    let accelerators = problem.accelerators();
+    let n = spots.len();
+    let mut ends: Vec<Option<u64>> = vec![None; n];
+    for _ in 0..=n {
+        for operator in 0..n {
+            if ends[operator].is_some() {
+                continue;
+            }
+            let members: Vec<usize> = match spots[operator] {
+                Spot::Host => vec![operator],
+                Spot::Accelerator(_) => (0..n)
+                    .filter(|other| spots[*other] == spots[operator])
+                    .collect(),
+            };
+            let mut outside: Vec<usize> = members
+                .iter()
+                .flat_map(|member| problem.reads[*member].clone())
+                .filter(|read| !members.contains(read))
+                .collect();
+            outside.sort_unstable();
+            outside.dedup();
+            let there = outside.iter().map(|read| ends[*read]);
+            let Some(start) = there.collect::<Option<Vec<u64>>>() else {
+                continue;
+            };
+            let start = start.into_iter().max().unwrap_or(0);
+            let time: u64 = match spots[operator] {
+                Spot::Host => problem.work(operator, problem.host_kind()?)?,
+                Spot::Accelerator(number) => {
+                    let kind = accelerators[number];
+                    let given = members.iter().filter(|member| {
+                        let readers = &problem.readers[**member];
+                        readers.iter().any(|reader| !members.contains(reader))
+                    });
+                    let moved = outside.iter().chain(given);
+                    let moved: u64 = moved.map(|it| problem.crossing(*it, kind)).sum();
+                    let works = members.iter().map(|member| problem.work(*member, kind));
+                    moved + works.sum::<Option<u64>>()?
+                }
+            };
+            for member in members {
+                ends[member] = Some(start + time);
+            }
+        }
+    }
+    let ends: Option<Vec<u64>> = ends.into_iter().collect();
+    Some(ends?.into_iter().max().unwrap_or(0))
+}
+
+fn random_case(random: &mut Random) -> (Vec<Operator>, Vec<Wire>, Vec<Kind>, Host) {
+    let n = 1 + random.below(6);
+    let host = [Host::Absent, Host::Kind(1), Host::Kind(1)][random.below(3)];
+    let operators = (0..n).map(|operator| {
+        let on = |time: usize, there: usize| (there > 0).then_some(Ticks(time as u64));
+        Operator {
+            group: if random.below(4) == 0 { 0 } else { operator },
+            backward: false,
+            item: Item {
+                work: vec![
+                    on(random.below(6), random.below(9)),
+                    on(random.below(30), random.below(9)),
+                ],
+                bytes: Bytes(random.below(5) as u64),
+            },
+        }
+    });
+    let operators: Vec<Operator> = operators.collect();
+    let times: Vec<Ticks> = (0..n).map(|_| Ticks(random.below(5) as u64)).collect();
+    let pairs = (0..n).flat_map(|from| (from + 1..n).map(move |to| (from, to)));
+    let wires = pairs
+        .filter(|_| random.below(5) < 2)
+        .map(|(from, to)| Wire {
+            from,
+            to,
+            time: times[from],
+        });
+    let wires: Vec<Wire> = wires.collect();
+    let kind = |count, memory, crossing| Kind {
+        count,
+        memory: Bytes(memory),
+        crossing,
+    };
+    let kinds = vec![
+        kind(1 + random.below(2), 3 + random.below(12) as u64, 1.0),
+        kind(
+            usize::from(host != Host::Absent),
+            4 + random.below(30) as u64,
+            0.0,
+        ),
+    ];
+    (operators, wires, kinds, host)
+}
+
+#[test]
+fn brute_force_agrees_on_small_samples_and_never_falls_below_the_bound() {
+    let mut random = Random(7);
+    let (mut cases, mut met, mut tight, mut missed) = (0, 0, 0, 0);
+    for _ in 0..400 {
+        let (operators, wires, kinds, host) = random_case(&mut random);
+        let problem = Problem::new(&operators, &wires, &kinds, host).unwrap();
+        let force = by_force(&problem, kinds[0].count);
+        let ours = soonest_of(&problem, 300);
+        let Some(force) = force else {
+            assert_eq!(ours, None);
+            continue;
+        };
+        let bound = bound::paths(&problem, &Stop::default());
+        assert!(
+            bound <= force,
+            "{operators:?} {wires:?} {kinds:?} {bound} {force}"
+        );
+        cases += 1;
+        tight += usize::from(bound == force);
+        match ours {
+            Some((spots, latency)) => {
+                assert_eq!(simulated(&problem, &spots), Some(latency));
+                assert!(latency >= force);
+                met += usize::from(latency == force);
+            }
+            None => missed += 1,
+        }
+    }
+    assert!(cases > 250, "{cases}");
+    assert!(met * 100 >= cases * 95, "{met} of {cases}, {missed} missed");
+    assert!(tight * 100 >= cases * 40, "{tight} of {cases}");
+}
+
+fn soonest_of(problem: &Problem<'_>, moves: usize) -> Option<(Vec<Spot>, u64)> {
+    search::best_in(problem, moves, &Stop::default())
+}
