@@ -36,8 +36,17 @@ impl Way {
     }
 }
 
-/// Ways by bytes, each of less penalty than those before it.
-type Frontier = Rc<[Way]>;
+/// In what a way can be better than another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// In bytes and penalty.
+    Bytes,
+    /// In what is read of it as well, where a token may take only so long.
+    BytesAndReading,
+}
+
+/// Ways by bytes, none of which another betters.
+pub type Frontier = Rc<[Way]>;
 
 /// The frontiers of all runs of a chain, each made once.
 #[derive(Clone, Debug)]
@@ -49,13 +58,15 @@ pub struct Frontiers {
     unbettered: Vec<Vec<Way>>,
     /// No run may take more.
     most: Bytes,
-    by_run: RefCell<BTreeMap<(usize, usize), Frontier>>,
+    counts: Counts,
+    /// By start, then by length.
+    by_run: RefCell<Vec<Vec<Frontier>>>,
     by_counts: RefCell<BTreeMap<Vec<usize>, Frontier>>,
 }
 
 impl Frontiers {
     /// Of a chain whose units can be stored in these ways.
-    pub fn new(units: Vec<Vec<Way>>, most: Bytes) -> Self {
+    pub fn new(units: Vec<Vec<Way>>, most: Bytes, counts: Counts) -> Self {
         let mut ways: Vec<Vec<Way>> = Vec::new();
         let mut kind = |unit: Vec<Way>| {
             let known = ways.iter().position(|other| *other == unit);
@@ -64,15 +75,20 @@ impl Frontiers {
                 ways.len() - 1
             })
         };
-        let kinds = units.into_iter().map(&mut kind).collect();
+        let kinds: Vec<usize> = units.into_iter().map(&mut kind).collect();
         let mut unbettered = ways.clone();
-        unbettered.iter_mut().for_each(keep_unbettered);
+        for ways in &mut unbettered {
+            ways.sort_unstable();
+            let mut kept = Kept::new(counts);
+            ways.retain(|way| kept.takes(way));
+        }
         Self {
+            by_run: RefCell::new(vec![vec![Rc::from([Way::default()])]; kinds.len() + 1]),
             kinds,
             ways,
             unbettered,
             most,
-            by_run: RefCell::default(),
+            counts,
             by_counts: RefCell::default(),
         }
     }
@@ -122,54 +138,101 @@ impl Frontiers {
     }
 
     /// The frontier of a run.
-    fn of(&self, run: &Range<usize>) -> Frontier {
-        if let Some(known) = self.by_run.borrow().get(&(run.start, run.end)) {
-            return Rc::clone(known);
-        }
-        let mut counts = vec![0; self.ways.len()];
-        for kind in &self.kinds[run.clone()] {
-            counts[*kind] += 1;
-        }
-        let known = self.by_counts.borrow().get(&counts).map(Rc::clone);
-        let frontier = match known {
-            Some(known) => known,
-            None if run.is_empty() => Rc::from([Way::default()]),
-            None => {
-                let before = self.of(&(run.start..run.end - 1));
-                Rc::from(self.longer(&before, self.kinds[run.end - 1]))
+    pub fn of(&self, run: &Range<usize>) -> Frontier {
+        loop {
+            let (length, longest) = {
+                let by_run = self.by_run.borrow();
+                let known = &by_run[run.start];
+                if let Some(known) = known.get(run.len()) {
+                    return Rc::clone(known);
+                }
+                (known.len(), Rc::clone(&known[known.len() - 1]))
+            };
+            let end = run.start + length;
+            let mut counts = vec![0; self.ways.len()];
+            for kind in &self.kinds[run.start..end] {
+                counts[*kind] += 1;
             }
-        };
-        self.by_counts
-            .borrow_mut()
-            .insert(counts, Rc::clone(&frontier));
-        self.by_run
-            .borrow_mut()
-            .insert((run.start, run.end), Rc::clone(&frontier));
-        frontier
+            let frontier = Rc::clone(
+                self.by_counts
+                    .borrow_mut()
+                    .entry(counts)
+                    .or_insert_with(|| Rc::from(self.longer(&longest, self.kinds[end - 1]))),
+            );
+            self.by_run.borrow_mut()[run.start].push(frontier);
+        }
     }
 
     fn longer(&self, before: &[Way], kind: usize) -> Vec<Way> {
-        let ways = self.unbettered[kind].iter();
-        let mut all: Vec<Way> = ways
-            .flat_map(|way| before.iter().map(|rest| rest.and(*way)))
-            .filter(|way| way.bytes <= self.most)
-            .collect();
-        keep_unbettered(&mut all);
-        all
+        let with = |way: &Way| -> Vec<Way> {
+            let longer = before.iter().map(|rest| rest.and(*way));
+            longer.take_while(|way| way.bytes <= self.most).collect()
+        };
+        let mut lists: Vec<Vec<Way>> = self.unbettered[kind].iter().map(with).collect();
+        // Pairs of sorted lists, so that each way is compared as often as there are rounds.
+        while lists.len() > 1 {
+            let merge = |pair: &[Vec<Way>]| match pair {
+                [one, other] => merged(one, other, self.counts),
+                rest => rest.concat(),
+            };
+            lists = lists.chunks(2).map(merge).collect();
+        }
+        lists.pop().unwrap_or_default()
     }
 }
 
-/// Drops ways that another betters, and sorts the rest by bytes.
-fn keep_unbettered(ways: &mut Vec<Way>) {
-    ways.sort_unstable();
-    let mut least = None;
-    ways.retain(|way| {
-        let is_better = least.is_none_or(|least| way.penalty < least);
-        if is_better {
-            least = Some(way.penalty);
+/// Two frontiers as one.
+fn merged(one: &[Way], other: &[Way], counts: Counts) -> Vec<Way> {
+    let mut all: Vec<Way> = Vec::with_capacity(one.len() + other.len());
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    let mut kept = Kept::new(counts);
+    loop {
+        let next = match (one.peek(), other.peek()) {
+            (Some(a), Some(b)) if b < a => other.next(),
+            (Some(_), _) => one.next(),
+            (None, _) => other.next(),
+        };
+        match next {
+            Some(way) if kept.takes(way) => all.push(*way),
+            Some(_) => {}
+            None => return all,
         }
-        is_better
-    });
+    }
+}
+
+/// What the ways so far are at their best, in an order in which none follows that is smaller.
+struct Kept {
+    counts: Counts,
+    /// Penalties that fall as what is read rises; the least penalty alone, where that does not count.
+    stairs: Vec<(u64, Bytes)>,
+}
+
+impl Kept {
+    fn new(counts: Counts) -> Self {
+        Self {
+            counts,
+            stairs: Vec::new(),
+        }
+    }
+
+    /// Whether none so far betters this one.
+    fn takes(&mut self, way: &Way) -> bool {
+        let read = match self.counts {
+            Counts::Bytes => Bytes::ZERO,
+            Counts::BytesAndReading => way.read,
+        };
+        // The stairs go down in what is read, up in penalty.
+        let at = self.stairs.partition_point(|stair| stair.1 > read);
+        let is_bettered = |stair: &(u64, Bytes)| stair.0 <= way.penalty;
+        if self.stairs[at..].first().is_some_and(is_bettered) {
+            return false;
+        }
+        // Those that read no less and cost no less are bettered by it from here on.
+        let from = self.stairs[..at].partition_point(|stair| stair.0 < way.penalty);
+        let to = at + usize::from(self.stairs.get(at).is_some_and(|stair| stair.1 == read));
+        self.stairs.splice(from..to, [(way.penalty, read)]);
+        true
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +272,7 @@ mod tests {
 
         #[test]
         fn no_choice_that_fits_is_better(units in chain(), most in 0..=120_u64, room in 0..=120_u64) {
-            let frontiers = Frontiers::new(units.clone(), Bytes(most));
+            let frontiers = Frontiers::new(units.clone(), Bytes(most), Counts::Bytes);
             let n_units = units.len();
             for run in (0..n_units).flat_map(|start| (start + 1..=n_units).map(move |end| start..end)) {
                 let choices = all(&units[run.clone()]);

@@ -45,9 +45,21 @@ impl Mix {
                 by_recipe.insert(*recipe, Precision::Gguf(*recipe).formats(model)?);
             }
         }
+        Ok(self.formats_of(model, &by_recipe))
+    }
+
+    /// The same, of the formats of files of each recipe alone.
+    pub fn formats_of(
+        &self,
+        model: &Model,
+        by_recipe: &BTreeMap<Recipe, Vec<Option<Format>>>,
+    ) -> Vec<Option<Format>> {
         let tensors = model.tensors.iter().enumerate();
-        let format = |(index, tensor)| by_recipe[&self.recipe(tensor)][index];
-        Ok(tensors.map(format).collect())
+        let format = |(index, tensor)| {
+            let of_recipe: Option<&Vec<_>> = by_recipe.get(&self.recipe(tensor));
+            of_recipe.and_then(|formats| formats[index])
+        };
+        tensors.map(format).collect()
     }
 
     /// The lines of a file for `llama-quantize --tensor-type-file`: a pattern of names and a format,

@@ -4,12 +4,13 @@
 //! each the solver finds the blocks' recipes together with their places: a column is priced at the
 //! least penalty with which it fits its device (`cost/frontier.rs`).
 
+use std::rc::Rc;
 use std::str::FromStr;
 
 use super::{GoalError, Penalties, Scenario, ScenarioError, constraint};
-use crate::cost::frontier::Way;
+use crate::cost::frontier::{Counts, Way};
 use crate::cost::llama_cpp::LlamaCpp;
-use crate::cost::llama_cpp::mix::{Mixed, Offer};
+use crate::cost::llama_cpp::mix::{Asked, Blocks, Mixed, Offer};
 use crate::cost::{Accounting, Target};
 use crate::model::Precision;
 use crate::model::recipe::{Recipe, UnknownRecipe};
@@ -60,9 +61,6 @@ impl Scenario {
         if self.target != Target::LlamaCpp {
             return Err(GoalError::MixTarget(self.target).into());
         }
-        if self.terms.max_time_per_token.is_some() {
-            return Err(GoalError::MixTime.into());
-        }
         let table = self.penalties()?;
         let offers = offers(candidates, &table)?;
         let usual = Precision::Gguf(offers[0].recipe);
@@ -75,11 +73,17 @@ impl Scenario {
             backend: self.terms.backend,
             stop: self.terms.stop.clone(),
         };
-        let mut all = Vec::with_capacity(offers.len());
-        for rest in &offers {
-            let mixed = Mixed::new(&self.model, (&offers, *rest), &self.rig, &self.workload)?;
-            all.push(mixed);
-        }
+        let sensitivity = table.sensitivity(&self.model)?;
+        let asked = Asked {
+            model: &self.model,
+            rig: &self.rig,
+            workload: &self.workload,
+            offers: &offers,
+            sensitivity: &sensitivity,
+        };
+        let blocks = Rc::new(Blocks::new(asked, Counts::Bytes)?);
+        let all = offers.iter().map(|rest| Mixed::new(&blocks, *rest));
+        let mut all: Vec<Mixed<'_>> = all.collect::<Result<_, _>>()?;
         // The smallest first: it reaches the first rank of all. Then the least penalty.
         all.sort_by_key(Mixed::least);
         let by_size = |(_, mixed): &(usize, &Mixed<'_>)| mixed.size_of_rest();

@@ -44,9 +44,14 @@ pub enum GoalError {
     /// A mix for a framework that loads no GGUF.
     #[error("`--mix` is for llama.cpp: {0} loads no mix of recipes")]
     MixTarget(crate::cost::Target),
-    /// A mix under a time a token.
-    #[error("`--mix` and `--max-time-per-token` do not go together yet")]
-    MixTime,
+    /// A table that weighs blocks that there are none of.
+    #[error("the table of penalties names block {block}, and the model has {n_blocks}: count from 0")]
+    NoBlock {
+        /// The last that is named.
+        block: u32,
+        /// How many there are.
+        n_blocks: u32,
+    },
     /// A mix for another objective that is searched.
     #[error("`--mix` is for the best quality, and `context` is another search")]
     MixContext,

@@ -5,14 +5,19 @@
 //! That is an assumption: published penalties are of whole models. What is in no block has one
 //! recipe, which is given.
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use super::stored::{Held, held};
 use super::{LlamaCpp, Sums};
-use crate::cost::frontier::{Frontiers, Way};
+use crate::cost::frontier::{Counts, Frontiers, Way};
 use crate::cost::{Accounting, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity};
 use crate::hardware::Rig;
+use crate::model::format::Format;
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
-use crate::model::{Model, Part, PrecisionError};
+use crate::model::{Model, Part, Precision, PrecisionError};
 use crate::units::Bytes;
 use crate::workload::Workload;
 
@@ -25,50 +30,73 @@ pub struct Offer {
     pub penalty: f64,
 }
 
+/// What a mix is made of and for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The rig.
+    pub rig: &'a Rig,
+    /// What has to be held.
+    pub workload: &'a Workload,
+    /// The recipes.
+    pub offers: &'a [Offer],
+    /// How sensitive the weights of each block are, beside each other.
+    pub sensitivity: &'a [f64],
+}
+
+/// Every way to store the blocks of a model, whatever the rest of it is stored as.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    asked: Asked<'a>,
+    formats: BTreeMap<Recipe, Vec<Option<Format>>>,
+    on_device: Frontiers,
+    on_host: Frontiers,
+    /// The share of what is in no block in what a recipe costs.
+    share_of_rest: f64,
+    /// What all blocks cost at the least.
+    least: u64,
+}
+
 /// The price list of one model, rig and workload, and of every mix of some recipes.
 #[derive(Clone, Debug)]
 pub struct Mixed<'a> {
+    blocks: Rc<Blocks<'a>>,
     rest: Recipe,
-    recipes: Vec<Recipe>,
-    /// With all blocks of one recipe, in the order of `recipes`.
-    alike: Vec<LlamaCpp<'a>>,
-    on_device: Frontiers,
-    on_host: Frontiers,
+    /// With all blocks of the first recipe.
+    first: LlamaCpp<'a>,
+    /// With all blocks of one recipe, for each: where buffers depend on it.
+    alike: OnceCell<Vec<LlamaCpp<'a>>>,
     /// What the recipe of the rest costs.
     penalty: u64,
-    /// What all else costs at the least.
-    least: u64,
     /// Layouts of later ranks are left out.
     n_ranks: usize,
 }
 
-impl<'a> Mixed<'a> {
-    /// Prices mixes of `offers` over the blocks of `model`, with `rest` for what is in no block.
+impl<'a> Blocks<'a> {
+    /// Prices every recipe for every block; `objectives` says in what a way can be better.
     ///
     /// # Errors
     /// Where llama-quantize cannot follow one of the recipes.
-    pub fn new(
-        model: &Model,
-        (offers, rest): (&[Offer], Offer),
-        rig: &'a Rig,
-        workload: &Workload,
-    ) -> Result<Self, PrecisionError> {
+    pub fn new(asked: Asked<'a>, objectives: Counts) -> Result<Self, PrecisionError> {
+        let Asked {
+            model, rig, offers, ..
+        } = asked;
         let n_blocks = model.dimensions.n_layers as usize;
+        let mut formats = BTreeMap::new();
         let mut alike = Vec::with_capacity(offers.len());
         for offer in offers {
-            let mix = Mix {
-                rest: rest.recipe,
-                blocks: vec![offer.recipe; n_blocks],
-            };
+            let recipe = offer.recipe;
+            let of_recipe = Precision::Gguf(recipe).formats(model)?;
+            formats.insert(recipe, of_recipe.clone());
             alike.push(LlamaCpp::of_formats(
                 model,
-                mix.formats(model)?,
+                of_recipe,
                 rig,
-                workload,
+                asked.workload,
             )?);
         }
-        let shares = shares(model);
-        let parts = |offer: &Offer, share: f64| (offer.penalty * share * Way::PARTS).round() as u64;
+        let shares = shares(&asked);
         let ways = |bytes: fn(&Sums) -> Bytes| -> Vec<Vec<Way>> {
             let of_unit = |unit: usize| {
                 let priced = alike.iter().zip(offers);
@@ -76,26 +104,65 @@ impl<'a> Mixed<'a> {
                     let sums = accounting.between(&(unit..unit + 1));
                     Way {
                         bytes: bytes(&sums),
-                        penalty: shares.get(unit).map_or(0, |share| parts(offer, *share)),
+                        penalty: parts(offer, shares[unit]),
                         read: sums.read,
                     }
                 };
                 priced.map(way).collect()
             };
-            (0..=n_blocks).map(of_unit).collect()
+            // The head is stored as the rest is.
+            let head = std::iter::once(vec![Way::default()]);
+            (0..n_blocks).map(of_unit).chain(head).collect()
         };
         let least_of = |unit: &Vec<Way>| unit.iter().map(|way| way.penalty).min();
         let on_device = ways(|sums| sums.on_device);
         let largest = rig.device_ids().map(|id| rig.capacity(id)).max();
+        let in_ram = capacity(rig, Place::Host);
         Ok(Self {
             least: on_device.iter().filter_map(least_of).sum(),
-            on_device: Frontiers::new(on_device, largest.unwrap_or_default()),
-            on_host: Frontiers::new(ways(|sums| sums.on_host), capacity(rig, Place::Host)),
-            n_ranks: usize::MAX,
-            penalty: parts(&rest, 1.0 - shares.iter().sum::<f64>()),
+            on_device: Frontiers::new(on_device, largest.unwrap_or_default(), objectives),
+            on_host: Frontiers::new(ways(|sums| sums.on_host), in_ram, objectives),
+            share_of_rest: 1.0 - shares.iter().sum::<f64>(),
+            asked,
+            formats,
+        })
+    }
+
+    /// The accounting of a model whose blocks all have one recipe.
+    fn accounting(&self, blocks: Recipe, rest: Recipe) -> Result<LlamaCpp<'a>, PrecisionError> {
+        let Asked {
+            model,
+            rig,
+            workload,
+            ..
+        } = self.asked;
+        let mix = Mix {
+            rest,
+            blocks: vec![blocks; model.dimensions.n_layers as usize],
+        };
+        LlamaCpp::of_formats(model, mix.formats_of(model, &self.formats), rig, workload)
+    }
+}
+
+fn parts(offer: &Offer, share: f64) -> u64 {
+    (offer.penalty * share * Way::PARTS).round() as u64
+}
+
+impl<'a> Mixed<'a> {
+    /// Prices mixes of the recipes of `blocks`, with `rest` for what is in no block.
+    ///
+    /// # Errors
+    /// Where a draft model beside it cannot be loaded.
+    pub fn new(blocks: &Rc<Blocks<'a>>, rest: Offer) -> Result<Self, PrecisionError> {
+        let offers = blocks.asked.offers;
+        let first = offers.first().map_or(rest.recipe, |offer| offer.recipe);
+        Ok(Self {
+            first: blocks.accounting(first, rest.recipe)?,
+            alike: OnceCell::new(),
+            penalty: parts(&rest, blocks.share_of_rest),
             rest: rest.recipe,
-            recipes: offers.iter().map(|offer| offer.recipe).collect(),
-            alike,
+            blocks: Rc::clone(blocks),
+            n_ranks: usize::MAX,
         })
     }
 
@@ -106,7 +173,7 @@ impl<'a> Mixed<'a> {
 
     /// What no mix costs less than.
     pub fn least(&self) -> u64 {
-        self.penalty.saturating_add(self.least)
+        self.penalty.saturating_add(self.blocks.least)
     }
 
     /// Without the layouts behind the first `n_ranks` ranks.
@@ -116,25 +183,19 @@ impl<'a> Mixed<'a> {
 
     /// What the rest takes on the device of the head, and in RAM.
     pub fn size_of_rest(&self) -> [Bytes; 2] {
-        let accounting = &self.alike[0];
-        let n_units = accounting.units().len();
-        let head = accounting.between(&(n_units - 1..n_units)).on_device;
-        [head, accounting.input]
+        let n_units = self.units().len();
+        let head = self.first.between(&(n_units - 1..n_units)).on_device;
+        [head, self.first.input]
     }
 
     /// The mix in which these stages were priced.
     pub fn mix(&self, layout: Layout, stages: &[Span]) -> Mix {
         let mut blocks = vec![self.rest; self.units().len() - 1];
         for span in stages {
-            let room = capacity(self.rig(), span.place);
-            let room = match span.place {
-                Place::Host => room.saturating_sub(self.host_base(layout).total()),
-                Place::Device(_) => room,
-            };
-            let way = self.way(layout, span, room);
+            let way = self.way(layout, span, self.room(layout, span.place));
             let choices = self.frontiers(span.place).choices(&span.units, way);
             for (block, choice) in blocks[span.units.start..].iter_mut().zip(choices) {
-                *block = self.recipes[choice];
+                *block = self.blocks.asked.offers[choice].recipe;
             }
         }
         Mix {
@@ -143,10 +204,37 @@ impl<'a> Mixed<'a> {
         }
     }
 
+    /// What a place has for its stage.
+    fn room(&self, layout: Layout, place: Place) -> Bytes {
+        let room = capacity(self.rig(), place);
+        match place {
+            Place::Host => room.saturating_sub(self.host_base(layout).total()),
+            Place::Device(_) => room,
+        }
+    }
+
     fn frontiers(&self, place: Place) -> &Frontiers {
         match place {
-            Place::Host => &self.on_host,
-            Place::Device(_) => &self.on_device,
+            Place::Host => &self.blocks.on_host,
+            Place::Device(_) => &self.blocks.on_device,
+        }
+    }
+
+    /// The accountings whose buffers a layout may have: where the CPU computes blocks or their
+    /// matrices stream, buffers depend on the formats of blocks.
+    fn alike(&self, layout: Layout) -> &[LlamaCpp<'a>] {
+        match layout {
+            Layout::OneDevice | Layout::Pipelined | Layout::Sequential => {
+                std::slice::from_ref(&self.first)
+            }
+            Layout::Offloaded | Layout::ExpertsOffloaded(_) | Layout::HostOnly => {
+                self.alike.get_or_init(|| {
+                    let offers = self.blocks.asked.offers.iter();
+                    let of = |offer: &Offer| self.blocks.accounting(offer.recipe, self.rest);
+                    // What stands beside the model does not depend on its recipes.
+                    offers.map(|offer| of(offer).unwrap_or_else(|_| self.first.clone())).collect()
+                })
+            }
         }
     }
 
@@ -160,28 +248,34 @@ impl<'a> Mixed<'a> {
         fitting.unwrap_or_else(|| frontiers.smallest(&span.units))
     }
 
-    /// A stage stored in a way. Where the CPU computes blocks or their matrices stream, buffers depend
-    /// on the formats of blocks: they are the largest that any of the recipes needs.
+    /// A stage whose blocks are stored in a way. Its buffers are the largest that any of the recipes
+    /// needs.
     fn stored(&self, layout: Layout, span: &Span, way: Way) -> Stage {
+        let n_units = self.units().len();
+        let sums = self.first.between(&span.units);
+        // That of the last unit, where the stage has it.
+        let head = match span.units.end == n_units {
+            true => self.first.between(&(n_units - 1..n_units)),
+            false => Sums::default(),
+        };
         let sums = Sums {
-            on_device: way.bytes,
-            on_host: way.bytes,
-            read: way.read,
-            ..self.alike[0].between(&span.units)
+            on_device: way.bytes + head.on_device,
+            on_host: way.bytes + head.on_host,
+            read: way.read + head.read,
+            ..sums
         };
-        let alike = match layout {
-            Layout::OneDevice | Layout::Pipelined | Layout::Sequential => &self.alike[..1],
-            Layout::Offloaded | Layout::ExpertsOffloaded(_) | Layout::HostOnly => &self.alike[..],
-        };
-        let stages = alike.iter().map(|alike| alike.priced(layout, span, &sums));
+        let alike = self.alike(layout).iter();
+        let stages = alike.map(|alike| alike.priced(layout, span, &sums));
         stages
             .max_by_key(|stage| stage.device.total())
             .unwrap_or_default()
     }
 }
 
-/// The share of each block in all weights that a token may need.
-fn shares(model: &Model) -> Vec<f64> {
+/// The share of each block in what a recipe costs: by its weights among all that a token may need,
+/// and its sensitivity beside other blocks.
+fn shares(asked: &Asked<'_>) -> Vec<f64> {
+    let model = asked.model;
     let is_loaded = |part: Part| !matches!(part, Part::Tower | Part::NextToken(_));
     let tensors = || model.tensors.iter().filter(|it| !it.gguf_name.is_empty());
     let loaded = tensors().filter(|tensor| is_loaded(tensor.part));
@@ -192,22 +286,28 @@ fn shares(model: &Model) -> Vec<f64> {
             .filter(|it| matches!(held(it, Unit::Block(block), true), Held::Own));
         own.map(|tensor| tensor.elements()).sum::<u64>() as f64 / all
     };
-    (0..model.dimensions.n_layers).map(of_block).collect()
+    let by_weights: Vec<f64> = (0..model.dimensions.n_layers).map(of_block).collect();
+    let weigh = |(share, weight): (&f64, &f64)| share * weight;
+    let weighed: Vec<f64> = by_weights.iter().zip(asked.sensitivity).map(weigh).collect();
+    let (before, after) = (by_weights.iter().sum::<f64>(), weighed.iter().sum::<f64>());
+    // All blocks together keep their share: a model of one recipe costs what its table says.
+    let scale = if after > 0.0 { before / after } else { 0.0 };
+    weighed.into_iter().map(|share| share * scale).collect()
 }
 
 impl Accounting for Mixed<'_> {
     fn rig(&self) -> &Rig {
-        self.alike[0].rig()
+        self.first.rig()
     }
 
     fn units(&self) -> &[Unit] {
-        self.alike[0].units()
+        self.first.units()
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
         // Experts in RAM are priced for one recipe only.
         let in_one = |layout: &Layout| !matches!(layout, Layout::ExpertsOffloaded(_));
-        let mut ranks = self.alike[0].ranks();
+        let mut ranks = self.first.ranks();
         ranks.truncate(self.n_ranks);
         for rank in &mut ranks {
             rank.retain(in_one);
@@ -227,7 +327,7 @@ impl Accounting for Mixed<'_> {
     }
 
     fn host_base(&self, layout: Layout) -> Memory {
-        let bases = self.alike.iter().map(|alike| alike.host_base(layout));
+        let bases = self.alike(layout).iter().map(|alike| alike.host_base(layout));
         bases.max_by_key(|base| base.total()).unwrap_or_default()
     }
 
@@ -236,6 +336,6 @@ impl Accounting for Mixed<'_> {
     }
 
     fn uncertainty(&self, layout: Layout, span: &Span) -> f64 {
-        self.alike[0].uncertainty(layout, span)
+        self.first.uncertainty(layout, span)
     }
 }
