@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shardplan::hardware::{DetectError, Detected, Device, DeviceClass, HostId, Pcie, Rig, Source, detect};
+use shardplan::hardware::{
+    DetectError, Detected, Device, DeviceClass, HostId, Pcie, Rig, Source, detect,
+};
 use shardplan::units::{Bytes, BytesPerSecond};
 
 /// Compiles the driver with these definitions, asks it, and puts it away.

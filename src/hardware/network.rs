@@ -128,7 +128,8 @@ impl From<Network> for String {
 impl fmt::Display for Network {
     /// The name of what is known, else rate and round trip.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let figures = |network: &Self| format!("{} {}", network.rate, String::from(network.latency));
+        let figures =
+            |network: &Self| format!("{} {}", network.rate, String::from(network.latency));
         let own = figures(self);
         let known = KNOWN
             .into_iter()

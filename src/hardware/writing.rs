@@ -7,10 +7,10 @@
 use serde::{Serialize, Serializer};
 use serde_yaml::FlowMap;
 
-use super::{HostId, Network, Rig};
 use super::document::{Document, VERSION};
 use super::entry::DeviceEntry;
 use super::host_entry::HostEntry;
+use super::{HostId, Network, Rig};
 use crate::units::BytesPerSecond;
 
 impl Rig {
