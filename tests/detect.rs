@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shardplan::hardware::{DetectError, Detected, Device, DeviceClass, Pcie, Rig, Source, detect};
+use shardplan::hardware::{
+    DetectError, Detected, Device, DeviceClass, HostId, Pcie, Rig, Source, detect,
+};
 use shardplan::units::{Bytes, BytesPerSecond};
 
 /// Compiles the driver with these definitions, asks it, and puts it away.
@@ -51,6 +53,7 @@ fn two_gpus_are_matched_to_the_table() {
         class: DeviceClass::Ampere,
         memory: Bytes::mib(24_124),
         bandwidth: BytesPerSecond(936.2e9),
+        host: HostId::FIRST,
         link: Pcie {
             generation: 4,
             lanes: 16,

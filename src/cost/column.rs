@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
+use crate::cost::sites::Kinds;
 use crate::cost::{
-    Accounting, Layout, Offload, Place, Position, Prefill, Rule, Span, Stage, capacity,
+    Accounting, Layout, Offload, Place, Position, Prefill, Rule, Sites, Span, Stage, capacity,
 };
 use crate::hardware::{Device, DeviceId, Rig};
 use crate::units::{Bytes, Seconds};
@@ -86,8 +87,10 @@ pub struct ColumnSet {
     pub layout: Layout,
     /// Length of the chain.
     pub n_units: usize,
-    /// Devices that are alike, the largest and fastest first.
+    /// Devices that are alike, the largest and fastest first. None has more than a plan could use.
     pub groups: Vec<Vec<DeviceId>>,
+    /// The hosts that they are on.
+    pub sites: Sites,
     /// The columns, sorted by first unit, owner, position and end.
     pub columns: Vec<Column>,
 }
@@ -96,7 +99,7 @@ impl ColumnSet {
     /// Prices every stage of `layout` that the rules allow.
     pub fn new(accounting: &dyn Accounting, layout: Layout, fit: Fit, rules: &[Rule]) -> Self {
         let n_units = accounting.units().len();
-        let groups = groups(accounting.rig(), rules);
+        let (groups, sites) = groups(accounting, fit, rules);
         let mut columns = Vec::new();
         let base = accounting.host_base(layout).total();
         let host_room = capacity(accounting.rig(), Place::Host);
@@ -130,14 +133,43 @@ impl ColumnSet {
             layout,
             n_units,
             groups,
+            sites,
             columns,
         }
     }
 }
 
 /// Devices that any plan may exchange, the largest and fastest first, so that the order in which a
-/// rig lists its devices breaks no tie. A device that a rule names is like no other.
-fn groups(rig: &Rig, rules: &[Rule]) -> Vec<Vec<DeviceId>> {
+/// rig lists its devices breaks no tie, and their hosts. A device that a rule names is like no other.
+/// Missing bytes cost the same on any host.
+fn groups(accounting: &dyn Accounting, fit: Fit, rules: &[Rule]) -> (Vec<Vec<DeviceId>>, Sites) {
+    let rig = accounting.rig();
+    let mut alike = alike(rig, rules);
+    let mut kind_of_device = vec![0; rig.devices().len()];
+    for (kind, devices) in alike.iter().enumerate() {
+        devices.iter().for_each(|id| kind_of_device[id.0] = kind);
+    }
+    if rig.hosts().len() == 1 || fit == Fit::Excess {
+        // A plan has no more stages than units.
+        alike
+            .iter_mut()
+            .for_each(|group| group.truncate(accounting.units().len()));
+        let sites = Sites::one(&alike);
+        return (alike, sites);
+    }
+    let kinds = Kinds::new(accounting, &kind_of_device);
+    let mut groups: Vec<Vec<DeviceId>> = Vec::new();
+    for mut devices in alike {
+        devices.sort_by_key(|id| kinds.of(rig, *id));
+        let by_host = devices.chunk_by(|a, b| kinds.of(rig, *a) == kinds.of(rig, *b));
+        groups.extend(by_host.map(<[DeviceId]>::to_vec));
+    }
+    let sites = kinds.sites(accounting, &groups);
+    (groups, sites)
+}
+
+/// Devices of equal figures.
+fn alike(rig: &Rig, rules: &[Rule]) -> Vec<Vec<DeviceId>> {
     let is_ruled = |id: DeviceId| rules.iter().any(|rule| rule.place() == Place::Device(id));
     let alike = |a: &Device, b: &Device| {
         (a.capacity(), a.class, a.link) == (b.capacity(), b.class, b.link)

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod paged;
 pub mod prefill;
 pub mod rules;
+pub mod sites;
 pub mod target;
 pub mod time;
 pub mod transformers;
@@ -23,13 +24,14 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::hardware::{DeviceId, Rig};
+use crate::hardware::{DeviceId, HostId, Rig};
 use crate::units::{Bytes, Seconds};
 
 pub use column::{Column, ColumnSet, Fit};
 pub use memory::Memory;
 pub use prefill::Prefill;
 pub use rules::Rule;
+pub use sites::{Crossing, Site, Sites};
 pub use target::{Target, TargetError};
 
 /// Where a stage computes.
@@ -147,6 +149,13 @@ pub trait Accounting {
     /// What the host holds besides the stages: inputs, and tables that never leave it.
     fn host_base(&self, layout: Layout) -> Memory;
 
+    /// What the hop into a stage on a GPU takes besides its time, where the stage before it is on a
+    /// GPU of another host. Hosts other than the first that have one network are alike to it, as they
+    /// are to the price of a stage.
+    fn crossing(&self, _from: HostId, _to: HostId) -> Crossing {
+        Crossing::default()
+    }
+
     /// How the target offloads to the host.
     fn offload(&self) -> Offload;
 
@@ -171,6 +180,21 @@ pub fn capacity(rig: &Rig, place: Place) -> Bytes {
         Place::Host => rig.host().map_or(Bytes::ZERO, |host| host.capacity()),
         Place::Device(device) => rig.capacity(device),
     }
+}
+
+/// The crossings of a chain of stages, in their order. What lies between the CPU and a GPU is a part
+/// of the GPU's stage.
+pub fn crossings(accounting: &dyn Accounting, stages: &[Span]) -> Vec<Crossing> {
+    let host_of = |span: &Span| match span.place {
+        Place::Host => None,
+        Place::Device(device) => Some(accounting.rig().device(device).host),
+    };
+    let pairs = stages.windows(2);
+    let hosts = pairs.filter_map(|pair| host_of(&pair[0]).zip(host_of(&pair[1])));
+    let other = hosts.filter(|(from, to)| from != to);
+    other
+        .map(|(from, to)| accounting.crossing(from, to))
+        .collect()
 }
 
 /// The layouts that apply, by rank, without empty ranks.

@@ -1,6 +1,6 @@
 //! The rig that would be: one more card, more RAM.
 
-use super::{Device, Host, Rig, RigError, Source};
+use super::{Device, DeviceId, Host, HostId, Rig, RigError, Source};
 use crate::units::Bytes;
 
 impl Rig {
@@ -10,17 +10,22 @@ impl Rig {
     /// Where the rig would have too many.
     pub fn with_another(&self, device: &Device) -> Result<Self, RigError> {
         let mut devices = self.devices().to_vec();
-        let numbers = self.device_ids().map(|id| self.number(id));
-        let next = numbers
-            .max()
-            .map_or(0, |number| number + 1)
-            .max(devices.len());
-        devices.push(Device {
-            name: format!("cuda{next}"),
+        let of_host = |id: &DeviceId| self.device(*id).host == device.host;
+        let numbers = self.device_ids().filter(of_host).map(|id| self.number(id));
+        let n_devices = self.device_ids().filter(of_host).count();
+        let next = numbers.max().map_or(0, |number| number + 1).max(n_devices);
+        let name = match device.host {
+            HostId::FIRST => format!("cuda{next}"),
+            HostId(host) => format!("{}.cuda{next}", self.hosts()[host].name),
+        };
+        let behind = devices.partition_point(|other| other.host <= device.host);
+        let another = Device {
+            name,
             pci: None,
             ..device.clone()
-        });
-        Self::new(devices, self.host().cloned())
+        };
+        devices.insert(behind, another);
+        self.with(devices, self.host().cloned())
     }
 
     /// The rig with so much RAM.
@@ -46,6 +51,6 @@ impl Rig {
                 source: Source::Assumed,
             },
         };
-        Self::new(self.devices().to_vec(), Some(host))
+        self.with(self.devices().to_vec(), Some(host))
     }
 }

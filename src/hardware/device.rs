@@ -5,12 +5,21 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Pcie;
+use super::{Network, Pcie};
 use crate::units::{Bytes, BytesPerSecond};
 
 /// Index into [`Rig::devices`](super::Rig::devices).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(pub usize);
+
+/// Index into [`Rig::hosts`](super::Rig::hosts).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub usize);
+
+impl HostId {
+    /// The host on which the framework is started: its RAM and its CPU are those that plans use.
+    pub const FIRST: Self = Self(0);
+}
 
 /// Which set of measured coefficients (efficiency, cost of a layer) fits a device.
 ///
@@ -87,6 +96,8 @@ pub struct Device {
     pub memory: Bytes,
     /// Peak rate at which it reads its memory.
     pub bandwidth: BytesPerSecond,
+    /// The host that it sits in.
+    pub host: HostId,
     /// Its link to the host.
     pub link: Pcie,
     /// The part of `memory` that a plan leaves alone, for the desktop and other programs. What the
@@ -147,6 +158,17 @@ pub struct Host {
     pub cores: Option<usize>,
     /// Where `bandwidth` comes from.
     pub source: Source,
+}
+
+/// One of the hosts of a rig, and how it reaches the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// What people call it, which is how the others find it on the network.
+    pub name: String,
+    /// Its RAM and processor, where they are stated.
+    pub ram: Option<Host>,
+    /// Its network; a rig of one host needs none.
+    pub network: Option<Network>,
 }
 
 impl Host {

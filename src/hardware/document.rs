@@ -15,16 +15,17 @@
 //!
 //! `memory` of a device is taken at its word; `label: 24 GiB` is what the box says, of which the
 //! driver keeps a part. `gpu` names a row of the catalogue, whose figures stand in for what is not
-//! written; `cap` is the most that may be used, `reserve` what is left alone. A list of `hosts` is
-//! for later: plans are made for one. `writing.rs` writes the same schema.
+//! written; `cap` is the most that may be used, `reserve` what is left alone. Of several hosts each
+//! has a `network`, or the document has one for all that state none; the framework is started on the
+//! first. `writing.rs` writes the same schema.
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Location, Spanned};
 
-use super::entry::{DeviceEntry, EntryError};
+use super::entry::{DeviceEntry, EntryError, Writing};
 use super::host_entry::HostEntry;
-use super::rig::MOST_DEVICES;
-use super::{Rig, RigError, yaml};
+use super::machines::Gathered;
+use super::{Network, Rig, RigError, yaml};
 use crate::units::Bytes;
 
 /// Most bytes a document may have: a thousand devices take a third of it.
@@ -72,13 +73,11 @@ pub enum DocumentError {
         /// What it says.
         found: u32,
     },
-    /// None, or more than can be planned for.
-    #[error("{origin}: {found} hosts, and plans are made for one\nhint: keep one entry of `hosts`")]
-    Hosts {
+    /// None at all.
+    #[error("{origin}: 0 hosts: a rig has at least one")]
+    NoHosts {
         /// The file.
         origin: String,
-        /// How many.
-        found: usize,
     },
     /// A device or a host that can't be.
     #[error("{origin}:{line}:{column}: `{excerpt}`: {fault}")]
@@ -113,6 +112,9 @@ struct Versioned {
 #[serde(deny_unknown_fields)]
 pub(super) struct Document<H> {
     pub(super) version: u32,
+    /// Of hosts that state none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) network: Option<Network>,
     pub(super) hosts: Vec<H>,
 }
 
@@ -142,32 +144,34 @@ fn parse(text: &str, origin: &str) -> Result<Rig, DocumentError> {
         });
     }
     let document: Read = yaml::from_str(text).map_err(|error| syntax(&error, origin))?;
-    let [host] = document.hosts.as_slice() else {
-        return Err(DocumentError::Hosts {
+    if document.hosts.is_empty() {
+        return Err(DocumentError::NoHosts {
             origin: origin_of(),
-            found: document.hosts.len(),
         });
-    };
-    let mut devices = Vec::new();
-    for device in &host.value.devices {
-        let more = device
-            .value
-            .devices(devices.len())
-            .map_err(|fault| at(device.referenced, text, origin, fault))?;
-        devices.extend(more);
-        if devices.len() > MOST_DEVICES {
-            break;
-        }
     }
-    let place = host.referenced;
-    let host = host
-        .value
-        .host()
-        .map_err(|fault| at(place, text, origin, fault))?;
-    Rig::new(devices, host).map_err(|fault| DocumentError::Rig {
-        origin: origin_of(),
-        fault: Box::new(fault),
-    })
+    let mut gathered = Gathered::default();
+    for host in &document.hosts {
+        for device in &host.value.devices {
+            gathered
+                .add(&device.value, &host.value)
+                .map_err(|fault| at(device.referenced, text, origin, fault))?;
+            if gathered.is_full() {
+                break;
+            }
+        }
+        gathered
+            .end(&host.value)
+            .map_err(|fault| at(host.referenced, text, origin, fault))?;
+    }
+    if let Some((host, fault)) = gathered.lacks_network(document.network, Writing::Document) {
+        return Err(at(document.hosts[host.0].referenced, text, origin, fault));
+    }
+    gathered
+        .rig(document.network)
+        .map_err(|fault| DocumentError::Rig {
+            origin: origin_of(),
+            fault: Box::new(fault),
+        })
 }
 
 fn syntax(error: &serde_yaml::Error, origin: &str) -> DocumentError {
@@ -307,8 +311,28 @@ hosts:
             ),
             ("version: 1\nhosts: []\n", "0 hosts"),
             (
-                "version: 1\nhosts: [{memory: 1 GiB}, {memory: 1 GiB}]\n",
-                "2 hosts",
+                "version: 1\nhosts:\n- {memory: 1 GiB}\n- {memory: 1 GiB}\n",
+                "rig.yaml:4:3: `- {memory: 1 GiB}`: `host2` has no GPU",
+            ),
+            (
+                "version: 1\nhosts:\n- {memory: 1 GiB}\n- devices: [{gpu: T4}]\n",
+                "rig.yaml:3:3: `- {memory: 1 GiB}`: `host` has no network",
+            ),
+            (
+                "version: 1\nnetwork: 3 GbE\nhosts: []\n",
+                "`3 GbE` is no network: write one of `1 GbE`",
+            ),
+            (
+                "version: 1\nnetwork: 1 B/s\nhosts: [{memory: 1 GiB}, {devices: [{gpu: T4}]}]\n",
+                "`host`: a network of 1 B/s and a round trip of 0.10 ms are not plausible",
+            ),
+            (
+                "version: 1\nnetwork: 1 GbE\nhosts: [{name: a, memory: 1 GiB}, {name: a, devices: [{gpu: T4}]}]\n",
+                "rig.yaml: two hosts are called `a`",
+            ),
+            (
+                "version: 1\nnetwork: 1 GbE\nhosts: [{memory: 1 GiB}, {name: a b, devices: [{gpu: T4, name: c}]}]\n",
+                "`a b` can't name one of several hosts",
             ),
             ("version: 1\nhosts: [{name: a}]\n", "nothing to compute on"),
             (

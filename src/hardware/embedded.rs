@@ -7,24 +7,27 @@ use super::Rig;
 use super::document::{Document, VERSION};
 use super::entry::DeviceEntry;
 use super::host_entry::HostEntry;
+use super::machines::Gathered;
 
 impl<'de> Deserialize<'de> for Rig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let document: Document<HostEntry<DeviceEntry>> = Document::deserialize(deserializer)?;
-        let [host] = document.hosts.as_slice() else {
-            return Err(D::Error::custom("a plan is for one host"));
-        };
         if document.version != VERSION {
             return Err(D::Error::custom(format!(
                 "rig version {} is not known",
                 document.version
             )));
         }
-        let mut devices = Vec::new();
-        for entry in &host.devices {
-            devices.extend(entry.devices(devices.len()).map_err(D::Error::custom)?);
+        if document.hosts.is_empty() {
+            return Err(D::Error::custom("a rig has at least one host"));
         }
-        let host = host.host().map_err(D::Error::custom)?;
-        Self::new(devices, host).map_err(D::Error::custom)
+        let mut gathered = Gathered::default();
+        for host in &document.hosts {
+            for entry in &host.devices {
+                gathered.add(entry, host).map_err(D::Error::custom)?;
+            }
+            gathered.end(host).map_err(D::Error::custom)?;
+        }
+        gathered.rig(document.network).map_err(D::Error::custom)
     }
 }

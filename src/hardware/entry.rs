@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::{self, Gpu, GpuError};
 use super::rig::MOST_DEVICES;
-use super::{ComputeCapability, Device, DeviceClass, Pcie, Source};
+use super::{ComputeCapability, Device, DeviceClass, HostId, Pcie, Source};
 use crate::units::{Bytes, BytesPerSecond};
 
 /// A device as written. Sizes: `memory` is taken at its word, as what an application can get;
@@ -112,6 +112,34 @@ pub enum EntryError {
         /// What was stated.
         field: &'static str,
     },
+    /// One of several hosts that says nothing of its network.
+    #[error("`{host}` has no network, and the rig has several hosts\nhint: add {}", match .writing {
+        Writing::Text => "`; network 10 GbE` for all of them, or `, network 10 GbE` behind its devices",
+        Writing::Document => "`network: 10 GbE` to it, or beside `hosts` for all of them",
+    })]
+    NoNetwork {
+        /// The host.
+        host: String,
+        /// How the rig is written.
+        writing: Writing,
+    },
+    /// A host besides the first that computes nothing.
+    #[error(
+        "`{host}` has no GPU: of hosts besides the first, plans use GPUs alone\nhint: list it first, or leave it out"
+    )]
+    NoDevice {
+        /// The host.
+        host: String,
+    },
+}
+
+/// How a rig is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// In a line.
+    Text,
+    /// As YAML.
+    Document,
 }
 
 impl DeviceEntry {
@@ -171,6 +199,7 @@ impl DeviceEntry {
             class,
             memory,
             bandwidth,
+            host: HostId::FIRST,
             link: self
                 .pcie
                 .or(gpu.and_then(|gpu| gpu.link))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::entry::{EntryError, reserve};
-use super::{Host, Source};
+use super::{Host, Network, Source};
 use crate::units::{Bytes, BytesPerSecond};
 
 /// The host as written, with devices of a kind that remembers its place or that is one line.
@@ -28,6 +28,8 @@ pub(super) struct HostEntry<D> {
     pub(super) cpu: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cores: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network: Option<Network>,
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub(super) devices: Vec<D>,
 }

@@ -1,4 +1,4 @@
-//! What computes and what holds: GPUs, the host with its RAM, its disk, and the links between.
+//! What computes and what holds: GPUs, hosts with their RAM and disk, and the links between.
 //!
 //! A [`Rig`] comes from a line of text ([`text`]), a YAML document ([`Rig::from_yaml`]) or the
 //! driver ([`detect()`]); known GPUs are rows of a table ([`catalogue`]). What a device makes of
@@ -11,9 +11,12 @@ mod device;
 mod document;
 mod embedded;
 mod entry;
+mod fault;
 mod host_entry;
 mod label;
 mod link;
+mod machines;
+mod network;
 mod nvml;
 mod options;
 mod read;
@@ -24,9 +27,11 @@ mod writing;
 pub(crate) mod yaml;
 
 pub use detect::{DetectError, Detected, detect};
-pub use device::{ComputeCapability, Device, DeviceClass, DeviceId, Host, Source};
+pub use device::{ComputeCapability, Device, DeviceClass, DeviceId, Host, HostId, Machine, Source};
 pub use document::DocumentError;
-pub use entry::EntryError;
+pub use entry::{EntryError, Writing};
+pub use fault::{RigError, RigFault};
 pub use link::{Pcie, Transfer};
+pub use network::{Network, NetworkError};
 pub use read::read;
-pub use rig::{Rig, RigError, RigFault};
+pub use rig::Rig;

@@ -11,7 +11,7 @@ use super::catalogue::{self, Gpu};
 use super::detect::printable;
 use super::label::visible;
 use super::rig::MOST_DEVICES;
-use super::{ComputeCapability, Device, DeviceClass, Pcie, Source};
+use super::{ComputeCapability, Device, DeviceClass, HostId, Pcie, Source};
 use crate::units::{Bytes, BytesPerSecond};
 
 /// Bandwidth of a GPU of which nothing is known: 300 GB/s, that of a small card. A guess on the
@@ -109,6 +109,7 @@ fn device(gpu: &NvmlDevice<'_>, answers: &mut Answers<'_>) -> Option<Device> {
         class,
         memory: size,
         bandwidth,
+        host: HostId::FIRST,
         link: link(gpu, known, answers),
         reserve,
         compute_capability: capability,

@@ -34,7 +34,7 @@ fn names_a_file(rig: &str) -> bool {
     let lower = rig.to_ascii_lowercase();
     lower.ends_with(".yaml")
         || lower.ends_with(".yml")
-        || lower.replace("b/s", "").contains('/')
+        || lower.replace("bit/s", "").replace("b/s", "").contains('/')
         || Path::new(rig).is_file()
 }
 
@@ -64,6 +64,7 @@ mod tests {
             "RTX 3090",
             "24 GiB@936 GB/s, disk 3.2 GB/s",
             "24 GiB@3 tb/s",
+            "RTX 3090; RTX 3060; network 10 Gbit/s",
         ] {
             assert!(!names_a_file(text), "{text}");
         }

@@ -1,8 +1,8 @@
-//! The rig: every device and the host, checked once.
+//! The rig: every device and every host, checked once.
 
-use super::document::DocumentError;
-use super::text::TextError;
-use super::{Device, DeviceId, Host};
+use std::collections::BTreeSet;
+
+use super::{Device, DeviceId, Host, HostId, Machine, Network, RigError, RigFault};
 use crate::units::{Bytes, BytesPerSecond};
 
 /// Most devices a rig may hold.
@@ -14,123 +14,49 @@ const RESERVED: [&str; 2] = ["cpu", "disk"];
 /// All places a model may be put on.
 ///
 /// It holds at least one place to compute; device names are unique, short and none of `cpu` and
-/// `disk`; memory, rates and links are plausible; no reserve exceeds its memory. Where there is no
-/// host, nothing may be put into RAM or left on disk.
+/// `disk`; memory, rates and links are plausible; no reserve exceeds its memory. Where the first
+/// host states no RAM, nothing may be put into RAM or left on disk. Of several hosts each has a name
+/// of its own and a network, and each but the first a device; devices are listed host by host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rig {
     devices: Vec<Device>,
-    host: Option<Host>,
+    /// At least one.
+    hosts: Vec<Machine>,
 }
 
-/// Why there is no rig.
-#[derive(Debug, thiserror::Error)]
-pub enum RigError {
-    /// A part of its text can't be read.
-    #[error(transparent)]
-    Text(#[from] TextError),
-    /// Its document can't be read.
-    #[error(transparent)]
-    Document(#[from] DocumentError),
-    /// Neither a device nor RAM.
-    #[error(
-        "the rig has nothing to compute on\nhint: name a GPU (`RTX 3090`) or RAM (`ram 64 GiB`)"
-    )]
-    Empty,
-    /// More devices than anybody has.
-    #[error("the rig has more than {MOST_DEVICES} devices")]
-    TooMany,
-    /// Two devices of one name.
-    #[error("two devices are called `{name}`\nhint: give each its own `name`")]
-    Twice {
-        /// The name.
-        name: String,
-    },
-    /// A name that says another number than the driver gives.
-    #[error(
-        "`{name}` has the number {number} of another device\nhint: list devices in the driver's order, or name them all `cuda0`, `cuda1`, …"
-    )]
-    Misnumbered {
-        /// The later of both.
-        name: String,
-        /// The number.
-        number: usize,
-    },
-    /// A name that a plan could not print, or uses for something else.
-    #[error(
-        "`{name}` can't name a device\nhint: use letters, digits, `-`, `_`, `.`, at most 64, and neither `cpu` nor `disk`"
-    )]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// A device, or the host, with an impossible figure.
-    #[error("`{name}`: {fault}")]
-    Fault {
-        /// The device, or the host.
-        name: String,
-        /// What is wrong.
-        fault: RigFault,
-    },
-    /// A device that is not there.
-    #[error("no device is called `{name}`\nhint: the rig has {}", known.join(", "))]
-    NoSuchDevice {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: Vec<String>,
-    },
-}
-
-/// A figure that no device has.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum RigFault {
-    /// Nothing, or more than a petabyte.
-    #[error("memory of {0} is not plausible")]
-    Memory(Bytes),
-    /// Less than a megabyte or more than a petabyte a second.
-    #[error("bandwidth of {0} is not plausible")]
-    Bandwidth(BytesPerSecond),
-    /// A disk with such a rate.
-    #[error("a disk of {0} is not plausible")]
-    Disk(BytesPerSecond),
-    /// No such PCIe link.
-    #[error("there is no PCIe link {0}")]
-    Link(super::Pcie),
-    /// More reserved than there is.
-    #[error("a reserve of {reserve} exceeds its memory of {memory}")]
-    Reserve {
-        /// What is to be left alone.
-        reserve: Bytes,
-        /// What there is.
-        memory: Bytes,
-    },
-    /// A text for people that is empty, longer than 200 bytes or not printable on one line.
-    #[error("{field} is empty, too long or not printable")]
-    Unprintable {
-        /// Which text.
-        field: &'static str,
-    },
-}
+/// Longest name of one of several hosts: names of devices begin with it.
+const LONGEST_HOST: usize = 40;
 
 impl Rig {
-    /// Checks the invariants; nothing else in the crate has to.
+    /// A rig of one host. Checks the invariants; nothing else in the crate has to.
     pub fn new(devices: Vec<Device>, host: Option<Host>) -> Result<Self, RigError> {
-        if devices.is_empty() && host.is_none() {
+        let name = host.as_ref().map_or("host", |host| host.name.as_str());
+        let machine = Machine {
+            name: name.to_owned(),
+            ram: host,
+            network: None,
+        };
+        Self::of_hosts(devices, vec![machine])
+    }
+
+    /// A rig of one host or several. Checks the invariants; nothing else in the crate has to.
+    pub fn of_hosts(devices: Vec<Device>, hosts: Vec<Machine>) -> Result<Self, RigError> {
+        let ram = hosts.first().and_then(|host| host.ram.as_ref());
+        if devices.is_empty() && ram.is_none() {
             return Err(RigError::Empty);
         }
         if devices.len() > MOST_DEVICES {
             return Err(RigError::TooMany);
         }
-        for (index, device) in devices.iter().enumerate() {
+        check_hosts(&devices, &hosts)?;
+        let mut names = BTreeSet::new();
+        for device in &devices {
             if !may_name(&device.name) {
                 return Err(RigError::Name {
                     name: device.name.clone(),
                 });
             }
-            if devices[..index]
-                .iter()
-                .any(|other| other.name == device.name)
-            {
+            if !names.insert(device.name.as_str()) {
                 return Err(RigError::Twice {
                     name: device.name.clone(),
                 });
@@ -140,22 +66,31 @@ impl Rig {
                 fault,
             })?;
         }
-        let numbers: Vec<_> = devices.iter().enumerate().map(number).collect();
-        for (index, number) in numbers.iter().enumerate() {
-            if numbers[..index].contains(number) {
+        let rig = Self { devices, hosts };
+        let mut numbers = BTreeSet::new();
+        for id in rig.device_ids() {
+            let (device, number) = (rig.device(id), rig.number(id));
+            if !numbers.insert((device.host, number)) {
                 return Err(RigError::Misnumbered {
-                    name: devices[index].name.clone(),
-                    number: *number,
+                    name: device.name.clone(),
+                    number,
                 });
             }
         }
-        if let Some(host) = &host {
-            check_host(host).map_err(|fault| RigError::Fault {
+        for host in &rig.hosts {
+            check_machine(host).map_err(|fault| RigError::Fault {
                 name: host.name.clone(),
                 fault,
             })?;
         }
-        Ok(Self { devices, host })
+        Ok(rig)
+    }
+
+    /// The same hosts with other devices and other RAM of the first.
+    pub(crate) fn with(&self, devices: Vec<Device>, ram: Option<Host>) -> Result<Self, RigError> {
+        let mut hosts = self.hosts.clone();
+        hosts[0].ram = ram;
+        Self::of_hosts(devices, hosts)
     }
 
     /// The devices, in the order in which they were listed.
@@ -189,9 +124,20 @@ impl Rig {
             })
     }
 
-    /// The host; without one nothing may be put into RAM.
+    /// RAM and CPU of the first host; without RAM nothing may be put there.
     pub fn host(&self) -> Option<&Host> {
-        self.host.as_ref()
+        self.hosts[0].ram.as_ref()
+    }
+
+    /// The hosts; the framework is started on the first.
+    pub fn hosts(&self) -> &[Machine] {
+        &self.hosts
+    }
+
+    /// What is between two hosts; nothing between a host and itself.
+    pub fn between(&self, a: HostId, b: HostId) -> Option<Network> {
+        let ends = self.hosts[a.0].network.zip(self.hosts[b.0].network);
+        ends.filter(|_| a != b).map(|(a, b)| a.between(b))
     }
 
     /// What a plan may use of a device: its memory without its reserve.
@@ -205,14 +151,14 @@ impl Rig {
 
     /// The same rig with another reserve of one device, or of RAM under the name `cpu`.
     pub fn with_reserve(mut self, name: &str, reserve: Bytes) -> Result<Self, RigError> {
-        match &mut self.host {
+        match &mut self.hosts[0].ram {
             Some(host) if name == "cpu" => host.reserve = reserve,
             _ => {
                 let DeviceId(index) = self.find(name)?;
                 self.devices[index].reserve = reserve;
             }
         }
-        Self::new(self.devices, self.host)
+        Self::of_hosts(self.devices, self.hosts)
     }
 
     /// The same rig with a share of what a plan may use left free on every device and of RAM.
@@ -221,31 +167,75 @@ impl Rig {
         for device in &mut self.devices {
             device.reserve += free(device.capacity());
         }
-        if let Some(host) = &mut self.host {
+        if let Some(host) = &mut self.hosts[0].ram {
             host.reserve += free(host.capacity());
         }
-        Self::new(self.devices, self.host)
+        Self::of_hosts(self.devices, self.hosts)
     }
 
-    /// The driver's number of a device, in the order of the PCI bus.
-    pub fn number(&self, device: DeviceId) -> usize {
-        number((device.0, self.device(device)))
+    /// The driver's number of a device on its host, in the order of the PCI bus: what `cuda1` says,
+    /// else its place among the devices of the host.
+    pub fn number(&self, id: DeviceId) -> usize {
+        let device = self.device(id);
+        let own = match device.host {
+            HostId::FIRST => Some(device.name.as_str()),
+            HostId(host) => {
+                let rest = device.name.strip_prefix(self.hosts[host].name.as_str());
+                rest.and_then(|rest| rest.strip_prefix('.'))
+            }
+        };
+        let digits = own.and_then(|own| own.strip_prefix("cuda"));
+        let stated = digits.and_then(|digits| digits.parse().ok());
+        stated.unwrap_or_else(|| id.0 - self.first_of(device.host))
+    }
+
+    /// Where the devices of a host begin.
+    fn first_of(&self, host: HostId) -> usize {
+        self.devices.partition_point(|device| device.host < host)
     }
 
     /// The names that [`with_reserve`](Self::with_reserve) knows.
     fn known_names(&self) -> Vec<String> {
-        let ram = self.host.iter().map(|_| "cpu");
+        let ram = self.host().map(|_| "cpu").into_iter();
         let devices = self.devices.iter().map(|device| device.name.as_str());
         devices.chain(ram).map(|name| format!("`{name}`")).collect()
     }
 }
 
-/// The driver's number of a device: what `cuda1` says, else its place in the list.
-fn number((place, device): (usize, &Device)) -> usize {
-    let digits = device.name.strip_prefix("cuda");
-    digits
-        .and_then(|digits| digits.parse().ok())
-        .unwrap_or(place)
+/// Devices sit in hosts that there are, host by host; of several hosts each has a name that prints
+/// and a network, and each but the first a device.
+fn check_hosts(devices: &[Device], hosts: &[Machine]) -> Result<(), RigError> {
+    if let Some(device) = devices.iter().find(|device| device.host.0 >= hosts.len()) {
+        return Err(RigError::NoSuchHost {
+            device: device.name.clone(),
+            host: device.host,
+            n_hosts: hosts.len(),
+        });
+    }
+    if let Some(pair) = devices.windows(2).find(|pair| pair[1].host < pair[0].host) {
+        return Err(RigError::Scattered {
+            device: pair[1].name.clone(),
+        });
+    }
+    if hosts.len() < 2 {
+        return Ok(());
+    }
+    for (index, host) in hosts.iter().enumerate() {
+        let name = host.name.clone();
+        if !may_name(&name) || name.len() > LONGEST_HOST {
+            return Err(RigError::HostName { name });
+        }
+        if hosts[..index].iter().any(|other| other.name == name) {
+            return Err(RigError::HostTwice { name });
+        }
+        if host.network.is_none() {
+            return Err(RigError::NoNetwork { name });
+        }
+        if index > 0 && !devices.iter().any(|device| device.host == HostId(index)) {
+            return Err(RigError::NoDevice { name });
+        }
+    }
+    Ok(())
 }
 
 /// Whether a plan can print the name without quoting, and without mistaking it.
@@ -269,6 +259,14 @@ fn check_device(device: &Device) -> Result<(), RigFault> {
         return Err(RigFault::Link(device.link));
     }
     Ok(())
+}
+
+fn check_machine(machine: &Machine) -> Result<(), RigFault> {
+    match machine.network {
+        Some(network) if !network.is_plausible() => return Err(RigFault::Network(network)),
+        _ => {}
+    }
+    machine.ram.as_ref().map_or(Ok(()), check_host)
 }
 
 fn check_host(host: &Host) -> Result<(), RigFault> {

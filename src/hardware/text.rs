@@ -6,7 +6,9 @@
 //! RTX 3090 pcie 3.0 x8 reserve 500 MiB + RTX 3080 12 GiB cap 10 GiB
 //! ```
 //!
-//! Parts stand between `+` or `,`. A device is a known GPU's name, or its memory and bandwidth; a
+//! Parts stand between `+` or `,`, hosts between `;`: `2x RTX 3090, ram 64 GiB; host box, RTX 4090;
+//! network 10 GbE`. A host may begin with its name; `network` alone is that of all hosts which state
+//! none. The framework is started on the first. A device is a known GPU's name, or its memory and bandwidth; a
 //! count `2x` may stand before it, and `pcie`, `reserve`, `cap` behind it. Everything else a device
 //! can say needs the document.
 //!
@@ -14,80 +16,20 @@
 //! behind a name (`RTX 3080 12 GiB`) is the card's label, of which the driver keeps a part.
 //! Without `ram` nothing may be put into RAM; `disk` needs `ram`.
 
-use super::entry::{DeviceEntry, EntryError};
+mod fault;
+
+use super::entry::{DeviceEntry, Writing};
 use super::host_entry::HostEntry;
+use super::machines::Gathered;
 use super::options::{Options, value};
 use super::rig::MOST_DEVICES;
-use super::{Device, Rig, RigError};
+use super::{Network, Rig, RigError};
 use crate::units::{Bytes, BytesPerSecond};
+
+pub use fault::{TextError, TextFault};
 
 /// Most bytes a line may have: more than a shell's users type.
 const LONGEST: usize = 1 << 16;
-
-/// A part of a rig's text that can't be read.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("`{part}`: {fault}")]
-pub struct TextError {
-    /// The part, as written.
-    pub part: String,
-    /// What is wrong with it.
-    pub fault: TextFault,
-}
-
-/// What is wrong with a part of a rig's text.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum TextFault {
-    /// Nothing between two separators, or nothing at all.
-    #[error("a part is empty\nhint: write GPUs and RAM such as `2x RTX 3090, ram 64 GiB`")]
-    Empty,
-    /// Longer than anybody types.
-    #[error("a rig's text has at most {}\nhint: write a rig document", Bytes(LONGEST as u64))]
-    TooLong,
-    /// A count of devices that is none.
-    #[error("`{0}` is no count of devices, which is 1 to {MOST_DEVICES}")]
-    Count(String),
-    /// A number that no unit follows.
-    #[error("`{number}` has no unit\nhint: write `{number} GiB@936 GB/s`, or the name of a GPU")]
-    BareNumber {
-        /// The number.
-        number: String,
-    },
-    /// Memory whose bandwidth nobody knows.
-    #[error(
-        "a device of {memory} needs its bandwidth\nhint: write `{size}@936 GB/s`, or the name of a GPU, or `ram {size}`"
-    )]
-    NoBandwidth {
-        /// The memory.
-        memory: Bytes,
-        /// The memory as written.
-        size: String,
-    },
-    /// An option without its value.
-    #[error("`{option}` has no value\nhint: write `{option} {example}`")]
-    NoValue {
-        /// The option.
-        option: &'static str,
-        /// A value.
-        example: &'static str,
-    },
-    /// An option whose value is of another kind.
-    #[error("{0}")]
-    Value(String),
-    /// An option, `ram` or `disk` for the second time.
-    #[error("`{0}` is stated twice")]
-    Twice(&'static str),
-    /// `pcie` of RAM, or the like.
-    #[error("`{option}` is no option of `{place}`")]
-    NoOption {
-        /// The option.
-        option: &'static str,
-        /// `ram` or `disk`.
-        place: &'static str,
-    },
-    /// Words that are no device.
-    #[error(transparent)]
-    Entry(#[from] EntryError),
-}
 
 /// Reads a rig's text.
 pub fn parse(text: &str) -> Result<Rig, RigError> {
@@ -98,27 +40,44 @@ pub fn parse(text: &str) -> Result<Rig, RigError> {
         }
         .into());
     }
-    let mut devices: Vec<Device> = Vec::new();
-    let mut host = HostEntry::<DeviceEntry>::default();
-    for part in text.split(['+', ',']).map(str::trim) {
-        read_part(part, &mut devices, &mut host).map_err(|fault| TextError {
-            part: if part.is_empty() { text } else { part }.to_owned(),
-            fault,
-        })?;
-        if devices.len() > MOST_DEVICES {
-            break;
+    let error = |part: &str, fault| TextError {
+        part: if part.is_empty() { text } else { part }.to_owned(),
+        fault,
+    };
+    let mut gathered = Gathered::default();
+    let mut network: Option<Network> = None;
+    for host in text.split(';').map(str::trim) {
+        if let Some(rest) = host.strip_prefix("network ")
+            && text.contains(';')
+            && !host.contains(',')
+        {
+            let stated = value(rest).map_err(|fault| error(host, fault))?;
+            if network.replace(stated).is_some() {
+                return Err(error(host, TextFault::Twice("network")).into());
+            }
+            continue;
         }
+        let mut entry = HostEntry::<DeviceEntry>::default();
+        for (index, part) in host.split(['+', ',']).map(str::trim).enumerate() {
+            read_part((index, part), &mut gathered, &mut entry)
+                .map_err(|fault| error(part, fault))?;
+            if gathered.is_full() {
+                return Err(RigError::TooMany);
+            }
+        }
+        gathered
+            .end(&entry)
+            .map_err(|fault| error(host, fault.into()))?;
     }
-    let host = host.host().map_err(|fault| TextError {
-        part: text.to_owned(),
-        fault: fault.into(),
-    })?;
-    Rig::new(devices, host)
+    if let Some((_, fault)) = gathered.lacks_network(network, Writing::Text) {
+        return Err(error(text, fault.into()).into());
+    }
+    gathered.rig(network)
 }
 
 fn read_part(
-    part: &str,
-    devices: &mut Vec<Device>,
+    (index, part): (usize, &str),
+    gathered: &mut Gathered,
     host: &mut HostEntry<DeviceEntry>,
 ) -> Result<(), TextFault> {
     let (first, rest) = part.split_once(char::is_whitespace).unwrap_or((part, ""));
@@ -126,10 +85,16 @@ fn read_part(
         "" => Err(TextFault::Empty),
         "ram" => read_ram(rest, host),
         "disk" => read_disk(rest, host),
-        _ => {
-            devices.extend(read_device(part)?.devices(devices.len())?);
+        "host" if index == 0 && !rest.trim().is_empty() => {
+            host.name = Some(rest.trim().to_owned());
             Ok(())
         }
+        "host" => Err(TextFault::HostLater),
+        "network" => match host.network.replace(value(rest)?) {
+            Some(_) => Err(TextFault::Twice("network")),
+            None => Ok(()),
+        },
+        _ => Ok(gathered.add(&read_device(part)?, host)?),
     }
 }
 
@@ -242,7 +207,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::hardware::{Host, Pcie, Source};
+    use crate::hardware::{Host, HostId, Pcie, Source};
 
     fn rig(text: &str) -> Rig {
         parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -269,6 +234,29 @@ mod tests {
         assert_eq!(host.bandwidth, Host::ASSUMED_BANDWIDTH);
         assert_eq!(host.source, Source::Assumed);
         assert_eq!(host.capacity(), Bytes::gib(60));
+    }
+
+    #[test]
+    fn hosts_are_told_apart_by_semicolons() {
+        let rig = rig(
+            "RTX 3060, ram 64 GiB; 2x RTX 3090, ram 8 GiB; host box, RTX 4090, network 1 GbE; network 10 GbE",
+        );
+        let names: Vec<_> = rig.devices().iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["cuda0", "host2.cuda0", "host2.cuda1", "box.cuda0"]);
+        assert_eq!(
+            rig.host().map(|host| host.memory.to_string()),
+            Some("64.00 GiB".to_owned())
+        );
+        let numbers: Vec<_> = rig.device_ids().map(|id| rig.number(id)).collect();
+        assert_eq!(numbers, [0, 0, 1, 0]);
+        let between = |a, b| rig.between(HostId(a), HostId(b)).map(|it| it.to_string());
+        assert_eq!(between(0, 1), Some("10 GbE".to_owned()));
+        assert_eq!(between(2, 1), Some("1 GbE".to_owned()));
+        assert_eq!(between(1, 1), None);
+        let read = Rig::from_yaml(&rig.to_yaml(), "written").unwrap();
+        assert_eq!(read, rig);
+        let more = rig.with_another(&rig.devices()[1]).unwrap();
+        assert_eq!(more.devices()[3].name, "host2.cuda2");
     }
 
     #[test]
@@ -351,6 +339,25 @@ mod tests {
             ("RTX 3091", "did you mean `RTX 3090`"),
             ("Radeon 780M", "has no memory of its own"),
             ("A100", "hint: write which one"),
+            (
+                "RTX 3090; RTX 3060",
+                "`host` has no network, and the rig has several hosts\nhint: add `; network 10 GbE`",
+            ),
+            ("RTX 3090; RTX 3060; network 3 GbE", "`3 GbE` is no network"),
+            (
+                "RTX 3090; network 1 GbE; network 1 GbE",
+                "`network` is stated twice",
+            ),
+            (
+                "RTX 3090; ram 8 GiB; network 1 GbE",
+                "`ram 8 GiB`: `host2` has no GPU",
+            ),
+            ("RTX 3090; ; network 1 GbE", "a part is empty"),
+            ("RTX 3090, host a", "`host` stands first"),
+            (
+                "host a, RTX 3090; host a, RTX 3060; network 1 GbE",
+                "two hosts are called `a`",
+            ),
         ] {
             let error = refusal(text);
             assert!(error.contains(wanted), "{text}: {error}");
@@ -378,7 +385,7 @@ mod tests {
         #[test]
         fn no_sentence_of_its_words_panics(words in prop::collection::vec(prop::sample::select(vec![
             "2x", "RTX", "3090", "24", "GiB", "GB", "@", "936 GB/s", "+", ",", "ram", "disk",
-            "pcie", "4.0", "x16", "reserve", "cap", "1e400", "0", "é", "-1", "A100",
+            "pcie", "4.0", "x16", "reserve", "cap", ";", "host", "network", "1 GbE", "1e400", "0", "é", "-1", "A100",
         ]), 0..12), gap in prop::sample::select(vec!["", " "])) {
             let _ = parse(&words.join(gap));
         }

@@ -7,10 +7,10 @@
 use serde::{Serialize, Serializer};
 use serde_yaml::FlowMap;
 
-use super::Rig;
 use super::document::{Document, VERSION};
 use super::entry::DeviceEntry;
 use super::host_entry::HostEntry;
+use super::{HostId, Network, Rig};
 use crate::units::BytesPerSecond;
 
 impl Rig {
@@ -20,9 +20,21 @@ impl Rig {
     }
 
     fn document(&self) -> Document<HostEntry<FlowMap<DeviceEntry>>> {
-        let host = self.host();
-        let entry = HostEntry {
-            name: host.map(|host| host.name.clone()),
+        let hosts = (0..self.hosts().len()).map(|host| self.entry(HostId(host)));
+        Document {
+            version: VERSION,
+            network: None,
+            hosts: hosts.collect(),
+        }
+    }
+
+    fn entry(&self, id: HostId) -> HostEntry<FlowMap<DeviceEntry>> {
+        let machine = &self.hosts()[id.0];
+        let host = machine.ram.as_ref();
+        // Without RAM, the name of an only host says nothing.
+        let is_named = host.is_some() || self.hosts().len() > 1;
+        HostEntry {
+            name: is_named.then(|| machine.name.clone()),
             memory: host.map(|host| host.memory),
             cap: None,
             reserve: host.map(|host| host.reserve),
@@ -31,19 +43,17 @@ impl Rig {
             disk: host.and_then(|host| host.disk).map(settled),
             cpu: host.and_then(|host| host.cpu.clone()),
             cores: host.and_then(|host| host.cores),
+            network: machine.network.map(Network::settled),
             devices: self
                 .devices()
                 .iter()
+                .filter(|device| device.host == id)
                 .map(|device| {
                     let mut entry = DeviceEntry::from(device);
                     entry.bandwidth = entry.bandwidth.map(settled);
                     FlowMap(entry)
                 })
                 .collect(),
-        };
-        Document {
-            version: VERSION,
-            hosts: vec![entry],
         }
     }
 }

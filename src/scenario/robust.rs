@@ -113,7 +113,7 @@ impl Scenario {
         if let Some(host) = &mut host {
             host.bandwidth = host.bandwidth * rate(CPU);
         }
-        Rig::new(devices, host)
+        self.rig.with(devices, host)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The exact dynamic program: every device order at once.
 //!
-//! State: units done, and how many devices of each group are used. Devices of a group are alike, so
-//! counts are enough; 1,000 equal cards cost no more than as many as there are units. Among plans of
+//! State: units done, how many devices of each group are used, and on which host the last stage is
+//! (`pools.rs`). Devices of a group are alike, so counts are enough; 1,000 equal cards cost no more
+//! than as many as there are units. Among plans of
 //! the least cost it takes the one whose greatest load is least, and among these the first in the
 //! order of the columns: groups by size and speed. What cost and load are is `objective.rs`.
 
@@ -10,15 +11,18 @@ use std::ops::Range;
 use crate::cost::ColumnSet;
 use crate::cost::Position;
 use crate::cost::column::{Column, Cost, Owner};
+use crate::cost::sites::Hop;
 use crate::solve::Stop;
+use crate::solve::path::Taken;
+use crate::solve::pools::{Hosts, Pools};
 
 /// What the dynamic program says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The best path and its cost.
     Path {
-        /// Indices into the columns.
-        path: Vec<usize>,
+        /// Its columns, and where they are.
+        path: Vec<Taken>,
         /// Their summed cost.
         cost: Cost,
         /// The greatest load of any of them.
@@ -53,7 +57,7 @@ impl Effort {
 }
 
 /// More states than these take more memory than a plan is worth.
-const MOST_STATES: u128 = 10_000_000;
+pub(super) const MOST_STATES: u128 = 10_000_000;
 
 /// The worth of going on from a state; less is better, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,26 +81,34 @@ pub(super) const NO_WAY: Rest = Rest {
 
 /// The path of least cost from the first unit to the last.
 pub fn shortest(set: &ColumnSet, effort: Effort, stop: &Stop) -> Answer {
-    let Some(network) = Network::new(set) else {
-        return Answer::TooManyOrders;
+    let by_kind = counted(set, Hosts::ByKind, effort, stop);
+    by_kind
+        .or_else(|| counted(set, Hosts::Apart, effort, stop))
+        .unwrap_or(Answer::TooManyOrders)
+}
+
+/// The same with hosts told apart or not; nothing where a path finds no room on alike hosts.
+fn counted(set: &ColumnSet, hosts: Hosts, effort: Effort, stop: &Stop) -> Option<Answer> {
+    let Some(network) = Network::new(set, hosts) else {
+        return Some(Answer::TooManyOrders);
     };
     if network.ends(0).is_empty() {
-        return Answer::None;
+        return Some(Answer::None);
     }
     if network.n_steps() > effort.most_steps(set.columns.len()) {
-        return Answer::TooManyOrders;
+        return Some(Answer::TooManyOrders);
     }
     let Some(rest) = network.rest(stop) else {
-        return Answer::TooManyOrders;
+        return Some(Answer::TooManyOrders);
     };
     if rest[0] == NO_WAY {
-        return Answer::None;
+        return Some(Answer::None);
     }
-    Answer::Path {
-        path: network.follow(&rest),
+    Some(Answer::Path {
+        path: network.pools.seated(&network.follow(&rest))?,
         cost: rest[0].cost,
         load: rest[0].load,
-    }
+    })
 }
 
 struct Network<'a> {
@@ -104,14 +116,10 @@ struct Network<'a> {
     steps: Vec<Step>,
     /// Runs of columns of one start, owner and position, which follow each other in the set.
     runs: Vec<Vec<Run>>,
-    /// How far apart the codes of two counts of a group are.
-    strides: Vec<usize>,
-    /// The most devices of each group that a path can use.
-    counts: Vec<usize>,
-    /// The longest column of each group, and of the host.
+    pools: Pools,
+    /// The longest column of each pool, and of the host.
     longest: Vec<usize>,
     longest_on_host: usize,
-    n_codes: usize,
 }
 
 /// Columns that a state may take or not, all alike.
@@ -121,8 +129,16 @@ struct Run {
     columns: Range<usize>,
 }
 
+/// A run at a state: its columns, the states that they lead to, the stand there, and what lies
+/// between.
+struct Way {
+    columns: Range<usize>,
+    next: usize,
+    hop: Hop,
+}
+
 impl<'a> Network<'a> {
-    fn new(set: &'a ColumnSet) -> Option<Self> {
+    fn new(set: &'a ColumnSet, hosts: Hosts) -> Option<Self> {
         let mut runs: Vec<Vec<Run>> = (0..set.n_units).map(|_| Vec::new()).collect();
         let mut longest = vec![0; set.groups.len()];
         let mut longest_on_host = 0;
@@ -147,128 +163,137 @@ impl<'a> Network<'a> {
                 }
             }
         }
-        // A path has no more stages than units, and needs no more devices than cover it.
-        let most = |(devices, longest): (&Vec<_>, &usize)| {
-            devices
-                .len()
-                .min(if *longest > 0 { set.n_units } else { 0 })
-        };
-        let counts: Vec<_> = set.groups.iter().zip(&longest).map(most).collect();
-        let n_codes = counts.iter().fold(1, |codes: u128, count| {
-            codes.saturating_mul(*count as u128 + 1)
-        });
-        let n_states = n_codes.saturating_mul(set.n_units as u128 + 1);
-        if n_states > MOST_STATES {
-            return None;
-        }
-        let mut strides = Vec::with_capacity(counts.len());
-        let mut stride = 1;
-        for count in &counts {
-            strides.push(stride);
-            stride *= count + 1;
-        }
+        let is_used: Vec<_> = longest.iter().map(|longest| *longest > 0).collect();
+        let pools = Pools::new(set, hosts, &is_used)?;
+        let longest = pools.pools.iter().map(|pool| longest[pool.group]).collect();
         Some(Self {
             set,
             steps: set.columns.iter().map(Step::from).collect(),
             runs,
-            strides,
-            counts,
+            pools,
             longest,
             longest_on_host,
-            n_codes: stride,
         })
     }
 
-    /// Where the states of a code begin.
-    fn states(&self, code: usize) -> usize {
-        code * (self.set.n_units + 1)
+    /// Where the states of a code and a stand begin.
+    fn states(&self, code: usize, stand: usize) -> usize {
+        (code * self.pools.n_stands + stand) * (self.set.n_units + 1)
     }
 
     /// The units that may be done with the devices of a code: no more than these can hold, and no
-    /// fewer than the others can finish.
+    /// fewer than the others can finish, nor than one for each.
     fn ends(&self, code: usize) -> Range<usize> {
-        let (mut done, mut left) = (self.longest_on_host, 0);
-        for ((stride, most), longest) in self.strides.iter().zip(&self.counts).zip(&self.longest) {
-            let used = code / stride % (most + 1);
+        let (mut done, mut left, mut least) = (self.longest_on_host, 0, 0);
+        for (index, (pool, longest)) in self.pools.pools.iter().zip(&self.longest).enumerate() {
+            let used = self.pools.used(code, index);
             done += used * longest;
-            left += (most - used) * longest;
+            left += (pool.most - used) * longest;
+            least += used;
         }
         if code == 0 {
             left += self.longest_on_host;
         }
-        self.set.n_units.saturating_sub(left)..done.min(self.set.n_units) + 1
+        let least = least.max(self.set.n_units.saturating_sub(left));
+        least..done.min(self.set.n_units) + 1
+    }
+
+    /// The stands that a code may have.
+    fn stands(&self, code: usize) -> impl Iterator<Item = usize> {
+        (0..self.pools.n_stands).filter(move |stand| self.pools.may_stand(code, *stand))
     }
 
     /// About how many columns are looked at.
     fn n_steps(&self) -> f64 {
-        let states: usize = (0..self.n_codes).map(|code| self.ends(code).len()).sum();
+        let states: usize = (0..self.pools.n_codes)
+            .map(|code| match self.ends(code).len() {
+                0 => 0,
+                n_ends => n_ends * self.stands(code).count(),
+            })
+            .sum();
         states as f64 * self.set.columns.len() as f64 / self.set.n_units as f64
     }
 
-    /// The best way on from each state `(code of the counts, units done)`; nothing if told to stop.
+    /// The best way on from each state `(code of the counts, stand, units done)`; nothing if told to
+    /// stop.
     fn rest(&self, stop: &Stop) -> Option<Vec<Rest>> {
-        let mut rest = vec![NO_WAY; self.states(self.n_codes)];
+        let mut rest = vec![NO_WAY; self.states(self.pools.n_codes, 0)];
         // Every way leads to a later code, but for the host's, which leads to more units done.
-        for code in (0..self.n_codes).rev() {
+        for code in (0..self.pools.n_codes).rev() {
             if stop.is_set() {
                 return None;
             }
-            let states = self.states(code);
-            rest[states + self.set.n_units] = NOTHING;
-            for done in self
-                .ends(code)
-                .rev()
-                .filter(|done| *done < self.set.n_units)
-            {
-                let mut best = NO_WAY;
-                for (columns, next) in self.ways(code, done) {
-                    let behind = &rest[next..];
-                    for index in columns {
-                        let step = &self.steps[index];
-                        best = best.min(onward(step, behind[step.end]));
+            let ends = self.ends(code);
+            for stand in self.stands(code) {
+                let states = self.states(code, stand);
+                rest[states + self.set.n_units] = NOTHING;
+                for done in ends.clone().rev().filter(|done| *done < self.set.n_units) {
+                    let mut best = NO_WAY;
+                    for Way { columns, next, hop } in self.ways(code, stand, done) {
+                        let behind = &rest[next..];
+                        let mut best_of_run = NO_WAY;
+                        for index in columns {
+                            let step = &self.steps[index];
+                            best_of_run = best_of_run.min(onward(step, behind[step.end]));
+                        }
+                        best = best.min(over(&hop, best_of_run));
                     }
+                    rest[states + done] = best;
                 }
-                rest[states + done] = best;
             }
         }
         Some(rest)
     }
 
-    /// The columns that a state may take, with the states of the code that they lead to.
-    fn ways(&self, code: usize, done: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
-        self.runs[done].iter().filter_map(move |run| {
-            let next = match run.owner {
-                Owner::Host => (code == 0).then_some(0)?,
-                Owner::Group(group) => {
-                    let (stride, most) = (self.strides[group.0], self.counts[group.0]);
-                    let used = code / stride % (most + 1);
-                    let in_place = (code == 0) == (run.position == Position::First);
-                    (used < most && in_place).then_some(code + stride)?
-                }
+    /// The columns that a state may take, with the states that they lead to.
+    fn ways(&self, code: usize, stand: usize, done: usize) -> impl Iterator<Item = Way> {
+        self.runs[done].iter().flat_map(move |run| {
+            let (pools, on_host) = match run.owner {
+                Owner::Host => (&[][..], code == 0),
+                Owner::Group(group) => (&self.pools.of_group[group.0][..], false),
             };
-            Some((run.columns.clone(), self.states(next)))
+            let on_host = on_host.then(|| Way {
+                columns: run.columns.clone(),
+                next: self.states(0, 0),
+                hop: Hop::default(),
+            });
+            let in_place = (code == 0) == (run.position == Position::First);
+            let on_gpus = pools.iter().filter_map(move |pool| {
+                let counted = &self.pools.pools[*pool];
+                let is_free = in_place && self.pools.used(code, *pool) < counted.most;
+                let step = self.pools.onward(code, stand, *pool).filter(|_| is_free)?;
+                Some(Way {
+                    columns: run.columns.clone(),
+                    next: self.states(code + counted.stride, step.to),
+                    hop: step.hop,
+                })
+            });
+            on_host.into_iter().chain(on_gpus)
         })
     }
 
-    /// Walks from the start along the best ways; of equal ones it takes the first.
-    fn follow(&self, rest: &[Rest]) -> Vec<usize> {
-        let (mut code, mut done) = (0, 0);
+    /// Walks from the start along the best ways; of equal ones it takes the first. Gives the columns,
+    /// each with the stand that it leads to; of the host's that is none.
+    fn follow(&self, rest: &[Rest]) -> Vec<(usize, usize)> {
+        let (mut code, mut stand, mut done) = (0, 0, 0);
         let mut path = Vec::new();
         while done < self.set.n_units {
-            let all = self
-                .ways(code, done)
-                .flat_map(|(columns, next)| columns.map(move |index| (index, next)));
-            let best = all.min_by_key(|(index, next)| {
+            let all = self.ways(code, stand, done).flat_map(|way| {
+                let (next, hop) = (way.next, way.hop);
+                way.columns.map(move |index| (index, next, hop))
+            });
+            let best = all.min_by_key(|(index, next, hop)| {
                 let step = &self.steps[*index];
                 (
-                    onward(step, rest[next + step.end]),
+                    over(hop, onward(step, rest[next + step.end])),
                     self.set.columns[*index].owner,
                 )
             });
             // Every state on the way from a start with an end has a way on.
-            let Some((index, next)) = best else { break };
-            path.push(index);
-            code = next / (self.set.n_units + 1);
+            let Some((index, next, _)) = best else { break };
+            let state = next / (self.set.n_units + 1);
+            (code, stand) = (state / self.pools.n_stands, state % self.pools.n_stands);
+            path.push((index, if code == 0 { usize::MAX } else { stand }));
             done = self.steps[index].end;
         }
         path
@@ -300,5 +325,16 @@ fn onward(step: &Step, rest: Rest) -> Rest {
     Rest {
         cost: Cost(step.cost.0.saturating_add(rest.cost.0)),
         load: rest.load.max(step.load),
+    }
+}
+
+/// The same behind a hop.
+fn over(hop: &Hop, rest: Rest) -> Rest {
+    if rest == NO_WAY {
+        return NO_WAY;
+    }
+    Rest {
+        cost: Cost(rest.cost.0.saturating_add(hop.cost.0)),
+        load: rest.load.max(hop.load),
     }
 }

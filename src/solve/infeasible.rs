@@ -1,7 +1,8 @@
 //! Why not: the plan that comes closest, and what each device lacks in it.
 
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Place, capacity};
-use crate::solve::{Ask, Effort, NoPlan, dynamic, line, stages};
+use crate::solve::path::stages;
+use crate::solve::{Ask, Effort, NoPlan, dynamic, line};
 use crate::units::Bytes;
 
 /// No plan fits.

@@ -2,17 +2,34 @@
 //! there are too many to try (`area.rs` bounds what the others could give).
 
 use crate::cost::ColumnSet;
-use crate::cost::Position;
 use crate::cost::column::{Cost, GroupId, Owner};
+use crate::cost::{Position, Site};
 use crate::solve::Stop;
 use crate::solve::area::rates;
 use crate::solve::dynamic::{NO_WAY, NOTHING, Rest};
+use crate::solve::path::{Taken, site};
 
-/// The network of one order. A node is (place in the order, whether a GPU is used yet, units done).
+/// Who computes at a place of an order, and on which host of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// A group's device, or the CPU.
+    pub owner: Owner,
+    /// The host; 0 for the CPU.
+    pub host: usize,
+}
+
+/// The CPU's.
+const CPU: Seat = Seat {
+    owner: Owner::Host,
+    host: 0,
+};
+
+/// The network of one order. A node is (place in the order, where the last GPU is, units done).
 pub struct Line<'a> {
     set: &'a ColumnSet,
-    /// Who computes at each place of the order.
-    pub order: Vec<Owner>,
+    order: Vec<Seat>,
+    /// The hosts of the order, each once.
+    sites: Vec<Site>,
 }
 
 /// One arc: a column at a place of the order.
@@ -24,38 +41,50 @@ pub struct Arc {
     pub from: usize,
     /// Where it ends.
     pub to: usize,
+    /// What it adds, the hop to its place included.
+    pub cost: Cost,
+    /// What counts where it is the most.
+    load: u64,
 }
 
 const FAR: Cost = Cost(u128::MAX);
 
 impl<'a> Line<'a> {
     /// The network along `order`.
-    pub fn new(set: &'a ColumnSet, order: Vec<Owner>) -> Self {
-        Self { set, order }
+    pub fn new(set: &'a ColumnSet, order: Vec<Seat>) -> Self {
+        let mut sites = Vec::new();
+        for seat in &order {
+            let site = site(set, seat.owner, seat.host);
+            sites.extend(site.filter(|site| !sites.contains(site)));
+        }
+        Self { set, order, sites }
     }
 
-    fn node(&self, place: usize, used: bool, done: usize) -> usize {
-        (place * 2 + usize::from(used)) * (self.set.n_units + 1) + done
+    /// The last GPU is on the site before `last`, or there is none yet where that is 0.
+    fn node(&self, place: usize, last: usize, done: usize) -> usize {
+        (place * (self.sites.len() + 1) + last) * (self.set.n_units + 1) + done
     }
 
     /// How many nodes there are.
     pub fn n_nodes(&self) -> usize {
-        self.node(self.order.len() + 1, false, 0)
+        self.node(self.order.len() + 1, 0, 0)
     }
 
     /// Where every path starts.
     pub fn source(&self) -> usize {
-        self.node(0, false, 0)
+        self.node(0, 0, 0)
     }
 
-    /// Where a path may end: every unit done, a GPU used or not.
-    pub fn sinks(&self) -> [usize; 2] {
-        [false, true].map(|used| self.node(self.order.len(), used, self.set.n_units))
+    /// Where a path may end: every unit done, the last GPU anywhere.
+    pub fn sinks(&self) -> Vec<usize> {
+        let last = 0..=self.sites.len();
+        last.map(|last| self.node(self.order.len(), last, self.set.n_units))
+            .collect()
     }
 
-    /// Every arc, in topological order.
+    /// Every arc that a path may come to, in topological order.
     pub fn arcs(&self) -> Vec<Arc> {
-        let mut arcs = Vec::new();
+        let mut arcs: Vec<Arc> = Vec::new();
         // By group, the host's behind all.
         let n_groups = self.set.groups.len();
         let number = |owner: Owner| match owner {
@@ -66,41 +95,64 @@ impl<'a> Line<'a> {
         for (index, column) in self.set.columns.iter().enumerate() {
             by_owner[number(column.owner)].push(index);
         }
-        for (place, owner) in self.order.iter().enumerate() {
-            for used in [false, true] {
+        let mut is_reached = vec![false; self.n_nodes()];
+        is_reached[self.source()] = true;
+        let mut add = |arc: Arc| {
+            if is_reached[arc.from] {
+                is_reached[arc.to] = true;
+                arcs.push(arc);
+            }
+        };
+        for (place, seat) in self.order.iter().enumerate() {
+            for last in 0..=self.sites.len() {
                 for done in 0..=self.set.n_units {
-                    let (from, to) = (
-                        self.node(place, used, done),
-                        self.node(place + 1, used, done),
-                    );
-                    arcs.push(Arc {
+                    add(Arc {
                         column: None,
-                        from,
-                        to,
+                        from: self.node(place, last, done),
+                        to: self.node(place + 1, last, done),
+                        cost: Cost(0),
+                        load: 0,
                     });
                 }
             }
-            for index in &by_owner[number(*owner)] {
+            let own = site(self.set, seat.owner, seat.host);
+            let after = self.sites.iter().position(|site| Some(*site) == own);
+            let after = after.map_or(0, |index| index + 1);
+            for index in &by_owner[number(seat.owner)] {
                 let column = &self.set.columns[*index];
-                let (before, after) = match (owner, column.position) {
-                    (Owner::Host, _) => (false, false),
-                    (Owner::Group(_), Position::First) => (false, true),
-                    (Owner::Group(_), Position::Later) => (true, true),
+                let before = match (seat.owner, column.position) {
+                    (Owner::Host, _) | (Owner::Group(_), Position::First) => 0..1,
+                    (Owner::Group(_), Position::Later) => 1..self.sites.len() + 1,
                 };
-                arcs.push(Arc {
-                    column: Some(*index),
-                    from: self.node(place, before, column.units.start),
-                    to: self.node(place + 1, after, column.units.end),
-                });
+                for last in before {
+                    let from = last.checked_sub(1).map(|last| self.sites[last]);
+                    let hop = from
+                        .zip(own)
+                        .map(|(from, to)| *self.set.sites.hop(from, to));
+                    let hop = hop.unwrap_or_default();
+                    if hop.is_barred {
+                        continue;
+                    }
+                    add(Arc {
+                        column: Some(*index),
+                        from: self.node(place, last, column.units.start),
+                        to: self.node(place + 1, after, column.units.end),
+                        cost: plus(column.cost, hop.cost),
+                        load: column.load.max(hop.load),
+                    });
+                }
             }
         }
         arcs
     }
 
-    /// The cost of an arc.
-    pub fn cost(&self, arc: &Arc) -> Cost {
-        arc.column
-            .map_or(Cost(0), |index| self.set.columns[index].cost)
+    /// What is taken where a path goes along an arc.
+    fn taken(&self, arc: &Arc) -> Option<Taken> {
+        let place = arc.from / (self.n_nodes() / (self.order.len() + 1));
+        arc.column.map(|column| Taken {
+            column,
+            host: self.order[place].host,
+        })
     }
 
     /// The least cost from the source to each node.
@@ -108,7 +160,7 @@ impl<'a> Line<'a> {
         let mut least = vec![FAR; self.n_nodes()];
         least[self.source()] = Cost(0);
         for arc in arcs {
-            let cost = plus(least[arc.from], self.cost(arc));
+            let cost = plus(least[arc.from], arc.cost);
             least[arc.to] = least[arc.to].min(cost);
         }
         least
@@ -121,21 +173,20 @@ impl<'a> Line<'a> {
             least[sink] = Cost(0);
         }
         for arc in arcs.iter().rev() {
-            let cost = plus(least[arc.to], self.cost(arc));
+            let cost = plus(least[arc.to], arc.cost);
             least[arc.from] = least[arc.from].min(cost);
         }
         least
     }
 
     /// The best path along the order, by cost and then by load.
-    fn shortest(&self) -> Option<(Vec<usize>, Rest)> {
+    fn shortest(&self) -> Option<(Vec<Taken>, Rest)> {
         let arcs = self.arcs();
-        let onward = |arc: &Arc, rest: Rest| match arc.column {
-            _ if rest == NO_WAY => NO_WAY,
-            None => rest,
-            Some(index) => Rest {
-                cost: plus(rest.cost, self.set.columns[index].cost),
-                load: rest.load.max(self.set.columns[index].load),
+        let onward = |arc: &Arc, rest: Rest| match rest {
+            NO_WAY => NO_WAY,
+            rest => Rest {
+                cost: plus(rest.cost, arc.cost),
+                load: rest.load.max(arc.load),
             },
         };
         let mut to_sink = vec![NO_WAY; self.n_nodes()];
@@ -154,7 +205,7 @@ impl<'a> Line<'a> {
         // Arcs are in topological order, so one pass follows the whole path.
         for arc in &arcs {
             if arc.from == node && onward(arc, to_sink[arc.to]) == to_sink[node] {
-                path.extend(arc.column);
+                path.extend(self.taken(arc));
                 node = arc.to;
             }
         }
@@ -171,16 +222,48 @@ pub fn plus(a: Cost, b: Cost) -> Cost {
 const MOST_PLACES: usize = 16;
 
 /// The path's own order, then the devices that it left out.
-pub fn order_of(set: &ColumnSet, path: &[usize]) -> Vec<Owner> {
-    let mut order: Vec<_> = path.iter().map(|index| set.columns[*index].owner).collect();
-    if order.first() != Some(&Owner::Host) {
-        order.insert(0, Owner::Host);
+pub fn order_of(set: &ColumnSet, path: &[Taken]) -> Vec<Seat> {
+    let seats = path.iter().map(|taken| Seat {
+        owner: set.columns[taken.column].owner,
+        host: taken.host,
+    });
+    let mut order: Vec<_> = seats.collect();
+    if order.first() != Some(&CPU) {
+        order.insert(0, CPU);
     }
-    for (index, devices) in set.groups.iter().enumerate() {
+    for index in 0..set.groups.len() {
         let owner = Owner::Group(GroupId(index));
-        let used = order.iter().filter(|other| **other == owner).count();
-        let room = MOST_PLACES.saturating_sub(order.len());
-        order.extend(std::iter::repeat_n(owner, (devices.len() - used).min(room)));
+        for host in 0..set.sites.n_hosts[set.sites.kind_of[index]] {
+            let seat = Seat { owner, host };
+            let used = order.iter().filter(|other| **other == seat).count();
+            let room = MOST_PLACES.saturating_sub(order.len());
+            let free = set.sites.per_host[index].saturating_sub(used);
+            order.extend(std::iter::repeat_n(seat, free.min(room)));
+        }
+    }
+    order
+}
+
+/// Devices of groups in an order, each on the host of the one before it as long as that has another,
+/// then on the first that has.
+fn seated(set: &ColumnSet, groups: impl IntoIterator<Item = usize>) -> Vec<Seat> {
+    let sites = &set.sites;
+    let mut order = vec![CPU];
+    let mut free: Vec<Vec<usize>> = (0..set.groups.len())
+        .map(|group| vec![sites.per_host[group]; sites.n_hosts[sites.kind_of[group]]])
+        .collect();
+    let mut last: Option<Site> = None;
+    for group in groups {
+        let kind = sites.kind_of[group];
+        let stays = last.filter(|last| last.kind == kind && free[group][last.host] > 0);
+        let next = || free[group].iter().position(|free| *free > 0);
+        let Some(host) = stays.map(|last| last.host).or_else(next) else {
+            continue;
+        };
+        free[group][host] -= 1;
+        last = Some(Site { kind, host });
+        let owner = Owner::Group(GroupId(group));
+        order.push(Seat { owner, host });
     }
     order
 }
@@ -189,7 +272,7 @@ pub fn order_of(set: &ColumnSet, path: &[usize]) -> Vec<Owner> {
 const MOST_LAST: usize = 16;
 
 /// The best plan over a few device orders that a person would try.
-pub(super) fn best_of_orders(set: &ColumnSet, stop: &Stop) -> Option<(Vec<usize>, Rest)> {
+pub(super) fn best_of_orders(set: &ColumnSet, stop: &Stop) -> Option<(Vec<Taken>, Rest)> {
     let rates = rates(set, |column| column.time.0);
     let mut by_speed: Vec<_> = (0..set.groups.len()).collect();
     by_speed.sort_by(|a, b| rates[*a].per_unit.total_cmp(&rates[*b].per_unit));
@@ -225,17 +308,13 @@ pub(super) fn best_of_orders(set: &ColumnSet, stop: &Stop) -> Option<(Vec<usize>
     let orders = [fastest_first, grouped(by_size), as_listed]
         .into_iter()
         .chain(each_last);
-    let mut best: Option<(Vec<usize>, Rest)> = None;
+    let mut best: Option<(Vec<Taken>, Rest)> = None;
     for devices in orders {
         // The first is tried in any case: a plan that was stopped is better than none.
         if best.is_some() && stop.is_set() {
             break;
         }
-        let owners = devices
-            .into_iter()
-            .map(|group| Owner::Group(GroupId(group)));
-        let order = std::iter::once(Owner::Host).chain(owners).collect();
-        if let Some(found) = Line::new(set, order).shortest()
+        if let Some(found) = Line::new(set, seated(set, devices)).shortest()
             && best.as_ref().is_none_or(|(_, worth)| found.1 < *worth)
         {
             best = Some(found);
@@ -246,24 +325,19 @@ pub(super) fn best_of_orders(set: &ColumnSet, stop: &Stop) -> Option<(Vec<usize>
 
 /// The best path along an order that someone proposes, behind the host, and the devices that it left
 /// out behind that.
-pub(super) fn along(set: &ColumnSet, proposed: &[Owner]) -> Option<(Vec<usize>, Rest)> {
-    let mut free: Vec<usize> = set.groups.iter().map(Vec::len).collect();
-    let mut order = vec![Owner::Host];
-    let mut take = |owner: Owner| match owner {
-        Owner::Group(GroupId(group)) if free[group] > 0 && order.len() < MOST_PLACES => {
-            free[group] -= 1;
-            order.push(owner);
-        }
-        _ => {}
-    };
-    proposed.iter().copied().for_each(&mut take);
-    (0..set.groups.len()).for_each(|group| take(Owner::Group(GroupId(group))));
+pub(super) fn along(set: &ColumnSet, proposed: &[Owner]) -> Option<(Vec<Taken>, Rest)> {
+    let proposed = proposed.iter().filter_map(|owner| match owner {
+        Owner::Group(GroupId(group)) => Some(*group),
+        Owner::Host => None,
+    });
+    let mut order = seated(set, proposed.chain(0..set.groups.len()));
+    order.truncate(MOST_PLACES);
     let found = Line::new(set, order).shortest()?;
     Some(improved(set, found))
 }
 
 /// A path may gain from the devices that it left out, behind its own: tried until nothing is gained.
-fn improved(set: &ColumnSet, found: (Vec<usize>, Rest)) -> (Vec<usize>, Rest) {
+fn improved(set: &ColumnSet, found: (Vec<Taken>, Rest)) -> (Vec<Taken>, Rest) {
     match Line::new(set, order_of(set, &found.0)).shortest() {
         Some(better) if better.1 < found.1 => improved(set, better),
         _ => found,

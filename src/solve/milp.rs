@@ -15,6 +15,7 @@ use good_lp::{Expression, Solution as _, variable, variables};
 use crate::cost::ColumnSet;
 use crate::cost::column::Cost;
 use crate::solve::line::{Arc, Line, order_of, plus};
+use crate::solve::path::{self, Taken};
 
 /// A solver of linear programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,7 @@ const MOST_COLUMNS: usize = 3_000;
 /// Where the solver fails or finds another value.
 pub fn solve(
     set: &ColumnSet,
-    path: &[usize],
+    path: &[Taken],
     (cost, bits): (Cost, u32),
     backend: Backend,
 ) -> Result<usize, Failure> {
@@ -76,12 +77,8 @@ pub fn solve(
     let n_columns = arcs.iter().filter(|arc| arc.column.is_some()).count();
     let first = |cost: Cost| cost.0 >> bits;
     let taken = flow(&line, &arcs, |cost| first(cost) as f64 * 1e-9, backend)?;
-    let found: u128 = taken.iter().map(|arc| first(line.cost(arc))).sum();
-    let wanted: u128 = path
-        .iter()
-        .map(|index| first(set.columns[*index].cost))
-        .sum();
-    if found == wanted {
+    let found: u128 = taken.iter().map(|arc| first(arc.cost)).sum();
+    if found == first(path::cost(set, path)) {
         Ok(n_columns)
     } else {
         Err(Failure::Disagrees)
@@ -90,10 +87,10 @@ pub fn solve(
 
 /// The arcs that are in some plan within 0.1 % of the best; where those are too many, the arcs of
 /// best plans that fill no device more than the path does.
-fn worth_keeping(line: &Line<'_>, set: &ColumnSet, path: &[usize], cost: Cost) -> Vec<Arc> {
+fn worth_keeping(line: &Line<'_>, set: &ColumnSet, path: &[Taken], cost: Cost) -> Vec<Arc> {
     let arcs = line.arcs();
     let (before, behind) = (line.from_source(&arcs), line.to_sink(&arcs));
-    let through = |arc: &Arc| plus(plus(before[arc.from], line.cost(arc)), behind[arc.to]);
+    let through = |arc: &Arc| plus(plus(before[arc.from], arc.cost), behind[arc.to]);
     let within = |bound: Cost| -> Vec<Arc> {
         arcs.iter()
             .filter(|arc| through(arc) <= bound)
@@ -107,7 +104,7 @@ fn worth_keeping(line: &Line<'_>, set: &ColumnSet, path: &[usize], cost: Cost) -
     }
     let fullest = path
         .iter()
-        .map(|index| set.columns[*index].load)
+        .map(|taken| set.columns[taken.column].load)
         .max()
         .unwrap_or(0);
     let fuller = |arc: &Arc| {
@@ -135,7 +132,7 @@ fn flow(
     let objective: Expression = arcs
         .iter()
         .zip(&flows)
-        .map(|(arc, z)| price(line.cost(arc)) * *z)
+        .map(|(arc, z)| price(arc.cost) * *z)
         .sum();
     let mut balance = vec![Expression::default(); line.n_nodes()];
     let mut touched = vec![false; line.n_nodes()];
@@ -145,12 +142,13 @@ fn flow(
         touched[arc.from] = true;
         touched[arc.to] = true;
     }
-    let [unused, used] = line.sinks();
-    let ends = std::mem::take(&mut balance[unused]) + std::mem::take(&mut balance[used]);
+    let sinks = line.sinks();
+    let ends = sinks.iter().map(|sink| std::mem::take(&mut balance[*sink]));
+    let ends: Expression = ends.sum();
     let inner = balance
         .into_iter()
         .enumerate()
-        .filter(|(node, _)| touched[*node] && ![line.source(), unused, used].contains(node));
+        .filter(|(node, _)| touched[*node] && *node != line.source() && !sinks.contains(node));
     // What flows in flows out, at every node between; one unit arrives.
     let constraints = inner.map(|(_, balance)| balance.eq(0)).chain([ends.eq(1)]);
     let unsolved = names.minimise(objective);

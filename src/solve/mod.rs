@@ -18,15 +18,17 @@ pub mod infeasible;
 pub mod line;
 pub mod milp;
 pub mod objective;
+pub mod path;
+mod pools;
 mod random;
 mod relaxed;
 pub mod ring;
 mod search;
 pub mod stop;
 
-use crate::cost::column::Owner;
-use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Rule, Span};
+use crate::cost::{Accounting, ColumnSet, Fit, Layout, Rule, Span};
 use crate::units::Seconds;
+use path::stages;
 use search::{Found, Searched, search};
 
 pub use amount::Amount;
@@ -224,34 +226,4 @@ fn prove(found: Found, bound: u64, ask: &Ask) -> Solution {
             method,
         },
     }
-}
-
-/// The columns of a path, each on the first device of its group that is free.
-fn stages(set: &ColumnSet, path: &[usize]) -> Vec<Span> {
-    let mut taken = vec![0; set.groups.len()];
-    path.iter()
-        .map(|index| {
-            let Column {
-                owner,
-                units,
-                streamed,
-                position,
-                ..
-            } = &set.columns[*index];
-            let place = match owner {
-                Owner::Host => Place::Host,
-                Owner::Group(group) => {
-                    let device = set.groups[group.0][taken[group.0]];
-                    taken[group.0] += 1;
-                    Place::Device(device)
-                }
-            };
-            Span {
-                place,
-                units: units.clone(),
-                streamed: streamed.clone(),
-                position: *position,
-            }
-        })
-        .collect()
 }

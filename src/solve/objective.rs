@@ -7,10 +7,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::cost::ColumnSet;
 use crate::cost::column::{Column, Cost, Owner};
 use crate::cost::frontier::Way;
+use crate::cost::sites::Hop;
+use crate::cost::{ColumnSet, Prefill};
 use crate::solve::Amount;
+use crate::solve::path::{self, Taken};
 use crate::units::{Seconds, Tokens};
 
 /// What a plan is best at.
@@ -160,13 +162,9 @@ impl Goal {
 
     /// What a column is worth by an objective.
     pub fn value(&self, objective: Objective, column: &Column) -> u64 {
-        let picoseconds = |time: Seconds| u64::try_from(Cost::from(time).0).unwrap_or(u64::MAX);
         match objective {
-            Objective::Decode | Objective::Throughput => picoseconds(column.time),
-            Objective::Prefill => picoseconds(column.prefill.time(self.prompt)),
-            Objective::Request => {
-                let output = column.time * self.output.0 as f64;
-                picoseconds(column.prefill.time(self.prompt) + output)
+            Objective::Decode | Objective::Throughput | Objective::Prefill | Objective::Request => {
+                self.duration(objective, column.time, column.prefill)
             }
             Objective::Devices => u64::from(column.owner != Owner::Host),
             Objective::Headroom => column.fullness.into(),
@@ -175,11 +173,39 @@ impl Goal {
         }
     }
 
+    /// What a crossing is worth by an objective; where the most counts, a link is as busy as a stage.
+    pub fn value_of_hop(&self, objective: Objective, hop: &Hop) -> u64 {
+        match objective {
+            Objective::Decode | Objective::Throughput | Objective::Prefill | Objective::Request => {
+                self.duration(objective, hop.crossing.time, hop.crossing.prefill)
+            }
+            Objective::Devices | Objective::Headroom | Objective::Quality | Objective::Context => 0,
+        }
+    }
+
+    /// Picoseconds of a token, of a prompt or of both.
+    fn duration(&self, objective: Objective, time: Seconds, prefill: Prefill) -> u64 {
+        let picoseconds = |time: Seconds| u64::try_from(Cost::from(time).0).unwrap_or(u64::MAX);
+        match objective {
+            Objective::Prefill => picoseconds(prefill.time(self.prompt)),
+            Objective::Request => {
+                picoseconds(prefill.time(self.prompt) + time * self.output.0 as f64)
+            }
+            Objective::Decode
+            | Objective::Throughput
+            | Objective::Devices
+            | Objective::Headroom
+            | Objective::Quality
+            | Objective::Context => picoseconds(time),
+        }
+    }
+
     /// What a path is worth by an objective.
-    pub fn worth(&self, objective: Objective, set: &ColumnSet, path: &[usize]) -> u64 {
-        let values = path
-            .iter()
-            .map(|index| self.value(objective, &set.columns[*index]));
+    pub fn worth(&self, objective: Objective, set: &ColumnSet, path: &[Taken]) -> u64 {
+        let columns = path.iter().map(|taken| &set.columns[taken.column]);
+        let columns = columns.map(|column| self.value(objective, column));
+        let hops = path::hops(set, path).map(|hop| self.value_of_hop(objective, hop));
+        let values = columns.chain(hops);
         match objective.kind() {
             Kind::Sum => values.fold(0, u64::saturating_add),
             Kind::Most | Kind::Outside => values.max().unwrap_or(0),
@@ -194,7 +220,9 @@ impl Goal {
         let bits = |most: u64| u128::BITS - (u128::from(most) * most_stages).leading_zeros();
         let widths = sums.iter().map(|sum| {
             let values = set.columns.iter().map(|column| self.value(*sum, column));
-            bits(values.max().unwrap_or(0))
+            let hops = set.sites.hops().map(|hop| self.value_of_hop(*sum, hop));
+            let most = values.max().unwrap_or(0);
+            bits(most.saturating_add(hops.max().unwrap_or(0)))
         });
         let mut widths: Vec<u32> = widths.collect();
         // Bits that there are not are rounded off the last sum: times of many minutes in three sums.
@@ -207,13 +235,20 @@ impl Goal {
             *shift = too_many.min(*width);
             *width -= *shift;
         }
-        for column in &mut set.columns {
+        let packed = |value: &dyn Fn(Objective) -> u64| {
             let mut cost = 0_u128;
             for ((sum, width), shift) in sums.iter().zip(&widths).zip(&rounded) {
-                cost = (cost << width) | (u128::from(self.value(*sum, column)) >> shift);
+                cost = (cost << width) | (u128::from(value(*sum)) >> shift);
             }
-            column.cost = Cost(cost);
+            Cost(cost)
+        };
+        for column in &mut set.columns {
+            column.cost = packed(&|sum| self.value(sum, column));
             column.load = self.value(most, column);
+        }
+        for hop in set.sites.hops_mut() {
+            hop.cost = packed(&|sum| self.value_of_hop(sum, hop));
+            hop.load = self.value_of_hop(most, hop);
         }
         widths.iter().skip(1).sum()
     }
@@ -224,6 +259,9 @@ impl Goal {
         let bits = self.price(set, sums, Objective::Headroom);
         for column in &mut set.columns {
             column.cost.0 = (column.cost.0 << FOR_STAGES) | 1;
+        }
+        for hop in set.sites.hops_mut() {
+            hop.cost.0 <<= FOR_STAGES;
         }
         bits + FOR_STAGES
     }

@@ -230,7 +230,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::cost::column::{Column, GroupId};
-    use crate::cost::{Layout, Prefill};
+    use crate::cost::{Layout, Prefill, Sites};
     use crate::hardware::DeviceId;
     use crate::solve::dynamic::{Answer, Effort, shortest};
     use crate::units::Seconds;
@@ -260,13 +260,13 @@ pub(super) mod tests {
                 });
             let mut columns: Vec<_> = columns.collect();
             columns.sort_by_key(|it| (it.units.start, it.owner, it.position, it.units.end));
+            let groups = counts.iter().map(|count| vec![DeviceId(0); *count]);
+            let groups: Vec<_> = groups.collect();
             ColumnSet {
                 layout: Layout::Sequential,
                 n_units: 5,
-                groups: counts
-                    .iter()
-                    .map(|count| vec![DeviceId(0); *count])
-                    .collect(),
+                sites: Sites::one(&groups),
+                groups,
                 columns,
             }
         })
@@ -281,11 +281,11 @@ pub(super) mod tests {
                 Answer::Path { path, cost, .. } => {
                     let relaxed = relax(&set, cost, &Stop::default());
                     prop_assert!(relaxed.bound <= cost);
-                    prop_assert!(path.iter().all(|index| relaxed.may_help[*index]));
+                    prop_assert!(path.iter().all(|taken| relaxed.may_help[taken.column]));
                     // From a worse plan the same holds.
                     let relaxed = relax(&set, Cost(cost.0 * 2), &Stop::default());
                     prop_assert!(relaxed.bound <= cost);
-                    prop_assert!(path.iter().all(|index| relaxed.may_help[*index]));
+                    prop_assert!(path.iter().all(|taken| relaxed.may_help[taken.column]));
                     prop_assert!(has_path(&set) && !is_ruled_out(&set, &Stop::default()));
                 }
                 Answer::None => {}
@@ -311,8 +311,10 @@ pub(super) mod tests {
         };
         set.columns = (0..5).map(column).collect();
         set.groups[0] = vec![DeviceId(0); 4];
+        set.sites = Sites::one(&set.groups);
         assert!(has_path(&set) && is_ruled_out(&set, &Stop::default()));
         set.groups[0] = vec![DeviceId(0); 5];
+        set.sites = Sites::one(&set.groups);
         assert!(!is_ruled_out(&set, &Stop::default()));
     }
 }

@@ -9,6 +9,7 @@ use crate::cost::ColumnSet;
 use crate::cost::column::Cost;
 use crate::solve::dynamic::{self, Effort};
 use crate::solve::objective::Kind;
+use crate::solve::path::{self, Taken};
 use crate::solve::{Ask, area, line, relaxed};
 use crate::units::Seconds;
 
@@ -16,7 +17,7 @@ use crate::units::Seconds;
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) set: ColumnSet,
-    pub(super) path: Vec<usize>,
+    pub(super) path: Vec<Taken>,
     /// Its packed sums, and how many of the lowest bits are not of the first.
     pub(super) cost: Cost,
     pub(super) bits: u32,
@@ -33,8 +34,9 @@ pub(super) struct Found {
 impl Found {
     /// The time of one token.
     pub(super) fn time(&self) -> Seconds {
-        let columns = self.path.iter().map(|index| &self.set.columns[*index]);
-        columns.map(|column| column.time).sum()
+        let columns = self.path.iter().map(|it| &self.set.columns[it.column]);
+        let hops = path::hops(&self.set, &self.path).map(|hop| hop.crossing.time);
+        columns.map(|column| column.time).chain(hops).sum()
     }
 }
 
@@ -82,6 +84,9 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
                 is_exact &= exact;
                 is_pruned |= pruned;
                 set.columns.retain(|column| column.load <= load);
+                for hop in set.sites.hops_mut() {
+                    hop.is_barred |= hop.load > load;
+                }
             }
             Kind::Outside => {}
         }
@@ -146,7 +151,7 @@ struct Pass {
 }
 
 struct Step {
-    path: Vec<usize>,
+    path: Vec<Taken>,
     cost: Cost,
     load: u64,
     /// No plan costs less.

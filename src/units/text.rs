@@ -179,8 +179,9 @@ impl FromStr for Seconds {
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let trimmed = text.trim();
-        let milliseconds = trimmed.strip_suffix("ms").map(|number| (number, 1e-3));
-        let parts = milliseconds.or_else(|| Some((trimmed.strip_suffix('s')?, 1.0)));
+        let parts = [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("s", 1.0)]
+            .into_iter()
+            .find_map(|(unit, factor)| Some((trimmed.strip_suffix(unit)?, factor)));
         parts
             .and_then(|(number, unit)| Some(number.trim().parse::<f64>().ok()? * unit))
             .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use shardplan::cost::{
     Accounting, Layout, Memory, Offload, Place, Position, Prefill, Span, Stage, Unit,
 };
-use shardplan::hardware::{Device, DeviceClass, Host, Pcie, Rig, Source};
+use shardplan::hardware::{Device, DeviceClass, Host, HostId, Pcie, Rig, Source};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
 
 /// A kind of card: memory in MiB, bandwidth in tenths of a GB/s.
@@ -83,6 +83,7 @@ pub(crate) fn card(index: usize, memory: Bytes, bandwidth: BytesPerSecond) -> De
         class: DeviceClass::Unknown,
         memory,
         bandwidth,
+        host: HostId::FIRST,
         link: Pcie {
             generation: 4,
             lanes: 16,

@@ -1,0 +1,382 @@
+//! What the dynamic program counts: devices in pools, and where the last stage is.
+//!
+//! Hosts that are alike are one kind, and their devices one pool. Which of them the last stage is on
+//! does not matter then, only how many devices of that host its visit has used: staying is free while
+//! the host has another, and going on to one more host of the kind costs the same from any. Staying
+//! as long as one can takes the fewest hops. That the visits of a path find room on the hosts that
+//! there are is tried behind ([`Pools::seated`]); where they do not, hosts are told apart one by one.
+
+use std::ops::Range;
+
+use crate::cost::ColumnSet;
+use crate::cost::Site;
+use crate::cost::sites::Hop;
+use crate::solve::dynamic::MOST_STATES;
+use crate::solve::path::Taken;
+
+/// How hosts are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hosts {
+    /// By their kind.
+    ByKind,
+    /// Each from every other.
+    Apart,
+}
+
+/// Devices of one group that are counted together.
+pub(super) struct Pool {
+    /// The most of them that a path can use.
+    pub(super) most: usize,
+    /// How far apart the codes of two counts are.
+    pub(super) stride: usize,
+    /// The group.
+    pub(super) group: usize,
+    /// An index into the places.
+    place: usize,
+    /// How many of them one host has.
+    per_host: usize,
+}
+
+/// A host, or all hosts of a kind.
+struct Place {
+    site: Site,
+    pools: Range<usize>,
+    /// Of a kind with several hosts: how many there are.
+    visits: Option<usize>,
+}
+
+/// Where the last stage is: a place, and what its visit has used of the pools of the place.
+struct Stand {
+    place: usize,
+    used: Vec<usize>,
+}
+
+/// Where a stage of a pool leads.
+#[derive(Clone, Copy)]
+pub(super) struct Move {
+    /// A stand.
+    pub(super) to: usize,
+    /// What lies between.
+    pub(super) hop: Hop,
+}
+
+/// All of them.
+pub(super) struct Pools {
+    pub(super) pools: Vec<Pool>,
+    /// The pools of each group.
+    pub(super) of_group: Vec<Vec<usize>>,
+    /// All counts.
+    pub(super) n_codes: usize,
+    /// All stands.
+    pub(super) n_stands: usize,
+    places: Vec<Place>,
+    stands: Vec<Stand>,
+    /// By stand and pool.
+    moves: Vec<Option<Move>>,
+    /// The first stage, by pool.
+    entries: Vec<usize>,
+}
+
+impl Pools {
+    /// Nothing where there are more states than can be held. `is_used` tells the groups that have
+    /// columns.
+    pub(super) fn new(set: &ColumnSet, hosts: Hosts, is_used: &[bool]) -> Option<Self> {
+        let sites = &set.sites;
+        let mut pools = Vec::new();
+        let mut of_group = vec![Vec::new(); set.groups.len()];
+        let mut places = Vec::new();
+        for (kind, n_hosts) in sites.n_hosts.iter().enumerate() {
+            let (each, span) = match hosts {
+                Hosts::ByKind => (1, *n_hosts),
+                Hosts::Apart => (*n_hosts, 1),
+            };
+            for host in 0..each {
+                let first = pools.len();
+                for group in (0..set.groups.len()).filter(|it| sites.kind_of[*it] == kind) {
+                    // A path has no more stages than units.
+                    let most = if is_used[group] { set.n_units } else { 0 };
+                    of_group[group].push(pools.len());
+                    pools.push(Pool {
+                        most: (sites.per_host[group] * span).min(most),
+                        stride: 0,
+                        group,
+                        place: places.len(),
+                        per_host: sites.per_host[group].min(most),
+                    });
+                }
+                places.push(Place {
+                    site: Site { kind, host },
+                    pools: first..pools.len(),
+                    visits: (span > 1).then_some(span),
+                });
+            }
+        }
+        let codes = pools.iter().map(|pool| pool.most);
+        let n_codes = number_of(codes);
+        let n_stands = places.iter().map(|place| match place.visits {
+            Some(_) => number_of(pools[place.pools.clone()].iter().map(|it| it.per_host)) - 1,
+            None => 1,
+        });
+        let n_stands = n_stands.fold(0, u128::saturating_add);
+        let n_states = n_codes.saturating_mul(n_stands);
+        if n_states.saturating_mul(set.n_units as u128 + 1) > MOST_STATES {
+            return None;
+        }
+        let mut stride = 1;
+        for pool in &mut pools {
+            pool.stride = stride;
+            stride *= pool.most + 1;
+        }
+        let mut all = Self {
+            n_codes: stride,
+            n_stands: n_stands as usize,
+            stands: stands(&places, &pools),
+            moves: Vec::new(),
+            entries: Vec::new(),
+            pools,
+            of_group,
+            places,
+        };
+        all.entries = (0..all.pools.len())
+            .map(|pool| all.entry(pool).unwrap_or(0))
+            .collect();
+        all.moves = (0..all.n_stands)
+            .flat_map(|stand| (0..all.pools.len()).map(move |pool| (stand, pool)))
+            .map(|(stand, pool)| all.go(set, stand, pool))
+            .collect();
+        Some(all)
+    }
+
+    /// How many devices of a pool a code has used.
+    pub(super) fn used(&self, code: usize, pool: usize) -> usize {
+        let pool = &self.pools[pool];
+        code / pool.stride % (pool.most + 1)
+    }
+
+    /// Whether the last stage can be there once so many devices are used.
+    pub(super) fn may_stand(&self, code: usize, stand: usize) -> bool {
+        if code == 0 || self.n_stands == 1 {
+            return stand == 0;
+        }
+        let stand = &self.stands[stand];
+        let place = &self.places[stand.place];
+        let mut used = place.pools.clone().map(|pool| self.used(code, pool));
+        match place.visits {
+            Some(_) => used.zip(&stand.used).all(|(all, visit)| *visit <= all),
+            None => used.any(|used| used > 0),
+        }
+    }
+
+    /// The stand behind a stage of a pool, where a device is free.
+    pub(super) fn onward(&self, code: usize, stand: usize, pool: usize) -> Option<Move> {
+        match code {
+            0 => Some(Move {
+                to: self.entries[pool],
+                hop: Hop::default(),
+            }),
+            _ => self.moves[stand * self.pools.len() + pool],
+        }
+    }
+
+    fn find(&self, place: usize, used: &[usize]) -> Option<usize> {
+        let is_it = |stand: &Stand| stand.place == place && stand.used == used;
+        self.stands.iter().position(is_it)
+    }
+
+    /// The stand of a stage that comes from another host.
+    fn entry(&self, pool: usize) -> Option<usize> {
+        let at = self.pools[pool].place;
+        let place = &self.places[at];
+        let first = place.pools.clone().map(|it| usize::from(it == pool));
+        match place.visits {
+            Some(_) => self.find(at, &first.collect::<Vec<_>>()),
+            None => self.find(at, &[]),
+        }
+    }
+
+    fn go(&self, set: &ColumnSet, stand: usize, pool: usize) -> Option<Move> {
+        let from = &self.stands[stand];
+        let to = self.pools[pool].place;
+        let place = &self.places[to];
+        if from.place == to {
+            let index = pool - place.pools.start;
+            let has_another = from
+                .used
+                .get(index)
+                .is_none_or(|used| *used < self.pools[pool].per_host);
+            if has_another {
+                let mut used = from.used.clone();
+                used.iter_mut().skip(index).take(1).for_each(|it| *it += 1);
+                return Some(Move {
+                    to: self.find(to, &used)?,
+                    hop: Hop::default(),
+                });
+            }
+        }
+        let hop = *set
+            .sites
+            .between(self.places[from.place].site.kind, place.site.kind);
+        (!hop.is_barred).then_some(Move {
+            to: self.entry(pool)?,
+            hop,
+        })
+    }
+
+    /// The hosts of the columns of a path, given the stand that each leads to: by their place, or of
+    /// a kind such that every visit finds room. Nothing where no such way was found.
+    pub(super) fn seated(&self, path: &[(usize, usize)]) -> Option<Vec<Taken>> {
+        let mut visits: Vec<Visit> = Vec::new();
+        let mut visit_of = Vec::new();
+        let mut last = None;
+        for (_, stand) in path {
+            let Some(at) = self.stands.get(*stand) else {
+                visit_of.push(None);
+                continue;
+            };
+            let is_new = last != Some(at.place) || at.used.iter().sum::<usize>() == 1;
+            last = Some(at.place);
+            if is_new {
+                visits.push(Visit {
+                    place: at.place,
+                    used: Vec::new(),
+                });
+            }
+            let index = visits.len() - 1;
+            visits[index].used.clone_from(&at.used);
+            visit_of.push(Some(index));
+        }
+        let hosts = self.hosts_of(&visits)?;
+        let taken = path.iter().zip(visit_of).map(|((column, _), visit)| Taken {
+            column: *column,
+            host: visit.map_or(0, |visit| hosts[visit]),
+        });
+        Some(taken.collect())
+    }
+
+    /// A host for each visit, the hosts of a kind numbered as they are come to.
+    fn hosts_of(&self, visits: &[Visit]) -> Option<Vec<usize>> {
+        let mut hosts: Vec<_> = visits
+            .iter()
+            .map(|visit| self.places[visit.place].site.host)
+            .collect();
+        for (index, place) in self.places.iter().enumerate() {
+            let Some(n_hosts) = place.visits else {
+                continue;
+            };
+            let mut own: Vec<_> = (0..visits.len())
+                .filter(|visit| visits[*visit].place == index)
+                .collect();
+            // The largest first: they are the hardest to place.
+            own.sort_by_key(|visit| std::cmp::Reverse(visits[*visit].used.iter().sum::<usize>()));
+            let room = self.pools[place.pools.clone()].iter().map(|it| it.per_host);
+            let room: Vec<usize> = room.collect();
+            let mut packing = Packing {
+                visits: own
+                    .iter()
+                    .map(|visit| visits[*visit].used.as_slice())
+                    .collect(),
+                rooms: vec![room; n_hosts.min(own.len())],
+                chosen: Vec::new(),
+                left: MOST_TRIES,
+            };
+            if !packing.go_on() {
+                return None;
+            }
+            for (visit, host) in own.iter().zip(&packing.chosen) {
+                hosts[*visit] = *host;
+            }
+            own.sort_unstable();
+            let mut met: Vec<usize> = Vec::new();
+            for visit in own {
+                let host = hosts[visit];
+                let number = met.iter().position(|other| *other == host);
+                hosts[visit] = number.unwrap_or(met.len());
+                if number.is_none() {
+                    met.push(host);
+                }
+            }
+        }
+        Some(hosts)
+    }
+}
+
+/// How many vectors of counts there are up to these.
+fn number_of(most: impl Iterator<Item = usize>) -> u128 {
+    most.fold(1, |codes: u128, most| {
+        codes.saturating_mul(most as u128 + 1)
+    })
+}
+
+fn stands(places: &[Place], pools: &[Pool]) -> Vec<Stand> {
+    let mut stands = Vec::new();
+    for (index, place) in places.iter().enumerate() {
+        let mut used = vec![0; place.pools.len()];
+        if place.visits.is_none() {
+            used.clear();
+            stands.push(Stand { place: index, used });
+            continue;
+        }
+        // Counts one after the other, without that of nothing used.
+        let most = |at: usize| pools[place.pools.start + at].per_host;
+        while let Some(at) = (0..used.len()).find(|at| used[*at] < most(*at)) {
+            used[..at].fill(0);
+            used[at] += 1;
+            stands.push(Stand {
+                place: index,
+                used: used.clone(),
+            });
+        }
+    }
+    stands
+}
+
+/// Stages that follow each other on one host.
+struct Visit {
+    place: usize,
+    used: Vec<usize>,
+}
+
+/// More tries than these are not worth it: hosts are told apart instead.
+const MOST_TRIES: usize = 10_000;
+
+/// Visits on hosts that are alike, placed one after the other.
+struct Packing<'a> {
+    visits: Vec<&'a [usize]>,
+    rooms: Vec<Vec<usize>>,
+    chosen: Vec<usize>,
+    left: usize,
+}
+
+impl Packing<'_> {
+    fn go_on(&mut self) -> bool {
+        let Some(visit) = self.visits.get(self.chosen.len()).copied() else {
+            return true;
+        };
+        for host in 0..self.rooms.len() {
+            // Of hosts with the same room one is enough.
+            let is_another = self.rooms[..host].contains(&self.rooms[host]);
+            let fits = self.rooms[host]
+                .iter()
+                .zip(visit)
+                .all(|(room, used)| used <= room);
+            if is_another || !fits || self.left == 0 {
+                continue;
+            }
+            self.left -= 1;
+            self.rooms[host]
+                .iter_mut()
+                .zip(visit)
+                .for_each(|(room, used)| *room -= used);
+            self.chosen.push(host);
+            if self.go_on() {
+                return true;
+            }
+            self.chosen.pop();
+            self.rooms[host]
+                .iter_mut()
+                .zip(visit)
+                .for_each(|(room, used)| *room += used);
+        }
+        false
+    }
+}
