@@ -170,7 +170,9 @@ impl<'a> Mixed<'a> {
             ..self.alike[0].between(&span.units)
         };
         let alike = match layout {
-            Layout::OneDevice | Layout::Pipelined | Layout::Sequential => &self.alike[..1],
+            Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
+                &self.alike[..1]
+            }
             Layout::Offloaded | Layout::ExpertsOffloaded(_) | Layout::HostOnly => &self.alike[..],
         };
         let stages = alike.iter().map(|alike| alike.priced(layout, span, &sums));
