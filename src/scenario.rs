@@ -7,6 +7,7 @@ mod mix;
 mod penalties;
 mod robust;
 mod search;
+mod shared;
 
 use crate::cost::{Accounting, Target, TargetError};
 use crate::hardware::Rig;
@@ -95,6 +96,15 @@ pub fn usual_context(model: &Model) -> Tokens {
     model.dimensions.context.min(Tokens(4096))
 }
 
+/// What a plan is best at where nothing is named: the time of a token; of an engine that serves, the
+/// tokens a second of all sequences, which is what people run one for.
+pub fn usual_objectives(target: Target) -> Vec<Objective> {
+    match target {
+        Target::LlamaCpp | Target::Transformers => vec![Objective::Decode],
+        Target::Vllm | Target::Sglang => vec![Objective::Serving],
+    }
+}
+
 impl Scenario {
     /// Finds the plan, and refuses it unless an independent sum over the tensors agrees.
     ///
@@ -137,7 +147,7 @@ impl Scenario {
                 workload: &self.workload,
                 accounting,
             };
-            let baselines = baseline::all(accounting, &ask.rules);
+            let baselines = baseline::all(accounting, &ask.rules, solution.layout);
             let mut plan = Plan::new(&question, &solution, &baselines)?;
             plan.proof.given = self.given();
             check::verify(&plan, &self.model, precision, &self.workload)??;
@@ -175,7 +185,12 @@ impl Scenario {
             terms,
             ..
         } = self;
-        let accounting = target.accounting(model, precision, rig, workload)?;
+        // What a forbidden card leaves is grouped without it.
+        let grouped = match target.server() {
+            Some(_) => shared::without_forbidden(rig, &terms.constraints)?,
+            None => rig.clone(),
+        };
+        let accounting = target.accounting(model, precision, &grouped, workload)?;
         let accounting = accounting.as_ref();
         let ask = Ask {
             rules: constraint::rules(&terms.constraints, accounting, *target)?,

@@ -28,6 +28,7 @@ pub enum KvFormat {
     F32,
     F16,
     Bf16,
+    Fp8,
     #[serde(rename = "q8_0")]
     Q8_0,
     #[serde(rename = "q5_1")]
@@ -95,11 +96,12 @@ impl Workload {
 
 impl KvFormat {
     /// Every format, from the largest down.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
         Self::Q8_0,
+        Self::Fp8,
         Self::Q5_1,
         Self::Q5_0,
         Self::Q4_1,
@@ -113,6 +115,7 @@ impl KvFormat {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::Fp8 => "fp8",
             Self::Q8_0 => "q8_0",
             Self::Q5_1 => "q5_1",
             Self::Q5_0 => "q5_0",
@@ -133,6 +136,8 @@ impl KvFormat {
         match self {
             Self::F32 => (1, 4),
             Self::F16 | Self::Bf16 => (1, 2),
+            // With one scale a layer at the most, which is not counted.
+            Self::Fp8 => (1, 1),
             Self::Q8_0 => (32, 34),
             Self::Q5_1 => (32, 24),
             Self::Q5_0 => (32, 22),

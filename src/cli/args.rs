@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cost::Target;
 use crate::model::{Model, Precision};
-use crate::scenario::{Candidates, Constraint, Penalties, Terms, usual_context};
+use crate::scenario::{Candidates, Constraint, Penalties, Terms, usual_context, usual_objectives};
 use crate::solve::{Backend, Goal, Objective, Stop};
 use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
@@ -40,18 +40,22 @@ pub enum Command {
 /// What a plan is for, besides model and rig.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// The framework: llama.cpp or transformers
+    /// The framework: llama.cpp, transformers, vllm or sglang
     #[arg(long, default_value_t)]
     pub target: Target,
     /// Sequences at once, each with a context of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub sequences: u32,
-    /// Format of keys and values: f16, q8_0, q4_0, …
+    /// Format of keys and values: f16, q8_0, q4_0, …; fp8 (vllm, sglang)
     #[arg(long, value_name = "TYPE", default_value = "f16")]
     pub kv: KvFormat,
-    /// Tokens of a prompt computed at once (llama.cpp's -ub)
-    #[arg(long, value_name = "N", default_value = "512")]
-    pub ubatch: Tokens,
+    /// Tokens of a prompt computed at once (llama.cpp's -ub); 512 where it is left out, 2048 for vllm
+    /// and sglang
+    #[arg(long, value_name = "N")]
+    pub ubatch: Option<Tokens>,
+    /// GPUs that share every block (vllm, sglang); every number is tried where it is left out
+    #[arg(long, value_name = "N", value_parser = degree)]
+    pub tp: Option<Constraint>,
     /// A LoRA adapter: a GGUF file for llama.cpp, PEFT's folder for transformers; may be repeated
     #[arg(long, value_name = "FILE")]
     pub lora: Vec<PathBuf>,
@@ -79,14 +83,10 @@ pub struct LoadArguments {
     /// An option of llama.cpp that is fixed, such as ngl=60
     #[arg(long, value_name = "OPTION=VALUE", value_parser = Constraint::fix)]
     pub fix: Vec<Constraint>,
-    /// What a plan is best at: decode, prefill, request, throughput, context, devices, headroom or
-    /// quality; several, such as devices,decode, one after the other
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "GOAL,GOAL…",
-        default_value = "decode"
-    )]
+    /// What a plan is best at: decode, prefill, request, throughput, context, devices, headroom,
+    /// quality, kv or serving; several, such as devices,decode, one after the other; decode where it
+    /// is left out, serving for vllm and sglang
+    #[arg(long, value_delimiter = ',', value_name = "GOAL,GOAL…")]
     pub objective: Vec<Objective>,
     /// Tokens of the prompt that prefill and request speak of; the least of 2048 and three quarters
     /// of the context where it is left out
@@ -120,7 +120,7 @@ impl LoadArguments {
             context,
             sequences: self.sequences,
             kv_format: self.kv,
-            ubatch: self.ubatch,
+            ubatch: self.ubatch.unwrap_or(self.target.usual_ubatch()),
         }
     }
 
@@ -135,10 +135,14 @@ impl LoadArguments {
     /// What a plan is best at, what is fixed, and who solves.
     pub fn terms(&self, context: Tokens, penalties: Option<Penalties>, stop: &Stop) -> Terms {
         let fixed = self.pin.iter().chain(&self.forbid).chain(&self.fix);
+        let fixed = fixed.chain(&self.tp);
         Terms {
             constraints: fixed.cloned().collect(),
             goal: Goal {
-                objectives: self.objective.clone(),
+                objectives: match self.objective.as_slice() {
+                    [] => usual_objectives(self.target),
+                    named => named.to_vec(),
+                },
                 ..Goal::of_request(context, self.prompt, self.answer)
             },
             max_time_per_token: self.max_time_per_token,
@@ -291,6 +295,14 @@ fn forbid(text: &str) -> Result<Constraint, String> {
         "" => Err("write a device, such as `cuda2`".to_owned()),
         device => Ok(Constraint::forbid(device)),
     }
+}
+
+/// Only so that a degree is fixed as all else is: whether it can be depends on model and rig.
+fn degree(text: &str) -> Result<Constraint, String> {
+    let degree = text.trim().parse().ok().filter(|degree| *degree > 0);
+    degree
+        .map(Constraint::TensorParallel)
+        .ok_or_else(|| "write how many GPUs share a block, such as `2`".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -107,6 +107,8 @@ impl Inspection {
         match self.target {
             Target::LlamaCpp => memory::llama_cpp_cache(block, &workload, memory::CUDA),
             Target::Transformers => memory::transformers_cache(block, &workload, KvFormat::F16),
+            Target::Vllm => paged::Engine::Vllm.cache(block, &workload),
+            Target::Sglang => paged::Engine::Sglang.cache(block, &workload),
         }
     }
 
@@ -123,7 +125,7 @@ impl Inspection {
     pub(super) fn kv_bytes_per_token(&self, node: &Node) -> Bytes {
         let caches = self.block(node).map(|block| &block.caches);
         let elements = caches.into_iter().flatten().map(|cache| match self.target {
-            Target::LlamaCpp => cache.elements_per_token(),
+            Target::LlamaCpp | Target::Vllm | Target::Sglang => cache.elements_per_token(),
             Target::Transformers => cache.elements_per_token_in_transformers(),
         });
         KvFormat::F16.row_bytes(elements.sum())

@@ -7,10 +7,11 @@ use std::ops::Range;
 
 use crate::cost::sites::Kinds;
 use crate::cost::{
-    Accounting, Layout, Offload, Place, Position, Prefill, Rule, Sites, Span, Stage, capacity,
+    Accounting, Batch, Layout, Offload, Place, Position, Prefill, Rule, Sites, Span, Stage,
+    capacity,
 };
 use crate::hardware::{Device, DeviceId, Rig};
-use crate::units::{Bytes, Seconds};
+use crate::units::{Bytes, Seconds, Tokens};
 
 /// An index into [`ColumnSet::groups`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,12 @@ pub struct Column {
     pub penalty: u64,
     /// How full it makes its device, in parts of a billion.
     pub fullness: u32,
+    /// Tokens that its cache keeps, where that takes what is left.
+    pub resident: Tokens,
+    /// Sequences of the workload's context that these are.
+    pub sequences: u64,
+    /// What sequences that are decoded together take.
+    pub batch: Batch,
     /// What it adds to a plan: the time of a token or the bytes over capacity, until it is priced
     /// for another objective.
     pub cost: Cost,
@@ -99,15 +106,21 @@ impl ColumnSet {
     /// Prices every stage of `layout` that the rules allow.
     pub fn new(accounting: &dyn Accounting, layout: Layout, fit: Fit, rules: &[Rule]) -> Self {
         let n_units = accounting.units().len();
-        let (groups, sites) = groups(accounting, fit, rules);
+        let rig = accounting.grouped(layout);
+        let seat = |device: DeviceId| accounting.seat(layout, device);
+        let seated: Vec<_> = rules.iter().map(|rule| rule.seated(seat)).collect();
+        let rules = seated.as_slice();
+        let (groups, sites) = groups(accounting, rig, fit, rules);
         let mut columns = Vec::new();
         let base = accounting.host_base(layout).total();
-        let host_room = capacity(accounting.rig(), Place::Host);
+        let host_room = capacity(rig, Place::Host);
         // Where RAM is stated, what never leaves it must fit it too.
-        let host_is_stated = accounting.rig().host().is_some();
+        let host_is_stated = rig.host().is_some();
         let base_fits = !host_is_stated || base <= host_room;
         let in_ram = layout.experts_in_ram();
-        let is_allowed = rules.iter().all(|rule| rule.allows_in_ram(&in_ram));
+        let is_allowed = rules
+            .iter()
+            .all(|rule| rule.allows_in_ram(&in_ram) && rule.allows_layout(layout));
         if is_allowed && (base_fits || fit == Fit::Excess) {
             let pricing = Pricing {
                 accounting,
@@ -142,8 +155,12 @@ impl ColumnSet {
 /// Devices that any plan may exchange, the largest and fastest first, so that the order in which a
 /// rig lists its devices breaks no tie, and their hosts. A device that a rule names is like no other.
 /// Missing bytes cost the same on any host.
-fn groups(accounting: &dyn Accounting, fit: Fit, rules: &[Rule]) -> (Vec<Vec<DeviceId>>, Sites) {
-    let rig = accounting.rig();
+fn groups(
+    accounting: &dyn Accounting,
+    rig: &Rig,
+    fit: Fit,
+    rules: &[Rule],
+) -> (Vec<Vec<DeviceId>>, Sites) {
     let mut alike = alike(rig, rules);
     let mut kind_of_device = vec![0; rig.devices().len()];
     for (kind, devices) in alike.iter().enumerate() {
@@ -157,20 +174,20 @@ fn groups(accounting: &dyn Accounting, fit: Fit, rules: &[Rule]) -> (Vec<Vec<Dev
         let sites = Sites::one(&alike);
         return (alike, sites);
     }
-    let kinds = Kinds::new(accounting, &kind_of_device);
+    let kinds = Kinds::new(accounting, rig, &kind_of_device);
     let mut groups: Vec<Vec<DeviceId>> = Vec::new();
     for mut devices in alike {
         devices.sort_by_key(|id| kinds.of(rig, *id));
         let by_host = devices.chunk_by(|a, b| kinds.of(rig, *a) == kinds.of(rig, *b));
         groups.extend(by_host.map(<[DeviceId]>::to_vec));
     }
-    let sites = kinds.sites(accounting, &groups);
+    let sites = kinds.sites(accounting, rig, &groups);
     (groups, sites)
 }
 
 /// Devices of equal figures.
 fn alike(rig: &Rig, rules: &[Rule]) -> Vec<Vec<DeviceId>> {
-    let is_ruled = |id: DeviceId| rules.iter().any(|rule| rule.place() == Place::Device(id));
+    let is_ruled = |id: DeviceId| rules.iter().any(|rule| rule.names(Place::Device(id)));
     let alike = |a: &Device, b: &Device| {
         (a.capacity(), a.class, a.link) == (b.capacity(), b.class, b.link)
             && a.bandwidth == b.bandwidth
@@ -238,7 +255,7 @@ impl Pricing<'_> {
         if self.layout == Layout::HostOnly {
             return;
         }
-        let room = capacity(self.accounting.rig(), Place::Device(device));
+        let room = capacity(self.accounting.grouped(self.layout), Place::Device(device));
         let streams =
             self.layout == Layout::Offloaded && self.accounting.offload() == Offload::Streams;
         for position in [Position::First, Position::Later] {
@@ -282,7 +299,11 @@ impl Pricing<'_> {
         match self.layout {
             Layout::OneDevice => true,
             Layout::ExpertsOffloaded(_) => self.accounting.rig().devices().len() == 1,
-            Layout::Pipelined | Layout::Sequential | Layout::Offloaded | Layout::HostOnly => false,
+            Layout::Pipelined
+            | Layout::Sequential
+            | Layout::Offloaded
+            | Layout::HostOnly
+            | Layout::Served(_) => false,
         }
     }
 
@@ -373,6 +394,8 @@ impl Pricing<'_> {
             Fit::Excess => Cost(over.0.into()),
         };
         let fullness = fullness(needs, room);
+        let beside = needs.saturating_sub(stage.device.kv_cache);
+        let resident = stage.pages.resident(room.saturating_sub(beside));
         Some(Column {
             owner,
             units: span.units.clone(),
@@ -382,6 +405,9 @@ impl Pricing<'_> {
             prefill: stage.prefill,
             penalty,
             fullness,
+            resident,
+            sequences: stage.pages.sequences(resident),
+            batch: stage.batch,
             cost,
             load: fullness.into(),
         })

@@ -188,7 +188,9 @@ impl Compute {
         let rest = |from: usize| self.sample(layout, from.min(n_blocks)..n_blocks);
         let devices = match layout {
             Layout::OneDevice | Layout::ExpertsOffloaded(_) => vec![rest(0)],
-            Layout::Pipelined | Layout::Sequential => vec![rest(0), Vec::new()],
+            Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
+                vec![rest(0), Vec::new()]
+            }
             Layout::Offloaded => vec![rest(on_host)],
             Layout::HostOnly => Vec::new(),
         };
@@ -333,7 +335,8 @@ fn alike(layout: Layout) -> Layout {
         | Layout::Pipelined
         | Layout::Sequential
         | Layout::Offloaded
-        | Layout::HostOnly => layout,
+        | Layout::HostOnly
+        | Layout::Served(_) => layout,
     }
 }
 
@@ -361,6 +364,7 @@ fn pins_norms(layout: Layout, batch: &Batch) -> bool {
         Layout::OneDevice
         | Layout::Pipelined
         | Layout::Sequential
+        | Layout::Served(_)
         | Layout::ExpertsOffloaded(_) => true,
         Layout::Offloaded | Layout::HostOnly => batch.tokens < STREAMED_BATCH,
     }

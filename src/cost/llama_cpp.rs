@@ -275,6 +275,7 @@ impl<'a> LlamaCpp<'a> {
                         Layout::HostOnly => self.work.on_cpu(&span.units),
                         _ => Prefill::default(),
                     },
+                    ..Stage::default()
                 }
             }
             Place::Device(device) => {
@@ -311,6 +312,7 @@ impl<'a> LlamaCpp<'a> {
                         (device.class, device.bandwidth),
                         (streamed, link),
                     ),
+                    ..Stage::default()
                 }
             }
         }
@@ -355,7 +357,7 @@ impl Accounting for LlamaCpp<'_> {
             | Layout::Sequential
             | Layout::ExpertsOffloaded(_) => self.compute.host(layout, 0),
             // It depends on the blocks that the CPU computes, and is a part of their stage.
-            Layout::Offloaded | Layout::HostOnly => Bytes::ZERO,
+            Layout::Offloaded | Layout::HostOnly | Layout::Served(_) => Bytes::ZERO,
         };
         let beside = match layout {
             Layout::HostOnly => self.beside.in_ram.first + self.beside.in_ram.host,
@@ -363,6 +365,7 @@ impl Accounting for LlamaCpp<'_> {
             | Layout::Pipelined
             | Layout::Sequential
             | Layout::Offloaded
+            | Layout::Served(_)
             | Layout::ExpertsOffloaded(_) => self.beside.on_gpu.host,
         };
         let (_, ahead) = self.ahead.unwrap_or_default();

@@ -92,6 +92,8 @@ pub fn format(cache: KvFormat) -> Format {
         KvFormat::F32 => Format::F32,
         KvFormat::F16 => Format::F16,
         KvFormat::Bf16 => Format::BF16,
+        // llama.cpp has none, and is refused it.
+        KvFormat::Fp8 => Format::FP8,
         KvFormat::Q8_0 => Format::Q8_0,
         KvFormat::Q5_1 => Format::Q5_1,
         KvFormat::Q5_0 => Format::Q5_0,

@@ -15,6 +15,8 @@ pub mod memory;
 pub mod paged;
 pub mod prefill;
 pub mod rules;
+pub mod served;
+pub mod serving;
 pub mod sites;
 pub mod target;
 pub mod time;
@@ -31,6 +33,7 @@ pub use column::{Column, ColumnSet, Fit};
 pub use memory::Memory;
 pub use prefill::Prefill;
 pub use rules::Rule;
+pub use served::{Batch, Pages, Shape};
 pub use sites::{Crossing, Site, Sites};
 pub use target::{Target, TargetError};
 
@@ -73,9 +76,24 @@ pub enum Layout {
     Offloaded,
     /// No GPU at all.
     HostOnly,
+    /// A pipeline of groups of GPUs, with a cache of pages in what is left (vLLM, SGLang).
+    Served(#[serde(skip)] Shape),
 }
 
 impl Layout {
+    /// How an engine uses the cards, where it is one that serves.
+    pub fn shape(self) -> Option<Shape> {
+        match self {
+            Self::Served(shape) => Some(shape),
+            Self::OneDevice
+            | Self::Pipelined
+            | Self::Sequential
+            | Self::ExpertsOffloaded(_)
+            | Self::Offloaded
+            | Self::HostOnly => None,
+        }
+    }
+
     /// Units whose experts are in RAM while the rest of them is on a GPU.
     pub fn experts_in_ram(self) -> Range<usize> {
         match self {
@@ -84,7 +102,8 @@ impl Layout {
             | Self::Pipelined
             | Self::Sequential
             | Self::Offloaded
-            | Self::HostOnly => 0..0,
+            | Self::HostOnly
+            | Self::Served(_) => 0..0,
         }
     }
 }
@@ -122,12 +141,38 @@ pub struct Stage {
     pub time: Seconds,
     /// What a prompt takes in it.
     pub prefill: Prefill,
+    /// The pages of its cache, where that has any.
+    pub pages: Pages,
+    /// What sequences that are decoded together take in it, where the target does so.
+    pub batch: Batch,
 }
 
 /// A target's accounting: its units, its layouts, and the price of any stage.
 pub trait Accounting {
     /// The rig that is planned for.
     fn rig(&self) -> &Rig;
+
+    /// The rig as a layout uses it: cards, or groups of cards as one device each.
+    fn grouped(&self, _layout: Layout) -> &Rig {
+        self.rig()
+    }
+
+    /// The device of a layout that a card of the rig is, or is part of; none where the layout leaves
+    /// it out.
+    fn seat(&self, _layout: Layout, device: DeviceId) -> Option<DeviceId> {
+        Some(device)
+    }
+
+    /// The cards that a device of a layout is.
+    fn members(&self, _layout: Layout, device: DeviceId) -> Vec<DeviceId> {
+        vec![device]
+    }
+
+    /// Units of each stage as the target divides the chain where nobody says; none where it leaves
+    /// that to the user.
+    fn usual_split(&self, _n_stages: usize) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// The chain, in order of execution.
     fn units(&self) -> &[Unit];

@@ -7,7 +7,7 @@
 
 use crate::model::{Block, Cache};
 use crate::units::{Bytes, Tokens};
-use crate::workload::Workload;
+use crate::workload::{KvFormat, Workload};
 
 /// An engine that keeps its cache in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,23 @@ impl Engine {
             Self::Sglang => Tokens(1),
             Self::ExLlama => Tokens(256),
         }
+    }
+
+    /// Bytes of one page of a block on one of `degree` GPUs that share it: key-value heads are divided
+    /// as far as there are heads, and a latent vector is on each. What does not grow with the tokens
+    /// is not counted.
+    pub fn page_bytes(self, block: &Block, format: KvFormat, degree: u32) -> Bytes {
+        let shared = |heads: u64| (heads / u64::from(degree.max(1))).max(1);
+        let rows = block.caches.iter().map(|cache| match *cache {
+            Cache::KeysValues(kept) => {
+                let heads = shared(kept.heads);
+                let row = |elements: u64| format.row_bytes(heads.saturating_mul(elements));
+                row(kept.key) + row(kept.value)
+            }
+            Cache::Latent { rank, rope } => format.row_bytes(rank + rope),
+            Cache::Cross { .. } | Cache::State { .. } => Bytes::ZERO,
+        });
+        rows.sum::<Bytes>() * self.page().0
     }
 
     /// Bytes that one block keeps: whole pages of each sequence. Recurrent states are counted in 32
@@ -83,5 +100,17 @@ mod tests {
         assert_eq!(cache(Engine::Sglang), Bytes(4096 * 1000));
         assert_eq!(cache(Engine::Vllm), Bytes(4096 * 1008));
         assert_eq!(cache(Engine::ExLlama), Bytes(4096 * 1024));
+    }
+
+    #[test]
+    fn gpus_share_heads_and_not_less_than_one() {
+        let known = known::find("llama-2-70b").unwrap();
+        let model = config::model("llama-2-70b", Origin::Known, &known.config).unwrap();
+        let page = |degree| Engine::Vllm.page_bytes(&model.blocks[0], KvFormat::F16, degree);
+        // 8 heads: 16 tokens of 4 KiB, then halves, then one head on each.
+        assert_eq!(
+            [page(1), page(2), page(16)],
+            [Bytes(65_536), Bytes(32_768), Bytes(8192)]
+        );
     }
 }

@@ -132,7 +132,7 @@ pub const UNCERTAINTY: f64 = 0.5;
 /// 16-bit operations to bandwidth over the datasheets, times the share of it that published llama.cpp
 /// runs of 512 tokens reach (Ampere 0.42, Ada 0.35, A100 0.33, H100 PCIe 0.19; 2024). The shares of
 /// all other classes are guesses by likeness, from 0.2 to 0.5 of what their matrix units do.
-fn operations_per_byte(class: DeviceClass) -> f64 {
+pub fn operations_per_byte(class: DeviceClass) -> f64 {
     match class {
         DeviceClass::Ampere => 148.0 * 0.42,
         DeviceClass::Ada => 281.0 * 0.35,

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use crate::cost::{Place, Span};
+use crate::cost::{Layout, Place, Span};
+use crate::hardware::DeviceId;
 
 /// A decision about units.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,13 +15,40 @@ pub enum Rule {
     On(Range<usize>, Place),
     /// They are kept anywhere but there.
     Off(Range<usize>, Place),
+    /// So many GPUs share every block.
+    Degree(u32),
 }
 
+/// Where no device of a layout is: the seat of a card that the layout leaves out.
+const NOWHERE: DeviceId = DeviceId(usize::MAX);
+
 impl Rule {
-    /// The place that it speaks of.
-    pub fn place(&self) -> Place {
+    /// Whether it speaks of a place.
+    pub fn names(&self, place: Place) -> bool {
         match self {
-            Self::On(_, place) | Self::Off(_, place) => *place,
+            Self::On(_, named) | Self::Off(_, named) => *named == place,
+            Self::Degree(_) => false,
+        }
+    }
+
+    /// The same rule where a layout has its own devices, which `seat` finds for a card.
+    pub fn seated(&self, seat: impl Fn(DeviceId) -> Option<DeviceId>) -> Self {
+        let seated = |place: &Place| match place {
+            Place::Host => Place::Host,
+            Place::Device(device) => Place::Device(seat(*device).unwrap_or(NOWHERE)),
+        };
+        match self {
+            Self::On(units, place) => Self::On(units.clone(), seated(place)),
+            Self::Off(units, place) => Self::Off(units.clone(), seated(place)),
+            Self::Degree(degree) => Self::Degree(*degree),
+        }
+    }
+
+    /// Whether a layout keeps it.
+    pub fn allows_layout(&self, layout: Layout) -> bool {
+        match self {
+            Self::On(..) | Self::Off(..) => true,
+            Self::Degree(degree) => layout.shape().is_some_and(|shape| shape.degree == *degree),
         }
     }
 
@@ -41,6 +69,7 @@ impl Rule {
         match self {
             Self::On(ruled, due) => *due == place || !overlap(ruled, units),
             Self::Off(ruled, barred) => *barred != place || !overlap(ruled, units),
+            Self::Degree(_) => true,
         }
     }
 }

@@ -101,8 +101,7 @@ pub(super) struct Kinds {
 
 impl Kinds {
     /// Sorts hosts by kind; `device_kinds` tells which devices are alike.
-    pub(super) fn new(accounting: &dyn Accounting, device_kinds: &[usize]) -> Self {
-        let rig = accounting.rig();
+    pub(super) fn new(accounting: &dyn Accounting, rig: &Rig, device_kinds: &[usize]) -> Self {
         let ids: Vec<_> = (0..rig.hosts().len()).map(HostId).collect();
         let is_free = |a: HostId, b: HostId| accounting.crossing(a, b) == Crossing::default();
         if ids.len() == 1 || ids.iter().all(|a| ids.iter().all(|b| is_free(*a, *b))) {
@@ -140,11 +139,15 @@ impl Kinds {
     }
 
     /// The hosts with the groups on them, of which the first device stands for all.
-    pub(super) fn sites(&self, accounting: &dyn Accounting, groups: &[Vec<DeviceId>]) -> Sites {
+    pub(super) fn sites(
+        &self,
+        accounting: &dyn Accounting,
+        rig: &Rig,
+        groups: &[Vec<DeviceId>],
+    ) -> Sites {
         if self.hosts.len() == 1 {
             return Sites::one(groups);
         }
-        let rig = accounting.rig();
         let kind_of: Vec<_> = groups.iter().map(|group| self.of(rig, group[0])).collect();
         let n_hosts: Vec<_> = self.hosts.iter().map(Vec::len).collect();
         let per_host = groups.iter().zip(&kind_of);

@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::Accounting;
 use crate::cost::llama_cpp::LlamaCpp;
+use crate::cost::serving::refusal::{self, Refusal};
+use crate::cost::serving::{Server, Serving};
 use crate::cost::transformers::Transformers;
 use crate::hardware::{Device, Rig};
 use crate::model::extra::Form;
 use crate::model::recipe::Recipe;
 use crate::model::{Cache, Checkpoint, Extra, Model, Origin, Precision, PrecisionError};
+use crate::units::Tokens;
 use crate::workload::{KvFormat, Workload};
 
 /// A framework that a plan can be made for.
@@ -24,13 +27,19 @@ pub enum Target {
     /// transformers with accelerate's hooks: modules anywhere, weights streamed from RAM.
     #[serde(rename = "transformers")]
     Transformers,
+    /// vLLM: a pipeline of groups of GPUs, with a cache of pages in what is left.
+    #[serde(rename = "vllm")]
+    Vllm,
+    /// SGLang: the same, by its own rules.
+    #[serde(rename = "sglang")]
+    Sglang,
 }
 
 /// What a target cannot do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// No such target.
-    #[error("`{0}` is no target: `llama.cpp` and `transformers` are planned for")]
+    #[error("`{0}` is no target: `llama.cpp`, `transformers`, `vllm` and `sglang` are planned for")]
     Unknown(String),
     /// A precision that the target cannot load.
     #[error(transparent)]
@@ -43,6 +52,9 @@ pub enum TargetError {
         /// What was asked.
         format: KvFormat,
     },
+    /// A cache in 8-bit floats for llama.cpp.
+    #[error("llama.cpp has no cache in {0}: use `--kv q8_0`")]
+    NoFloat8Cache(KvFormat),
     /// A quantised cache whose blocks do not fill a head.
     #[error(
         "a head of {head_dim} elements is no whole number of {format} blocks, and llama.cpp refuses it: use `--kv f16`"
@@ -71,6 +83,9 @@ pub enum TargetError {
     /// A GGUF file for transformers.
     #[error("transformers needs the Hugging Face model, and `{0}` is a GGUF file")]
     NeedsCheckpoint(String),
+    /// What an engine that serves refuses.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// An adapter in the form of the other world.
     #[error(
         "`{name}` is an adapter in {}, and {target} loads {}\nhint: llama.cpp's `convert_lora_to_gguf.py` makes a GGUF file of PEFT's folder",
@@ -122,13 +137,33 @@ fn form(form: Form) -> &'static str {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 2] = [Self::LlamaCpp, Self::Transformers];
+    pub const ALL: [Self; 4] = [Self::LlamaCpp, Self::Transformers, Self::Vllm, Self::Sglang];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::LlamaCpp => "llama.cpp",
             Self::Transformers => "transformers",
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+        }
+    }
+
+    /// The engine, where it is one that serves.
+    pub fn server(self) -> Option<Server> {
+        match self {
+            Self::LlamaCpp | Self::Transformers => None,
+            Self::Vllm => Some(Server::Vllm),
+            Self::Sglang => Some(Server::Sglang),
+        }
+    }
+
+    /// Tokens of a prompt that are computed at once where nobody says: what llama.cpp and the engines
+    /// take on most cards.
+    pub fn usual_ubatch(self) -> Tokens {
+        match self {
+            Self::LlamaCpp | Self::Transformers => Tokens(512),
+            Self::Vllm | Self::Sglang => Tokens(2048),
         }
     }
 
@@ -138,10 +173,10 @@ impl Target {
         match (self, &model.origin) {
             (Self::LlamaCpp, Origin::Gguf(_)) => Precision::Stored,
             (Self::LlamaCpp, _) => Precision::Gguf(Recipe::Q4KM),
-            (Self::Transformers, _) if model.quantised.is_some() => {
+            (Self::Transformers | Self::Vllm | Self::Sglang, _) if model.quantised.is_some() => {
                 Precision::Checkpoint(Checkpoint::Stored)
             }
-            (Self::Transformers, _) => model
+            (Self::Transformers | Self::Vllm | Self::Sglang, _) => model
                 .stored
                 .unwrap_or(Precision::Checkpoint(Checkpoint::Bf16)),
         }
@@ -155,6 +190,7 @@ impl Target {
         match self {
             Self::LlamaCpp => precision.for_llama_cpp(),
             Self::Transformers => precision.for_transformers().map(Precision::Checkpoint),
+            Self::Vllm | Self::Sglang => precision.for_serving().map(Precision::Checkpoint),
         }
     }
 
@@ -162,7 +198,7 @@ impl Target {
     fn check_extras(self, model: &Model) -> Result<(), TargetError> {
         let wanted = match self {
             Self::LlamaCpp => Form::Gguf,
-            Self::Transformers => Form::Peft,
+            Self::Transformers | Self::Vllm | Self::Sglang => Form::Peft,
         };
         let extras = &model.extras;
         let mut adapters = extras.adapters.iter();
@@ -185,7 +221,7 @@ impl Target {
                 name: name.clone(),
                 extra,
             }),
-            (Self::LlamaCpp | Self::Transformers, _) => Ok(()),
+            (Self::LlamaCpp | Self::Transformers | Self::Vllm | Self::Sglang, _) => Ok(()),
         }
     }
 
@@ -200,6 +236,12 @@ impl Target {
         rig: &'a Rig,
         workload: &Workload,
     ) -> Result<Box<dyn Accounting + 'a>, TargetError> {
+        if let Some(server) = self.server() {
+            refusal::check(server, model, rig, workload)?;
+            refusal::check_cards(server, model, precision.for_serving()?, rig)?;
+            let serving = Serving::new(server, model, precision, rig, workload)?;
+            return Ok(Box::new(serving));
+        }
         self.check_extras(model)?;
         match self {
             Self::LlamaCpp => {
@@ -230,6 +272,9 @@ impl Target {
                     });
                 }
                 let format = workload.kv_format;
+                if format == KvFormat::Fp8 {
+                    return Err(TargetError::NoFloat8Cache(format));
+                }
                 for model in [Some(model), model.extras.draft.as_deref()] {
                     let head_dim = model.map_or(0, |model| model.dimensions.head_dim);
                     if !format.fills(head_dim) {
@@ -238,7 +283,8 @@ impl Target {
                 }
                 Ok(Box::new(LlamaCpp::new(model, precision, rig, workload)?))
             }
-            Self::Transformers => {
+            // Those that serve are above.
+            Self::Transformers | Self::Vllm | Self::Sglang => {
                 if let Origin::Gguf(file) = &model.origin {
                     return Err(TargetError::NeedsCheckpoint(file.clone()));
                 }

@@ -78,6 +78,15 @@ pub fn transformers(class: DeviceClass, kernels: Kernels) -> Coefficients {
     }
 }
 
+/// The coefficients of serving engines on a class: the same memory, and blocks launched as graphs too.
+/// Taken from llama.cpp by likeness, hence the wide interval.
+pub fn serving(class: DeviceClass) -> Coefficients {
+    Coefficients {
+        uncertainty: 0.4,
+        ..llama_cpp(class)
+    }
+}
+
 /// The rate at which a CPU reads weights: most of the measured stream rate on a desktop, less where
 /// many channels outrun the cores (shares implied by published CPU runs).
 pub fn host_rate(host: &Host) -> BytesPerSecond {

@@ -189,6 +189,7 @@ impl Accounting for Transformers<'_> {
                     host: Memory::default(),
                     time: reading + time::HOST_BLOCK * all.n_blocks as f64,
                     prefill: self.work.on_cpu(&span.units),
+                    ..Stage::default()
                 }
             }
             Place::Device(device) => {
@@ -220,6 +221,7 @@ impl Accounting for Transformers<'_> {
                         (device.class, device.bandwidth),
                         (streamed.weights, link),
                     ),
+                    ..Stage::default()
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! default that moves between versions is stated. `-ot` is never needed: stages are
 //! contiguous, and experts in RAM are those of the first blocks (`-ncmoe`).
 
-use crate::emit::{Backend, Emission, EmitError};
+use crate::emit::{Backend, Emission, EmitError, quoted};
 use crate::hardware::Device;
 use crate::model::Extra;
 use crate::model::recipe::Recipe;
@@ -276,13 +276,4 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
             }
         }
     })
-}
-
-/// A word as the shell reads it.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+=:@%,".contains(&byte);
-    match !word.is_empty() && word.bytes().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }

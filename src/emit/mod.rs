@@ -3,9 +3,10 @@
 //! A framework is one file here and its row in [`TARGETS`]. Emitters are pure; who calls them writes.
 
 pub mod llama_cpp;
+pub mod serving;
 pub mod transformers;
 
-use crate::cost::Target;
+use crate::cost::{Layout, Target};
 use crate::hardware::DeviceClass;
 use crate::model::PrecisionError;
 use crate::plan::Plan;
@@ -28,7 +29,7 @@ pub struct Emitter {
 }
 
 /// Every framework.
-pub const TARGETS: [Emitter; 2] = [
+pub const TARGETS: [Emitter; 4] = [
     Emitter {
         target: Target::LlamaCpp,
         emit: llama_cpp::emit,
@@ -36,6 +37,14 @@ pub const TARGETS: [Emitter; 2] = [
     Emitter {
         target: Target::Transformers,
         emit: transformers::emit,
+    },
+    Emitter {
+        target: Target::Vllm,
+        emit: serving::vllm,
+    },
+    Emitter {
+        target: Target::Sglang,
+        emit: serving::sglang,
     },
 ];
 
@@ -58,6 +67,9 @@ pub enum EmitError {
     /// A document that leaves out what the framework needs.
     #[error("the plan names no modules, and transformers needs them: plan again")]
     NoModules,
+    /// A document that leaves out what an engine is told.
+    #[error("the plan does not say what it serves, and the engine needs it: plan again")]
+    NoService,
 }
 
 /// The driver's world that a device belongs to, which names it.
@@ -97,6 +109,31 @@ impl Backend {
             Self::Metal => "MTL",
             Self::Sycl => "SYCL",
         }
+    }
+}
+
+/// Which cards a program sees, numbered anew in the order of execution.
+fn visible_devices(plan: &Plan) -> String {
+    let gpus = plan.used_gpus().into_iter();
+    let numbers = gpus
+        .filter_map(|gpu| plan.gpu(gpu))
+        .map(|gpu| plan.rig.number(gpu).to_string());
+    let numbers = numbers.collect::<Vec<_>>().join(",");
+    let mut devices = plan.rig.devices().iter();
+    let by_rocm = devices.any(|device| Backend::of(device.class) == Backend::Rocm);
+    match plan.layout {
+        Layout::HostOnly => "CUDA_VISIBLE_DEVICES=".to_owned(),
+        _ if by_rocm => format!("HIP_VISIBLE_DEVICES={numbers}"),
+        _ => format!("CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES={numbers}"),
+    }
+}
+
+/// A word as the shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+=:@%,".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

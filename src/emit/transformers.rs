@@ -7,8 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cost::Layout;
-use crate::emit::{Backend, Emission, EmitError};
+use crate::emit::{Emission, EmitError, visible_devices};
 use crate::model::family::Modules;
 use crate::model::source::HubName;
 use crate::model::{Checkpoint, Extra, Precision};
@@ -52,27 +51,7 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let modules = plan.model.modules.as_ref().ok_or(EmitError::NoModules)?;
     let map = device_map(plan, modules);
     let map = serde_json::to_string_pretty(&map).expect("a map of strings and numbers is JSON");
-    let visible: Vec<_> = plan
-        .used_gpus()
-        .into_iter()
-        .filter_map(|gpu| plan.gpu(gpu))
-        .map(|gpu| plan.rig.number(gpu).to_string())
-        .collect();
-    let order = match plan.layout {
-        Layout::HostOnly => "CUDA_VISIBLE_DEVICES=".to_owned(),
-        _ if plan
-            .rig
-            .devices()
-            .iter()
-            .any(|device| Backend::of(device.class) == Backend::Rocm) =>
-        {
-            format!("HIP_VISIBLE_DEVICES={}", visible.join(","))
-        }
-        _ => format!(
-            "CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES={}",
-            visible.join(",")
-        ),
-    };
+    let order = visible_devices(plan);
     let precision: Precision = plan.precision.parse()?;
     let loader = loader(plan, precision.for_transformers()?);
     let launch = format!("{order} python load.py");

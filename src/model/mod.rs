@@ -313,23 +313,40 @@ impl Model {
         })
     }
 
-    /// Bytes of each tensor as the checkpoint has it, packed where it is quantised.
+    /// Bytes of each tensor as transformers holds what the checkpoint has.
     fn stored_bytes(&self) -> Result<Vec<Bytes>, PrecisionError> {
+        // What transformers unpacks as it computes does not stay packed.
+        let unpacks = self
+            .quantised
+            .is_some_and(Method::is_unpacked_by_transformers);
+        self.held_bytes(|packed| (!unpacks).then_some(packed.loaded))
+    }
+
+    /// Bytes of each tensor as the checkpoint has it, packed where it is quantised: what an engine
+    /// holds that computes with packed weights.
+    ///
+    /// # Errors
+    /// Where nothing is known of how the checkpoint is stored.
+    pub fn packed_bytes(&self) -> Result<Vec<Bytes>, PrecisionError> {
+        self.held_bytes(|packed| Some(packed.loaded))
+    }
+
+    /// Bytes of each tensor, of packed ones as `held` says, or unpacked.
+    fn held_bytes(
+        &self,
+        held: impl Fn(Packed) -> Option<Bytes>,
+    ) -> Result<Vec<Bytes>, PrecisionError> {
         let plain = match self.stored {
             Some(Precision::Checkpoint(checkpoint)) => checkpoint,
             _ if self.quantised.is_some() => Checkpoint::Bf16,
             _ if self.tensors.iter().any(|tensor| tensor.stored.is_some()) => Checkpoint::Bf16,
             _ => return Err(PrecisionError::NotStored),
         };
-        // What transformers unpacks as it computes does not stay packed.
-        let unpacks = self
-            .quantised
-            .is_some_and(Method::is_unpacked_by_transformers);
-        let bytes = |tensor: &Tensor| match (tensor.packed, tensor.stored) {
+        let bytes = |tensor: &Tensor| match (tensor.packed.map(&held), tensor.stored) {
             _ if tensor.world == World::Gguf => Bytes::ZERO,
-            (Some(packed), _) if !unpacks => packed.loaded,
+            (Some(Some(size)), _) => size,
             (None, Some(stored)) => tensor.bytes(stored),
-            (Some(_) | None, _) => tensor.bytes(plain.format(tensor)),
+            (Some(None) | None, _) => tensor.bytes(plain.format(tensor)),
         };
         Ok(self.tensors.iter().map(bytes).collect())
     }

@@ -73,6 +73,11 @@ pub enum PrecisionError {
     /// A GGUF recipe for transformers.
     #[error("transformers cannot load {0}: try `{1}`")]
     NotForTransformers(Precision, Checkpoint),
+    /// What a serving engine does not load.
+    #[error(
+        "vLLM and SGLang do not load {0}: name a checkpoint that is quantised (GPTQ, AWQ, FP8), or try `{1}`"
+    )]
+    NotServed(Precision, Checkpoint),
     /// A checkpoint format for llama.cpp.
     #[error("llama.cpp cannot load {0}: try `{1}`")]
     NotForLlamaCpp(Precision, Recipe),
@@ -206,6 +211,27 @@ impl Precision {
                 Err(PrecisionError::NotForLlamaCpp(self, Recipe::Q4KM))
             }
             Self::Gguf(_) | Self::Pure(_) | Self::Stored => Ok(self),
+        }
+    }
+
+    /// The same precision as vLLM and SGLang can load it: GGUF and what bitsandbytes makes left
+    /// vLLM for plugins (0.33).
+    ///
+    /// # Errors
+    /// Where they have nothing like it.
+    pub fn for_serving(self) -> Result<Checkpoint, PrecisionError> {
+        let wanted = |instead| PrecisionError::NotServed(self, instead);
+        match self.for_transformers() {
+            Ok(
+                checkpoint @ (Checkpoint::Fp32
+                | Checkpoint::Bf16
+                | Checkpoint::Fp16
+                | Checkpoint::Fp8
+                | Checkpoint::Stored),
+            ) => Ok(checkpoint),
+            Ok(Checkpoint::Int8 | Checkpoint::Nf4 | Checkpoint::Nf4DoubleQuant) | Err(_) => {
+                Err(wanted(Checkpoint::Fp8))
+            }
         }
     }
 

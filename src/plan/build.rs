@@ -2,12 +2,11 @@
 //! interval.
 
 use crate::cost::{Accounting, Layout, Memory, Place, Target, Unit};
-use crate::hardware::Rig;
 use crate::model::{Model, Origin, Precision, PrecisionError};
 use crate::plan::extras::{self, Placed};
 use crate::plan::{
     BaselineSummary, CPU, DeviceMap, DeviceUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
-    ProofSummary, Run, Status, WorkloadSummary,
+    ProofSummary, Run, ServiceSummary, Status, WorkloadSummary, served,
 };
 use crate::solve::baseline::Baseline;
 use crate::solve::{self, Objective, Solution};
@@ -41,6 +40,10 @@ impl Plan {
     ) -> Result<Self, PrecisionError> {
         let rig = question.accounting.rig();
         let places = places(question.accounting, solution);
+        let names: Vec<_> = places
+            .iter()
+            .map(|place| name(question.accounting, solution.layout, *place))
+            .collect();
         let mut plan = Self {
             model: summary(question),
             target: question.target,
@@ -53,7 +56,8 @@ impl Plan {
                 ubatch: question.workload.ubatch.0,
             },
             layout: solution.layout,
-            device_map: device_map(question, &places, rig),
+            service: ServiceSummary::of(question.accounting, solution),
+            device_map: device_map(question, names, solution.layout),
             devices: devices(question.accounting, solution),
             extras: Vec::new(),
             estimate: estimate(question, solution),
@@ -85,10 +89,14 @@ fn places(accounting: &dyn Accounting, solution: &Solution) -> Vec<Place> {
     places
 }
 
-fn name(rig: &Rig, place: Place) -> String {
+fn name(accounting: &dyn Accounting, layout: Layout, place: Place) -> String {
     match place {
         Place::Host => CPU.to_owned(),
-        Place::Device(device) => rig.device(device).name.clone(),
+        Place::Device(device) => {
+            let members = accounting.members(layout, device).into_iter();
+            let rig = accounting.rig();
+            served::joined(members.map(|id| rig.device(id).name.as_str()))
+        }
     }
 }
 
@@ -109,7 +117,7 @@ fn summary(question: &Question<'_>) -> ModelSummary {
             .filter(|unit| matches!(unit, Unit::Block(_)))
             .count() as u32,
         modules: match target {
-            Target::LlamaCpp => None,
+            Target::LlamaCpp | Target::Vllm | Target::Sglang => None,
             Target::Transformers => model.modules.clone(),
         },
         tied: model.tied,
@@ -124,7 +132,7 @@ fn precision(question: &Question<'_>) -> String {
     }
 }
 
-fn device_map(question: &Question<'_>, places: &[Place], rig: &Rig) -> DeviceMap {
+fn device_map(question: &Question<'_>, names: Vec<String>, layout: Layout) -> DeviceMap {
     let mut runs: Vec<Run> = Vec::new();
     let units = question.accounting.units();
     let mut modules = ModuleMap {
@@ -132,8 +140,7 @@ fn device_map(question: &Question<'_>, places: &[Place], rig: &Rig) -> DeviceMap
         final_norm: String::new(),
         head: String::new(),
     };
-    for (unit, place) in units.iter().zip(places) {
-        let device = name(rig, *place);
+    for (unit, device) in units.iter().zip(names) {
         match unit {
             Unit::Embedding => modules.embedding = device,
             Unit::FinalNorm => modules.final_norm = device,
@@ -146,6 +153,11 @@ fn device_map(question: &Question<'_>, places: &[Place], rig: &Rig) -> DeviceMap
                 }),
             },
         }
+    }
+    // An engine has the embedding on its first stage and the head on its last.
+    if let (Some(_), [first, .., last] | [first @ last]) = (layout.shape(), runs.as_slice()) {
+        modules.embedding.clone_from(&first.device);
+        modules.head.clone_from(&last.device);
     }
     // llama.cpp keeps the norm with the head; a tied head goes where the embedding is.
     if modules.head.is_empty() {
@@ -166,7 +178,11 @@ fn devices(accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
         on_host += stage.host;
         match span.place {
             Place::Host => on_host += stage.device,
-            Place::Device(device) => on_device[device.0] += stage.device,
+            Place::Device(device) => {
+                for card in accounting.members(solution.layout, device) {
+                    on_device[card.0] += stage.device;
+                }
+            }
         }
     }
     let mut uses: Vec<_> = rig
@@ -244,6 +260,7 @@ fn baseline(baseline: &Baseline) -> BaselineSummary {
         name: baseline.rule.name().to_owned(),
         feasible: baseline.fits,
         decode_tokens_per_second: baseline.time.map(|time| rounded(1.0 / time.0)),
+        resident_tokens: baseline.resident.map(|tokens| tokens.0),
     }
 }
 
@@ -265,5 +282,6 @@ pub fn describe(layout: Layout) -> &'static str {
         Layout::ExpertsOffloaded(_) => "with experts in RAM",
         Layout::Offloaded => "partly in RAM",
         Layout::HostOnly => "on the CPU",
+        Layout::Served(_) => "of one sequence alone",
     }
 }

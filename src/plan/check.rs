@@ -4,11 +4,13 @@
 //! it against the model: it adds up every tensor where the map puts it, in whole bytes, and refuses a
 //! plan whose devices hold another sum, or more than they can.
 
+use crate::cost::serving::Server;
 use crate::cost::{Layout, Target};
 use crate::model::{Extra, Model, Precision, PrecisionError};
 use crate::plan::extras::{self, Placed};
+use crate::plan::served::served_sums;
 use crate::plan::sums::{Laid, llama_cpp_sums, transformers_sums};
-use crate::plan::{CPU, Plan};
+use crate::plan::{CPU, Plan, members};
 use crate::units::Bytes;
 use crate::workload::{Workload, WorkloadError};
 
@@ -126,6 +128,17 @@ pub enum CheckError {
         /// The device.
         device: String,
     },
+    /// A map that an engine cannot be told.
+    #[error("the plan is none for an engine that serves: {0}")]
+    Served(&'static str),
+    /// Tokens in the cache that there is other room for.
+    #[error("`resident_tokens` are {found}, and the GPUs have room for {expected}")]
+    Resident {
+        /// What the plan says.
+        found: u64,
+        /// What there is room for.
+        expected: u64,
+    },
     /// The head is where this target cannot have it.
     #[error("the head is on `{head}`, and this target puts it on `{expected}`")]
     Head {
@@ -179,9 +192,14 @@ impl Plan {
                 return Err(CheckError::Experts { found, blocks });
             }
         }
+        let is_served = self.service.is_some() || self.layout.shape().is_some();
+        if is_served && self.target.server().is_none() {
+            return Err(CheckError::Served("its target is none"));
+        }
         match self.target {
             Target::LlamaCpp => self.check_llama_cpp(),
             Target::Transformers => Ok(()),
+            Target::Vllm | Target::Sglang => self.check_served(),
         }
     }
 
@@ -224,19 +242,19 @@ impl Plan {
     fn check_devices(&self) -> Result<(), CheckError> {
         let modules = &self.device_map.modules;
         let runs = self.device_map.runs.iter().map(|run| &run.device);
-        for name in runs.chain([&modules.embedding, &modules.final_norm, &modules.head]) {
+        let all = runs.chain([&modules.embedding, &modules.final_norm, &modules.head]);
+        for name in all.flat_map(|device| members(device)) {
             if name != CPU && self.gpu(name).is_none() {
-                return Err(CheckError::UnknownDevice(name.clone()));
+                return Err(CheckError::UnknownDevice(name.to_owned()));
             }
         }
         let runs = &self.device_map.runs;
-        for (index, run) in runs.iter().enumerate() {
-            if runs[..index]
-                .iter()
-                .any(|before| before.device == run.device)
-            {
-                return Err(CheckError::TwoRuns(run.device.clone()));
+        let mut seen: Vec<&str> = Vec::new();
+        for name in runs.iter().flat_map(|run| members(&run.device)) {
+            if seen.contains(&name) {
+                return Err(CheckError::TwoRuns(name.to_owned()));
             }
+            seen.push(name);
         }
         if let Some(extra) = self
             .extras
@@ -311,6 +329,8 @@ pub fn verify(
             llama_cpp_sums(&laid, model, precision, workload)?
         }
         Target::Transformers => transformers_sums(plan, model, precision, workload)?,
+        Target::Vllm => served_sums(plan, model, precision, workload, Server::Vllm)?,
+        Target::Sglang => served_sums(plan, model, precision, workload, Server::Sglang)?,
     };
     let due = extras::uses(&Placed::of(plan, precision), model, workload)?;
     if let Some(fault) = extras::differing(&plan.extras, &due) {
@@ -336,5 +356,8 @@ pub fn verify(
         sum("weights", device.memory.weights, weights)
             .or_else(|| sum("cache", device.memory.kv_cache, kv_cache))
     });
+    if let (None, Some(server)) = (&differs, plan.target.server()) {
+        return Ok(plan.check_resident(model, workload, server));
+    }
     Ok(differs.map_or(Ok(()), Err))
 }

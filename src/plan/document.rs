@@ -8,7 +8,7 @@ use crate::cost::{Layout, Memory, Target};
 use crate::hardware::{Rig, yaml};
 use crate::plan::{
     BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ExtraUse, MixSummary,
-    ModelSummary, Plan, ProofSummary, VERSION, WorkloadSummary,
+    ModelSummary, Plan, ProofSummary, ServiceSummary, VERSION, WorkloadSummary,
 };
 use crate::units::Bytes;
 
@@ -58,6 +58,8 @@ struct Document {
     layout: Layout,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     experts_on_cpu: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service: Option<FlowMap<ServiceSummary>>,
     device_map: DeviceMap,
     devices: Vec<FlowMap<Use>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -98,6 +100,7 @@ impl Plan {
             workload: FlowMap(self.workload),
             layout: self.layout,
             experts_on_cpu: self.experts_on_cpu(),
+            service: self.service.map(FlowMap),
             device_map: self.device_map.clone(),
             devices: self
                 .devices
@@ -145,6 +148,10 @@ impl Plan {
                 (Layout::ExpertsOffloaded(_), blocks) => {
                     Layout::ExpertsOffloaded(blocks.unwrap_or(0))
                 }
+                (Layout::Served(_), None) => {
+                    let service = document.service.as_ref();
+                    Layout::Served(service.map(|it| it.0.shape()).unwrap_or_default())
+                }
                 (layout, None) => layout,
                 (_, Some(_)) => {
                     return Err(DocumentError::Check {
@@ -153,6 +160,7 @@ impl Plan {
                     });
                 }
             },
+            service: document.service.map(|service| service.0),
             device_map: document.device_map,
             devices: document
                 .devices

@@ -71,7 +71,10 @@ pub(super) fn uses(
             let device = home(placed.map, tensor);
             *sums.entry(device).or_default() += match placed.target {
                 Target::LlamaCpp => extras::adapter_tensor(tensor, sums::backend(device)),
-                Target::Transformers => transformers::adapter_tensor(tensor),
+                // Engines that serve take none.
+                Target::Transformers | Target::Vllm | Target::Sglang => {
+                    transformers::adapter_tensor(tensor)
+                }
             };
         }
         uses.extend(sums.into_iter().map(|(device, weights)| ExtraUse {

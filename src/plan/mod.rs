@@ -8,6 +8,7 @@ pub mod check;
 pub mod document;
 pub mod extras;
 pub mod mix;
+pub mod served;
 mod sums;
 
 use std::ops::RangeInclusive;
@@ -25,6 +26,7 @@ pub use check::CheckError;
 pub use document::DocumentError;
 pub use extras::ExtraUse;
 pub use mix::MixSummary;
+pub use served::{ServiceSummary, members};
 
 /// The version of the document that this program writes.
 pub const VERSION: u32 = 1;
@@ -47,6 +49,8 @@ pub struct Plan {
     pub workload: WorkloadSummary,
     /// How the chain is laid out.
     pub layout: Layout,
+    /// What it serves, where the framework is one that serves.
+    pub service: Option<ServiceSummary>,
     /// Which layer goes where.
     pub device_map: DeviceMap,
     /// What each device holds, GPUs in the order of the rig, then the host.
@@ -129,7 +133,7 @@ pub struct Run {
     /// `0-39`, both included.
     #[serde(with = "document::layers")]
     pub layers: RangeInclusive<u32>,
-    /// The device.
+    /// The device, or GPUs that share the layers: `cuda0+cuda1`.
     pub device: String,
 }
 
@@ -240,6 +244,9 @@ pub struct BaselineSummary {
     /// Its speed, were memory no limit; none where it has no plan at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode_tokens_per_second: Option<f64>,
+    /// Tokens that its cache would keep, where an engine serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_tokens: Option<u64>,
 }
 
 impl DeviceMap {
@@ -264,7 +271,8 @@ impl Plan {
             | Layout::Pipelined
             | Layout::Sequential
             | Layout::Offloaded
-            | Layout::HostOnly => None,
+            | Layout::HostOnly
+            | Layout::Served(_) => None,
         }
     }
 
@@ -283,7 +291,7 @@ impl Plan {
             .into_iter()
             .chain(runs)
             .chain([modules.final_norm.as_str(), &modules.head]);
-        for name in all {
+        for name in all.flat_map(members) {
             if name != CPU && !names.contains(&name) {
                 names.push(name);
             }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use super::shared;
 use crate::cost::{Accounting, Place, Rule, Target, Unit};
 use crate::hardware::{Rig, RigError};
 use crate::plan::CPU;
@@ -17,6 +18,8 @@ pub enum Constraint {
     Pin(Part, String),
     /// A device holds nothing of the model; `cpu`: nothing is offloaded.
     Forbid(String),
+    /// So many GPUs share every block (vLLM, SGLang).
+    TensorParallel(u32),
     /// llama.cpp's `-ngl`: so many of the blocks and the head, counted from the end, are on GPUs.
     Ngl(u32),
 }
@@ -77,6 +80,19 @@ pub enum ConstraintError {
         /// The framework.
         target: Target,
     },
+    /// A number of GPUs that cannot share every block.
+    #[error("`{0}` is for vLLM and SGLang: no other target cuts a block")]
+    NotShared(Constraint),
+    /// A degree of which the rig has no group, or that divides no block.
+    #[error(
+        "`{constraint}` cannot be: the blocks of this model on this rig can be shared by {}", shared::list(.known)
+    )]
+    Degree {
+        /// What was written.
+        constraint: Constraint,
+        /// What could be.
+        known: Vec<u32>,
+    },
     /// Two that exclude each other whatever the rig.
     #[error("`{0}` and `{1}` contradict each other")]
     Contradiction(Constraint, Constraint),
@@ -128,6 +144,7 @@ impl Constraint {
         let (rig, all) = (accounting.rig(), 0..units.len());
         match self {
             Self::Forbid(device) => Ok(vec![Rule::Off(all, place(rig, device)?)]),
+            Self::TensorParallel(degree) => shared::rules(self, *degree, accounting, target),
             Self::Ngl(count) => {
                 if target != Target::LlamaCpp {
                     let constraint = self.clone();
@@ -172,7 +189,11 @@ impl Constraint {
             target,
             kept,
         };
+        // An engine that serves has the embedding on the first stage and the head on the last.
+        let last = units.len().checked_sub(1);
         match part {
+            Part::Embedding if target.server().is_some() => Ok(last.map(|_| 0)),
+            Part::Head if target.server().is_some() => Ok(last),
             Part::Embedding => match (at(Unit::Embedding), place) {
                 (None, Place::Host) => Ok(None),
                 (None, Place::Device(_)) => Err(kept("the input embedding in RAM")),
@@ -228,15 +249,19 @@ pub(super) fn rules(
 
 /// Whether two rules want one unit in two places, or at a place and not there.
 fn exclude(a: &Rule, b: &Rule) -> bool {
-    let (Rule::On(first, _) | Rule::Off(first, _)) = a;
-    let (Rule::On(second, _) | Rule::Off(second, _)) = b;
+    let (Rule::On(first, _) | Rule::Off(first, _)) = a else {
+        return matches!((a, b), (Rule::Degree(one), Rule::Degree(other)) if one != other);
+    };
+    let (Rule::On(second, _) | Rule::Off(second, _)) = b else {
+        return false;
+    };
     let overlap = first.start.max(second.start) < first.end.min(second.end);
     let clash = match (a, b) {
         (Rule::On(_, here), Rule::On(_, there)) => here != there,
         (Rule::On(_, here), Rule::Off(_, there)) | (Rule::Off(_, here), Rule::On(_, there)) => {
             here == there
         }
-        (Rule::Off(..), Rule::Off(..)) => false,
+        (Rule::Off(..), Rule::Off(..)) | (Rule::Degree(_), _) | (_, Rule::Degree(_)) => false,
     };
     overlap && clash
 }
@@ -304,6 +329,7 @@ impl fmt::Display for Constraint {
             }
             Self::Pin(part, device) => write!(formatter, "--pin {part}={device}"),
             Self::Forbid(device) => write!(formatter, "--forbid {device}"),
+            Self::TensorParallel(degree) => write!(formatter, "--tp {degree}"),
             Self::Ngl(count) => write!(formatter, "--fix ngl={count}"),
         }
     }

@@ -122,7 +122,7 @@ impl Scenario {
 
     fn smaller_caches(&self) -> Vec<(Fix, Self)> {
         let one = |format: KvFormat| format.row_bytes(256);
-        [KvFormat::F16, KvFormat::Q8_0, KvFormat::Q4_0]
+        [KvFormat::F16, KvFormat::Fp8, KvFormat::Q8_0, KvFormat::Q4_0]
             .into_iter()
             .filter(|format| one(*format) < one(self.workload.kv_format))
             .map(|kv_format| {
@@ -160,6 +160,7 @@ impl Scenario {
                 Precision::Gguf(Recipe::Q2K),
                 Precision::Gguf(Recipe::IQ2XXS),
             ],
+            Target::Vllm | Target::Sglang => &[Precision::Checkpoint(Checkpoint::Fp8)],
             Target::Transformers => &[
                 Precision::Checkpoint(Checkpoint::Int8),
                 Precision::Checkpoint(Checkpoint::Nf4),

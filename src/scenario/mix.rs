@@ -194,7 +194,7 @@ impl Scenario {
             workload: &self.workload,
             accounting: &accounting,
         };
-        let baselines = baseline::all(&accounting, &ask.rules);
+        let baselines = baseline::all(&accounting, &ask.rules, solution.layout);
         let mut plan = Plan::new(&question, &solution, &baselines)?;
         plan.mix = Some(MixSummary::new(&mix, &self.model)?);
         plan.proof.given = self.given();

@@ -20,8 +20,15 @@ const STEP: u64 = 256;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GoalError {
     /// `context` or `quality` behind another objective, or both.
-    #[error("`{0}` must be the first objective, and the only one of `context` and `quality`")]
+    #[error(
+        "`{0}` must be the first objective, and the only one of `context`, `quality` and `serving`"
+    )]
     Outside(Objective),
+    /// What only an engine that serves has.
+    #[error(
+        "`{0}` is about engines that keep their cache in what is left of memory: use it with `--target vllm` or `--target sglang`"
+    )]
+    NotServed(Objective),
     /// A request that the context does not hold.
     #[error("a request of {request} tokens does not fit a context of {context}")]
     Request {
@@ -45,7 +52,9 @@ pub enum GoalError {
     #[error("`--mix` is for llama.cpp: {0} loads no mix of recipes")]
     MixTarget(crate::cost::Target),
     /// A table that weighs blocks that there are none of.
-    #[error("the table of penalties names block {block}, and the model has {n_blocks}: count from 0")]
+    #[error(
+        "the table of penalties names block {block}, and the model has {n_blocks}: count from 0"
+    )]
     NoBlock {
         /// The last that is named.
         block: u32,
@@ -77,9 +86,15 @@ impl Scenario {
     /// Whether the objectives can be taken in their order.
     pub(super) fn check_goal(&self) -> Result<(), GoalError> {
         let goal = &self.terms.goal;
-        let is_outside = |objective: &&Objective| is_searched(**objective);
+        let is_outside =
+            |objective: &&Objective| is_searched(**objective) || **objective == Objective::Serving;
         if let Some(objective) = goal.objectives.iter().skip(1).find(is_outside) {
             return Err(GoalError::Outside(*objective));
+        }
+        let mut objectives = goal.objectives.iter();
+        let is_of_service = |it: &&Objective| matches!(it, Objective::Kv | Objective::Serving);
+        if let (Some(objective), None) = (objectives.find(is_of_service), self.target.server()) {
+            return Err(GoalError::NotServed(*objective));
         }
         let request = goal
             .objectives

@@ -18,6 +18,10 @@ pub enum Amount {
     Fullness(f64),
     /// Tokens of one sequence.
     Context(Tokens),
+    /// Tokens that a cache keeps.
+    Resident(Tokens),
+    /// Tokens a second of all sequences.
+    Rate(f64),
     /// What a precision costs in quality, in the unit of its table.
     Penalty(f64),
 }
@@ -25,7 +29,7 @@ pub enum Amount {
 /// Text that is no amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no amount: write `51.2 ms`, `2 GPUs`, `93.10 % full`, `4096 tokens` or `penalty 0.0312`"
+    "`{0}` is no amount: write `51.2 ms`, `2 GPUs`, `93.10 % full`, `4096 tokens`, `49248 tokens resident`, `831.25 tokens/s` or `penalty 0.0312`"
 )]
 pub struct AmountError(String);
 
@@ -35,8 +39,8 @@ impl Amount {
         match self {
             Self::Time(time) => time.0,
             Self::Devices(count) => count as f64,
-            Self::Fullness(share) | Self::Penalty(share) => share,
-            Self::Context(tokens) => tokens.0 as f64,
+            Self::Fullness(share) | Self::Penalty(share) | Self::Rate(share) => share,
+            Self::Context(tokens) | Self::Resident(tokens) => tokens.0 as f64,
         }
     }
 
@@ -54,6 +58,8 @@ impl From<Amount> for String {
             Amount::Devices(count) => format!("{count} GPUs"),
             Amount::Fullness(share) => format!("{:.2} % full", share * 100.0),
             Amount::Context(tokens) => format!("{tokens} tokens"),
+            Amount::Resident(tokens) => format!("{tokens} tokens resident"),
+            Amount::Rate(rate) => format!("{rate:.2} tokens/s"),
             Amount::Penalty(penalty) => format!("penalty {penalty:.6}"),
         }
     }
@@ -70,6 +76,10 @@ impl std::str::FromStr for Amount {
             Some(Self::Fullness(share / 100.0))
         } else if let Some(devices) = ended("GPUs").or(ended("GPU")).and_then(count) {
             Some(Self::Devices(devices))
+        } else if let Some(tokens) = ended("tokens resident").and_then(count) {
+            Some(Self::Resident(Tokens(tokens)))
+        } else if let Some(rate) = ended("tokens/s").and_then(number) {
+            Some(Self::Rate(rate))
         } else if let Some(tokens) = ended("tokens").and_then(count) {
             Some(Self::Context(Tokens(tokens)))
         } else if let Some(penalty) = text.strip_prefix("penalty").and_then(number) {
@@ -110,6 +120,8 @@ mod tests {
             Amount::Devices(12),
             Amount::Fullness(0.9312),
             Amount::Context(Tokens(4096)),
+            Amount::Resident(Tokens(49_248)),
+            Amount::Rate(831.25),
             Amount::Penalty(0.031273),
         ];
         for amount in amounts {

@@ -21,8 +21,8 @@ pub(super) fn may_cover(set: &ColumnSet) -> bool {
 pub(super) fn bound(set: &ColumnSet, goal: &Goal, objective: Objective) -> u64 {
     match objective.kind() {
         Kind::Sum => sum(set, |column| goal.value(objective, column) as f64),
-        Kind::Most => most(set, |column| goal.value(objective, column)),
-        Kind::Outside => 0,
+        Kind::Most => least_most(set, |column| goal.value(objective, column)),
+        Kind::Rate | Kind::Outside => 0,
     }
 }
 
@@ -44,7 +44,7 @@ fn sum(set: &ColumnSet, value: impl Fn(&Column) -> f64) -> u64 {
 
 /// The least value at which the columns that are worth no more could cover the chain, if every
 /// device took its longest.
-fn most(set: &ColumnSet, value: impl Fn(&Column) -> u64) -> u64 {
+pub(super) fn least_most(set: &ColumnSet, value: impl Fn(&Column) -> u64) -> u64 {
     let mut columns: Vec<_> = set
         .columns
         .iter()

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::cost::{
-    Accounting, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
+    Accounting, Layout, Offload, Pages, Place, Position, Rule as Decided, Span, Stage, capacity,
 };
-use crate::hardware::DeviceId;
-use crate::units::{Bytes, Seconds};
+use crate::hardware::{DeviceId, Rig};
+use crate::units::{Bytes, Seconds, Tokens};
 
 /// A simple rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Rule {
     AccelerateLike,
     /// As llama.cpp's `--fit`: by free memory, else from the last GPU with 1 GiB to spare each.
     LlamaCppFitLike,
+    /// As the engine divides the blocks where nobody says.
+    EngineDefault,
 }
 
 /// What a rule gives.
@@ -32,17 +34,24 @@ pub struct Baseline {
     pub fits: bool,
     /// The time of a token, where the plan could run if memory allowed.
     pub time: Option<Seconds>,
+    /// Tokens in the cache, where that takes what is left.
+    pub resident: Option<Tokens>,
 }
 
 impl Rule {
-    /// All rules, the plainest first.
-    pub const ALL: [Self; 5] = [
-        Self::Even,
-        Self::Proportional,
-        Self::Greedy,
-        Self::AccelerateLike,
-        Self::LlamaCppFitLike,
-    ];
+    /// The rules that a plan of some layout is compared with, the plainest first.
+    fn all(layout: Layout) -> &'static [Self] {
+        match layout.shape() {
+            Some(_) => &[Self::EngineDefault, Self::Proportional, Self::Greedy],
+            None => &[
+                Self::Even,
+                Self::Proportional,
+                Self::Greedy,
+                Self::AccelerateLike,
+                Self::LlamaCppFitLike,
+            ],
+        }
+    }
 
     /// Its name in documents.
     pub fn name(self) -> &'static str {
@@ -52,19 +61,32 @@ impl Rule {
             Self::Greedy => "greedy",
             Self::AccelerateLike => "accelerate-like",
             Self::LlamaCppFitLike => "llama.cpp-fit-like",
+            Self::EngineDefault => "engine-default",
         }
     }
 }
 
 /// The plan of every rule, priced. None knows what is decided already: a plan against that does not
-/// fit.
-pub fn all(accounting: &dyn Accounting, decided: &[Decided]) -> Vec<Baseline> {
+/// fit. Where cards serve in groups, the groups are those of the plan's own layout.
+pub fn all(accounting: &dyn Accounting, decided: &[Decided], layout: Layout) -> Vec<Baseline> {
+    let seat = |device| accounting.seat(layout, device);
+    let decided: Vec<_> = decided.iter().map(|rule| rule.seated(seat)).collect();
     let rules = Rules {
         accounting,
-        decided,
+        decided: &decided,
+        layout,
         n_units: accounting.units().len(),
     };
-    Rule::ALL.map(|rule| rules.baseline(rule)).into()
+    let all = Rule::all(layout).iter();
+    all.map(|rule| rules.baseline(*rule)).collect()
+}
+
+/// Whether a split fits, the time of a token, and what the cache keeps.
+#[derive(Clone, Copy)]
+struct Priced {
+    fits: bool,
+    time: Seconds,
+    resident: Tokens,
 }
 
 /// How a rule divides the chain: so many units for the host, then a run for each GPU in order.
@@ -76,6 +98,8 @@ struct Split {
 struct Rules<'a> {
     accounting: &'a dyn Accounting,
     decided: &'a [Decided],
+    /// The plan's.
+    layout: Layout,
     n_units: usize,
 }
 
@@ -89,30 +113,53 @@ impl Rules<'_> {
             Rule::LlamaCppFitLike => {
                 let margin = Bytes::gib(1);
                 let by_memory = self.by_share(|device| self.room(device).0);
-                let roomy = |split: &Split| self.price(split, margin).is_some_and(|(fits, _)| fits);
+                let roomy =
+                    |split: &Split| self.price(split, margin).is_some_and(|priced| priced.fits);
                 by_memory
                     .filter(roomy)
                     .or_else(|| self.filling(|rules, start| rules.fill_from_last(start, margin)))
             }
+            Rule::EngineDefault => self.usual(),
         };
         let priced = split.and_then(|split| self.price(&split, Bytes::ZERO));
         Baseline {
             rule,
-            fits: priced.is_some_and(|(fits, _)| fits),
-            time: priced.map(|(_, time)| time),
+            fits: priced.is_some_and(|priced| priced.fits),
+            time: priced.map(|priced| priced.time),
+            resident: priced
+                .filter(|_| self.layout.shape().is_some())
+                .map(|priced| priced.resident),
         }
+    }
+
+    /// The rig as the plan's layout uses it.
+    fn rig(&self) -> &Rig {
+        self.accounting.grouped(self.layout)
+    }
+
+    /// Runs as the target has them where nobody says.
+    fn usual(&self) -> Option<Split> {
+        let ids: Vec<_> = self.devices().collect();
+        let mut start = 0;
+        let lengths = self.accounting.usual_split(ids.len());
+        let runs = ids.into_iter().zip(lengths).map(|(id, length)| {
+            start += length;
+            (id, start - length..start)
+        });
+        let runs: Vec<_> = runs.collect();
+        (start == self.n_units).then_some(Split { on_host: 0, runs })
     }
 
     /// The GPUs that may hold anything, in the order of the rig.
     fn devices(&self) -> impl DoubleEndedIterator<Item = DeviceId> {
-        self.accounting.rig().device_ids().filter(|id| {
+        self.rig().device_ids().filter(|id| {
             let barred = Decided::Off(0..self.n_units, Place::Device(*id));
             !self.decided.contains(&barred)
         })
     }
 
     fn room(&self, device: DeviceId) -> Bytes {
-        capacity(self.accounting.rig(), Place::Device(device))
+        capacity(self.rig(), Place::Device(device))
     }
 
     /// Runs whose lengths follow the shares of all GPUs.
@@ -136,7 +183,7 @@ impl Rules<'_> {
         fill: impl Fn(&Self, usize) -> Option<Vec<(DeviceId, Range<usize>)>>,
     ) -> Option<Split> {
         let may_offload =
-            self.accounting.rig().host().is_some() && self.accounting.offload() != Offload::Refused;
+            self.rig().host().is_some() && self.accounting.offload() != Offload::Refused;
         let most = if may_offload { self.n_units } else { 0 };
         (0..=most).find_map(|on_host| {
             Some(Split {
@@ -220,10 +267,10 @@ impl Rules<'_> {
     }
 
     fn stage(&self, on_host: usize, device: DeviceId, units: Range<usize>, first: bool) -> Stage {
-        let layout = if on_host > 0 {
-            Layout::Offloaded
-        } else {
-            Layout::Sequential
+        let layout = match self.layout {
+            layout @ Layout::Served(_) => layout,
+            _ if on_host > 0 => Layout::Offloaded,
+            _ => Layout::Sequential,
         };
         self.accounting.stage(
             layout,
@@ -249,8 +296,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Whether a split fits with a margin on every GPU, and the time of a token.
-    fn price(&self, split: &Split, margin: Bytes) -> Option<(bool, Seconds)> {
+    /// What a split comes to with a margin on every GPU.
+    fn price(&self, split: &Split, margin: Bytes) -> Option<Priced> {
         let used: Vec<_> = split
             .runs
             .iter()
@@ -258,6 +305,7 @@ impl Rules<'_> {
             .collect();
         let layout = match (split.on_host, used.len()) {
             (0, 0) => return None,
+            _ if self.layout.shape().is_some() => self.layout,
             (0, 1) => Layout::OneDevice,
             (0, _) => Layout::Sequential,
             (_, 0) => Layout::HostOnly,
@@ -282,20 +330,27 @@ impl Rules<'_> {
             ));
         }
         let (mut fits, mut time) = (true, Seconds::default());
+        let mut resident = Pages::ENDLESS;
         let mut on_host = self.accounting.host_base(layout).total();
         for span in &spans {
             let stage = self.accounting.stage(layout, span);
             fits &= self.decided.iter().all(|decided| decided.allows(span));
             time = time + stage.time;
             on_host += stage.host.total();
-            let room = capacity(self.accounting.rig(), span.place);
+            let room = capacity(self.rig(), span.place);
+            let beside = stage.device.total().saturating_sub(stage.device.kv_cache);
+            resident = resident.min(stage.pages.resident(room.saturating_sub(beside)));
             match span.place {
                 Place::Host => on_host += stage.device.total(),
                 Place::Device(_) => fits &= stage.device.total() + margin <= room,
             }
         }
-        let host = self.accounting.rig().host();
+        let host = self.rig().host();
         fits &= host.is_none_or(|host| on_host <= host.capacity());
-        Some((fits, time))
+        Some(Priced {
+            fits,
+            time,
+            resident,
+        })
     }
 }

@@ -70,7 +70,8 @@ pub(super) fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Inf
 /// What RAM lacks for what is there in every plan of a layout.
 fn base_lacks(accounting: &dyn Accounting, layout: Layout) -> Bytes {
     let base = accounting.host_base(layout).total();
-    let room = accounting.rig().host().map(|host| host.capacity());
+    let host = accounting.grouped(layout).host();
+    let room = host.map(|host| host.capacity());
     room.map_or(Bytes::ZERO, |room| base.saturating_sub(room))
 }
 
@@ -88,20 +89,31 @@ fn closest(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Option<Vec
         on_host += stage.host.total();
         match span.place {
             Place::Host => on_host += stage.device.total(),
-            Place::Device(_) => {
-                reasons.extend(reason(accounting, span.place, stage.device.total()))
+            Place::Device(device) => {
+                let found = reason(accounting, layout, span.place, stage.device.total());
+                // Each card of a group lacks it.
+                let cards = accounting.members(layout, device).into_iter();
+                let places = cards.map(Place::Device);
+                reasons.extend(
+                    places.filter_map(|place| found.map(|found| Reason { place, ..found })),
+                );
             }
         }
     }
-    if accounting.rig().host().is_some() {
-        reasons.extend(reason(accounting, Place::Host, on_host));
+    if accounting.grouped(layout).host().is_some() {
+        reasons.extend(reason(accounting, layout, Place::Host, on_host));
     }
     reasons.sort_by_key(|reason| reason.place);
     Some(reasons)
 }
 
-fn reason(accounting: &dyn Accounting, place: Place, needs: Bytes) -> Option<Reason> {
-    let capacity = capacity(accounting.rig(), place);
+fn reason(
+    accounting: &dyn Accounting,
+    layout: Layout,
+    place: Place,
+    needs: Bytes,
+) -> Option<Reason> {
+    let capacity = capacity(accounting.grouped(layout), place);
     let missing = needs
         .checked_sub(capacity)
         .filter(|missing| *missing > Bytes::ZERO)?;

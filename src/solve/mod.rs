@@ -24,6 +24,7 @@ mod random;
 mod relaxed;
 pub mod ring;
 mod search;
+mod serving;
 pub mod stop;
 
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Rule, Span};
@@ -94,8 +95,10 @@ impl Proof {
 
     /// How far the plan can be from the best by the first objective, as a share of what it is worth.
     pub fn gap(&self) -> f64 {
-        match self.objective().number() {
-            worth if worth > 0.0 => 1.0 - self.bound.number() / worth,
+        // The bound of what is to be the most is the greater of both.
+        let [worth, bound] = [self.objective(), self.bound].map(Amount::number);
+        match worth.max(bound) {
+            most if most > 0.0 => 1.0 - worth.min(bound) / most,
             _ => 0.0,
         }
     }

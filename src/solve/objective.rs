@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use crate::cost::column::{Column, Cost, Owner};
 use crate::cost::frontier::Way;
+use crate::cost::served;
 use crate::cost::sites::Hop;
 use crate::cost::{ColumnSet, Prefill};
 use crate::solve::Amount;
@@ -32,6 +33,10 @@ pub enum Objective {
     Devices,
     /// The fullest device is as empty as can be.
     Headroom,
+    /// The most tokens in the cache: those of the stage that keeps the fewest.
+    Kv,
+    /// The most tokens a second of all sequences that the cache holds.
+    Serving,
     /// The precision that costs the least quality: of stages where blocks may differ in it, else
     /// searched for by `scenario`.
     Quality,
@@ -44,6 +49,9 @@ pub enum Kind {
     Sum,
     /// The most of any stage.
     Most,
+    /// By the number of stages, the slowest and the fullest together: a search over plans
+    /// (`serving.rs`).
+    Rate,
     /// Not by stages: `scenario` searches over workloads.
     Outside,
 }
@@ -76,7 +84,7 @@ impl Default for Goal {
 
 impl Objective {
     /// Every objective.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Decode,
         Self::Prefill,
         Self::Request,
@@ -84,6 +92,8 @@ impl Objective {
         Self::Context,
         Self::Devices,
         Self::Headroom,
+        Self::Kv,
+        Self::Serving,
         Self::Quality,
     ];
 
@@ -97,6 +107,8 @@ impl Objective {
             Self::Context => "context",
             Self::Devices => "devices",
             Self::Headroom => "headroom",
+            Self::Kv => "kv",
+            Self::Serving => "serving",
             Self::Quality => "quality",
         }
     }
@@ -107,7 +119,8 @@ impl Objective {
             Self::Decode | Self::Prefill | Self::Request | Self::Devices | Self::Quality => {
                 Kind::Sum
             }
-            Self::Throughput | Self::Headroom => Kind::Most,
+            Self::Throughput | Self::Headroom | Self::Kv => Kind::Most,
+            Self::Serving => Kind::Rate,
             Self::Context => Kind::Outside,
         }
     }
@@ -121,6 +134,9 @@ impl Objective {
             Self::Devices => Amount::Devices(value),
             Self::Headroom => Amount::Fullness(value as f64 * 1e-9),
             Self::Context => Amount::Context(Tokens(value)),
+            // The least worth is the most of these.
+            Self::Kv => Amount::Resident(Tokens(u64::MAX - value)),
+            Self::Serving => Amount::Rate(1e15 / value.max(1) as f64),
             Self::Quality => Amount::Penalty(value as f64 / Way::PARTS),
         }
     }
@@ -156,6 +172,10 @@ impl Goal {
             if objective.kind() != Kind::Outside && !chain.contains(&objective) && !follows {
                 chain.push(objective);
             }
+            // A pace is that of the fewest stages.
+            if objective == Objective::Serving && !chain.contains(&Objective::Devices) {
+                chain.push(Objective::Devices);
+            }
         }
         chain
     }
@@ -168,8 +188,10 @@ impl Goal {
             }
             Objective::Devices => u64::from(column.owner != Owner::Host),
             Objective::Headroom => column.fullness.into(),
+            Objective::Kv => u64::MAX - column.resident.0,
             Objective::Quality => column.penalty,
-            Objective::Context => 0,
+            // Not of one stage.
+            Objective::Context | Objective::Serving => 0,
         }
     }
 
@@ -179,7 +201,12 @@ impl Goal {
             Objective::Decode | Objective::Throughput | Objective::Prefill | Objective::Request => {
                 self.duration(objective, hop.crossing.time, hop.crossing.prefill)
             }
-            Objective::Devices | Objective::Headroom | Objective::Quality | Objective::Context => 0,
+            Objective::Devices
+            | Objective::Headroom
+            | Objective::Kv
+            | Objective::Serving
+            | Objective::Quality
+            | Objective::Context => 0,
         }
     }
 
@@ -195,6 +222,8 @@ impl Goal {
             | Objective::Throughput
             | Objective::Devices
             | Objective::Headroom
+            | Objective::Kv
+            | Objective::Serving
             | Objective::Quality
             | Objective::Context => picoseconds(time),
         }
@@ -209,6 +238,10 @@ impl Goal {
         match objective.kind() {
             Kind::Sum => values.fold(0, u64::saturating_add),
             Kind::Most | Kind::Outside => values.max().unwrap_or(0),
+            Kind::Rate => {
+                let columns = path.iter().map(|taken| &set.columns[taken.column]);
+                rate(&columns.collect::<Vec<_>>())
+            }
         }
     }
 
@@ -265,6 +298,13 @@ impl Goal {
         }
         bits + FOR_STAGES
     }
+}
+
+/// Femtoseconds that a token takes of stages that serve no more sequences than each holds.
+fn rate(stages: &[&Column]) -> u64 {
+    let held = stages.iter().map(|column| column.sequences).min();
+    let batches: Vec<_> = stages.iter().map(|column| column.batch).collect();
+    served::serve(&batches, held.unwrap_or(0)).pace
 }
 
 /// Bits that count the stages of a plan: a rig has at most 1000 devices.

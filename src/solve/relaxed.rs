@@ -230,7 +230,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::cost::column::{Column, GroupId};
-    use crate::cost::{Layout, Prefill, Sites};
+    use crate::cost::{Batch, Layout, Pages, Prefill, Sites};
     use crate::hardware::DeviceId;
     use crate::solve::dynamic::{Answer, Effort, shortest};
     use crate::units::Seconds;
@@ -255,6 +255,9 @@ pub(super) mod tests {
                     prefill: Prefill::default(),
                     penalty: 0,
                     fullness: 0,
+                    resident: Pages::ENDLESS,
+                    sequences: 0,
+                    batch: Batch::default(),
                     cost: Cost(cost << 20),
                     load: 0,
                 });

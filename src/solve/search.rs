@@ -10,6 +10,7 @@ use crate::cost::column::Cost;
 use crate::solve::dynamic::{self, Effort};
 use crate::solve::objective::Kind;
 use crate::solve::path::{self, Taken};
+use crate::solve::serving::{Narrowed, narrow};
 use crate::solve::{Ask, area, line, relaxed};
 use crate::units::Seconds;
 
@@ -60,7 +61,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
     }
     let goal = &ask.goal;
     let chain = goal.by_stages();
-    let bound = area::bound(&set, goal, chain[0]);
+    let mut bound = area::bound(&set, goal, chain[0]);
     if bound > worst {
         return Searched::Worse;
     }
@@ -88,6 +89,12 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
                     hop.is_barred |= hop.load > load;
                 }
             }
+            Kind::Rate => match narrow(&mut set, worst, ask) {
+                Narrowed::To(pace) => bound = pace,
+                Narrowed::Worse => return Searched::Worse,
+                Narrowed::Impossible => return Searched::Impossible,
+                Narrowed::Unknown(pace) => return Searched::Unknown(pace),
+            },
             Kind::Outside => {}
         }
     }
@@ -114,8 +121,10 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
     let relaxed = match chain[0].kind() {
         // What an inexact pass dropped could be part of a plan below this bound.
         Kind::Sum if before_is_exact => u64::try_from(least.0 >> bits).unwrap_or(u64::MAX),
-        Kind::Sum | Kind::Most | Kind::Outside => 0,
+        Kind::Sum | Kind::Most | Kind::Rate | Kind::Outside => 0,
     };
+    // What was left open while the columns were narrowed down.
+    is_exact &= chain[0].kind() != Kind::Rate || bound == worth[0];
     let (bound, method) = match is_exact {
         true if is_pruned => (
             worth[0],

@@ -89,12 +89,7 @@ impl<'a> Blocks<'a> {
             let recipe = offer.recipe;
             let of_recipe = Precision::Gguf(recipe).formats(model)?;
             formats.insert(recipe, of_recipe.clone());
-            alike.push(LlamaCpp::of_formats(
-                model,
-                of_recipe,
-                rig,
-                asked.workload,
-            )?);
+            alike.push(LlamaCpp::of_formats(model, of_recipe, rig, asked.workload)?);
         }
         let shares = shares(&asked);
         let ways = |bytes: fn(&Sums) -> Bytes| -> Vec<Vec<Way>> {
@@ -224,7 +219,7 @@ impl<'a> Mixed<'a> {
     /// matrices stream, buffers depend on the formats of blocks.
     fn alike(&self, layout: Layout) -> &[LlamaCpp<'a>] {
         match layout {
-            Layout::OneDevice | Layout::Pipelined | Layout::Sequential => {
+            Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
                 std::slice::from_ref(&self.first)
             }
             Layout::Offloaded | Layout::ExpertsOffloaded(_) | Layout::HostOnly => {
@@ -232,7 +227,9 @@ impl<'a> Mixed<'a> {
                     let offers = self.blocks.asked.offers.iter();
                     let of = |offer: &Offer| self.blocks.accounting(offer.recipe, self.rest);
                     // What stands beside the model does not depend on its recipes.
-                    offers.map(|offer| of(offer).unwrap_or_else(|_| self.first.clone())).collect()
+                    offers
+                        .map(|offer| of(offer).unwrap_or_else(|_| self.first.clone()))
+                        .collect()
                 })
             }
         }
@@ -288,7 +285,11 @@ fn shares(asked: &Asked<'_>) -> Vec<f64> {
     };
     let by_weights: Vec<f64> = (0..model.dimensions.n_layers).map(of_block).collect();
     let weigh = |(share, weight): (&f64, &f64)| share * weight;
-    let weighed: Vec<f64> = by_weights.iter().zip(asked.sensitivity).map(weigh).collect();
+    let weighed: Vec<f64> = by_weights
+        .iter()
+        .zip(asked.sensitivity)
+        .map(weigh)
+        .collect();
     let (before, after) = (by_weights.iter().sum::<f64>(), weighed.iter().sum::<f64>());
     // All blocks together keep their share: a model of one recipe costs what its table says.
     let scale = if after > 0.0 { before / after } else { 0.0 };
@@ -327,7 +328,10 @@ impl Accounting for Mixed<'_> {
     }
 
     fn host_base(&self, layout: Layout) -> Memory {
-        let bases = self.alike(layout).iter().map(|alike| alike.host_base(layout));
+        let bases = self
+            .alike(layout)
+            .iter()
+            .map(|alike| alike.host_base(layout));
         bases.max_by_key(|base| base.total()).unwrap_or_default()
     }
 

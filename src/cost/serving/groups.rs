@@ -1,0 +1,149 @@
+//! Which GPUs share blocks: groups of one size, like with like, then what is left in the order of
+//! capacity. A group is as large and as fast as its GPUs, which all hold the same, are at the least.
+
+use std::cmp::Reverse;
+
+use crate::cost::served::Shape;
+use crate::hardware::{Device, DeviceId, Rig, Transfer};
+use crate::units::Bytes;
+
+/// The cards of a rig as an engine uses them.
+#[derive(Clone, Debug)]
+pub struct Seating {
+    /// How.
+    pub shape: Shape,
+    /// Each group as one device, with the memory that a plan may use of each of its GPUs.
+    pub rig: Rig,
+    /// The GPUs of each group.
+    pub members: Vec<Vec<DeviceId>>,
+}
+
+/// Thousandths of a card's memory that an engine may be told to take.
+pub trait Limits {
+    /// The most for a card; nothing where it has no room.
+    fn fraction(&self, device: &Device) -> u32;
+
+    /// What a plan may use of a card, if the engine is told so.
+    fn usable(&self, device: &Device, fraction: u32) -> Bytes;
+}
+
+/// Every way to use a rig: for each degree and each fraction that is the most of some card, the groups
+/// of the cards that have so much room. The smallest degree and the largest fraction come first.
+pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating> {
+    let fractions = rig.devices().iter().map(|device| limits.fraction(device));
+    let mut fractions: Vec<_> = fractions.filter(|fraction| *fraction > 0).collect();
+    fractions.sort_unstable_by_key(|fraction| Reverse(*fraction));
+    fractions.dedup();
+    let shapes = degrees.iter().flat_map(|degree| {
+        let shape = |fraction: &u32| Shape {
+            degree: *degree,
+            fraction: *fraction,
+        };
+        fractions.iter().map(shape).collect::<Vec<_>>()
+    });
+    shapes
+        .filter_map(|shape| seating(rig, shape, limits))
+        .collect()
+}
+
+/// The groups of one shape; none where no group is full.
+fn seating(rig: &Rig, shape: Shape, limits: &dyn Limits) -> Option<Seating> {
+    let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
+    let may_serve = |id: &DeviceId| {
+        limits.fraction(rig.device(*id)) >= shape.fraction && usable(*id) > Bytes::ZERO
+    };
+    let mut cards: Vec<_> = rig.device_ids().filter(may_serve).collect();
+    // The largest and fastest first, and cards that are alike beside each other.
+    let by_size = |a: &DeviceId, b: &DeviceId| {
+        let (one, other) = (rig.device(*a), rig.device(*b));
+        let by_speed = other.bandwidth.0.total_cmp(&one.bandwidth.0);
+        usable(*b)
+            .cmp(&usable(*a))
+            .then(by_speed)
+            .then_with(|| (one.class, one.link).cmp(&(other.class, other.link)))
+    };
+    cards.sort_by(|a, b| by_size(a, b).then(a.cmp(b)));
+    let size = shape.degree.max(1) as usize;
+    let (mut members, mut left) = (Vec::new(), Vec::new());
+    for alike in cards.chunk_by(|a, b| by_size(a, b).is_eq()) {
+        let full = alike.chunks_exact(size);
+        left.extend_from_slice(full.remainder());
+        members.extend(full.map(<[DeviceId]>::to_vec));
+    }
+    members.extend(left.chunks_exact(size).map(<[DeviceId]>::to_vec));
+    // In the order of the rig, as whoever takes the cards as they come would.
+    members.sort();
+    let groups = members.iter().enumerate();
+    let devices = groups.filter_map(|(number, group)| {
+        let slowest = group
+            .iter()
+            .map(|id| rig.device(*id))
+            .min_by(|a, b| a.bandwidth.0.total_cmp(&b.bandwidth.0))?;
+        let link = |id: &DeviceId| rig.device(*id).link;
+        let rate = |id: &DeviceId| link(id).bandwidth(Transfer::Pinned).0;
+        let narrowest = group
+            .iter()
+            .min_by(|a, b| rate(a).total_cmp(&rate(b)))
+            .map(link)?;
+        Some(Device {
+            name: format!("group{number}"),
+            memory: group.iter().map(|id| usable(*id)).min()?,
+            reserve: Bytes::ZERO,
+            link: narrowest,
+            pci: None,
+            ..slowest.clone()
+        })
+    });
+    let grouped = Rig::new(devices.collect(), None).ok()?;
+    Some(Seating {
+        shape,
+        rig: grouped,
+        members,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hardware::text;
+
+    /// All of a card.
+    struct Whole;
+
+    impl Limits for Whole {
+        fn fraction(&self, _device: &Device) -> u32 {
+            1000
+        }
+
+        fn usable(&self, device: &Device, _fraction: u32) -> Bytes {
+            device.capacity()
+        }
+    }
+
+    fn groups(rig: &str, degree: u32) -> Vec<Vec<usize>> {
+        let rig = text::parse(rig).unwrap();
+        let seatings = seatings(&rig, &[degree], &Whole);
+        let members = seatings.into_iter().flat_map(|seating| seating.members);
+        members
+            .map(|group| group.into_iter().map(|id| id.0).collect())
+            .collect()
+    }
+
+    #[test]
+    fn like_cards_share_first_and_what_is_left_by_size() {
+        assert_eq!(groups("4x RTX 3090", 2), [vec![0, 1], vec![2, 3]]);
+        let rig = "RTX 3060 + 2x RTX 3090 + RTX 3060 + RTX 4060 Ti 16GB + RTX 3090";
+        assert_eq!(groups(rig, 2), [vec![0, 3], vec![1, 2], vec![5, 4]]);
+        assert_eq!(groups("3x RTX 3090", 2), [vec![0, 1]]);
+        assert_eq!(groups("RTX 3090", 2), Vec::<Vec<usize>>::new());
+    }
+
+    #[test]
+    fn a_group_is_as_large_and_as_fast_as_its_smallest() {
+        let rig = text::parse("RTX 3090 + RTX 3060").unwrap();
+        let seatings = seatings(&rig, &[2], &Whole);
+        let group = &seatings[0].rig.devices()[0];
+        assert_eq!(group.memory, rig.devices()[1].capacity());
+        assert_eq!(group.bandwidth, rig.devices()[1].bandwidth);
+    }
+}

@@ -1,0 +1,325 @@
+//! Accounting of vLLM and SGLang: a pipeline of stages, each one GPU or a group of GPUs that share
+//! every block, and a cache of pages in what the weights leave.
+//!
+//! The units are the blocks: the embedding is on the first stage and the final norm with the head on
+//! the last, so that every stage has a block. Nothing is computed on the CPU or offloaded. Sizes are
+//! those of one GPU. Weights and cache are exact but for what `share.rs` rounds; all else is an
+//! estimate, and none of it was held against a run. Not here: offload by streaming, expert
+//! parallelism, several hosts. Sources: vLLM 0.33.0 and SGLang 0.5.23, as read in November 2026.
+
+pub mod groups;
+pub mod refusal;
+mod room;
+pub mod share;
+mod sums;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::cost::memory::Memory;
+use crate::cost::paged::Engine;
+use crate::cost::prefill::{self, Work};
+use crate::cost::served::{Batch, Pages};
+use crate::cost::time::{self, Coefficients};
+use crate::cost::{Accounting, Layout, Offload, Place, Span, Stage, Unit};
+use crate::hardware::{Device, DeviceId, Rig, Transfer};
+use crate::model::{Model, Precision, PrecisionError};
+use crate::units::{Bytes, Seconds, Tokens};
+use crate::workload::Workload;
+
+use groups::Seating;
+use room::Room;
+use sums::{Asked, Shares, Sums};
+
+pub use sums::{n_blocks, sizes};
+
+/// Sequences that are decoded at once where the workload has no more.
+const USUAL_SEQUENCES: u64 = 256;
+/// What one addition over the GPUs of a group costs whatever its size: NCCL over PCIe. A guess.
+const ALL_REDUCE: Seconds = Seconds(20e-6);
+/// Additions of a block: behind attention and behind the feed-forward.
+const ALL_REDUCES: f64 = 2.0;
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// vLLM.
+    Vllm,
+    /// SGLang.
+    Sglang,
+}
+
+impl Server {
+    /// How it keeps its cache.
+    pub fn engine(self) -> Engine {
+        match self {
+            Self::Vllm => Engine::Vllm,
+            Self::Sglang => Engine::Sglang,
+        }
+    }
+
+    /// The blocks of each stage where nobody says: what is left over goes to the middle and late
+    /// stages but the last in vLLM (`get_pp_indices`), to the last ones in SGLang.
+    pub fn split(self, n_blocks: usize, n_stages: usize) -> Vec<usize> {
+        let (each, over) = (n_blocks / n_stages.max(1), n_blocks % n_stages.max(1));
+        let mut split = vec![each; n_stages];
+        let behind = match self {
+            Self::Vllm => usize::from(over > 0),
+            Self::Sglang => 0,
+        };
+        for length in split.iter_mut().rev().skip(behind).take(over) {
+            *length += 1;
+        }
+        split
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Vllm => "vLLM",
+            Self::Sglang => "SGLang",
+        })
+    }
+}
+
+/// How much an engine computes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The most tokens: of a prompt, or one of each sequence.
+    pub tokens: Tokens,
+    /// The most sequences.
+    pub sequences: u64,
+}
+
+impl Limit {
+    /// What a workload asks for.
+    pub fn of(workload: &Workload) -> Self {
+        let asked = u64::from(workload.sequences);
+        Self {
+            tokens: workload.ubatch.max(Tokens(asked)),
+            sequences: asked.max(USUAL_SEQUENCES.min(workload.ubatch.0)),
+        }
+    }
+}
+
+/// The price list of one model, precision, rig and workload.
+#[derive(Clone, Debug)]
+pub struct Serving<'a> {
+    server: Server,
+    rig: &'a Rig,
+    units: Vec<Unit>,
+    seatings: Vec<Seating>,
+    /// What a GPU holds, and the activations of its largest moment, by the degree.
+    shares: BTreeMap<u32, (Shares, Bytes)>,
+    room: Room,
+    work: Work,
+    limit: Limit,
+    workload: Workload,
+    hidden: u64,
+    expert_share: f64,
+}
+
+impl<'a> Serving<'a> {
+    /// Prices `model` at `precision`.
+    ///
+    /// # Errors
+    /// Where the engine cannot load that precision.
+    pub fn new(
+        server: Server,
+        model: &Model,
+        precision: Precision,
+        rig: &'a Rig,
+        workload: &Workload,
+    ) -> Result<Self, PrecisionError> {
+        let checkpoint = precision.for_serving()?;
+        let sizes = sizes(model, checkpoint)?;
+        let units: Vec<_> = (0..n_blocks(model)).map(Unit::Block).collect();
+        let limit = Limit::of(workload);
+        let cards = rig.devices().len() as u64;
+        let degrees = (1..=cards as u32).filter(|degree| share::divides(model, *degree).is_ok());
+        let degrees: Vec<_> = degrees.collect();
+        let asked = Asked {
+            engine: server.engine(),
+            model,
+            sizes: &sizes,
+            kv_format: workload.kv_format,
+        };
+        let shares = degrees.iter();
+        let shares = shares.map(|degree| {
+            let activations = room::activations(model, *degree, limit.tokens);
+            (*degree, (Shares::new(&asked, *degree), activations))
+        });
+        let room = Room {
+            server,
+            limit,
+            vocab: model.dimensions.vocab,
+            n_cards: cards,
+        };
+        Ok(Self {
+            server,
+            rig,
+            seatings: groups::seatings(rig, &degrees, &room),
+            work: Work::new(model, &units, limit.tokens),
+            units,
+            shares: shares.collect(),
+            room,
+            limit,
+            workload: *workload,
+            hidden: model.dimensions.hidden,
+            expert_share: model.dimensions.experts.map_or(1.0, |experts| {
+                experts.used as f64 / experts.total.max(1) as f64
+            }),
+        })
+    }
+
+    /// The cards as a layout uses them. A layout of other targets is none of this one's, and is taken
+    /// for the first.
+    fn seating(&self, layout: Layout) -> Option<&Seating> {
+        let mut all = self.seatings.iter();
+        let found = all.find(|seating| Some(seating.shape) == layout.shape());
+        found.or(self.seatings.first())
+    }
+}
+
+impl Accounting for Serving<'_> {
+    fn rig(&self) -> &Rig {
+        self.rig
+    }
+
+    fn grouped(&self, layout: Layout) -> &Rig {
+        self.seating(layout)
+            .map_or(self.rig, |seating| &seating.rig)
+    }
+
+    fn seat(&self, layout: Layout, device: DeviceId) -> Option<DeviceId> {
+        let members = &self.seating(layout)?.members;
+        let found = members.iter().position(|group| group.contains(&device));
+        found.map(DeviceId)
+    }
+
+    fn members(&self, layout: Layout, device: DeviceId) -> Vec<DeviceId> {
+        let members = self.seating(layout).map(|seating| &seating.members);
+        let group = members.and_then(|members| members.get(device.0));
+        group.cloned().unwrap_or_default()
+    }
+
+    fn usual_split(&self, n_stages: usize) -> Vec<usize> {
+        self.server.split(self.units.len(), n_stages)
+    }
+
+    fn units(&self) -> &[Unit] {
+        &self.units
+    }
+
+    fn ranks(&self) -> Vec<Vec<Layout>> {
+        let layouts = self.seatings.iter();
+        let layouts: Vec<_> = layouts
+            .map(|seating| Layout::Served(seating.shape))
+            .collect();
+        match layouts.is_empty() {
+            true => Vec::new(),
+            false => vec![layouts],
+        }
+    }
+
+    fn stage(&self, layout: Layout, span: &Span) -> Stage {
+        let (Some(seating), Place::Device(group)) = (self.seating(layout), span.place) else {
+            return Stage::default();
+        };
+        let degree = seating.shape.degree;
+        let Some((shares, activations)) = self.shares.get(&degree) else {
+            return Stage::default();
+        };
+        let device = seating.rig.device(group);
+        let own = shares.of(span, self.units.len());
+        let is_last = span.units.end == self.units.len();
+        let (compute, overhead) = self.room.beside(*activations, is_last);
+        let page = self.server.engine().page();
+        let pages = Pages {
+            bytes: own.page,
+            tokens: page,
+            sequence: Tokens(self.workload.context.0.next_multiple_of(page.0)),
+            most: self.limit.sequences,
+        };
+        let kept = pages.sequence.0 / page.0 * u64::from(self.workload.sequences);
+        let batch = self.batch(device, degree, &own, span);
+        Stage {
+            device: Memory {
+                weights: own.weights,
+                kv_cache: own.page * kept,
+                compute,
+                overhead,
+            },
+            host: Memory::default(),
+            time: batch.time(1),
+            prefill: self.prompt(device, degree, span),
+            pages,
+            batch,
+        }
+    }
+
+    fn host_base(&self, _layout: Layout) -> Memory {
+        Memory::default()
+    }
+
+    fn offload(&self) -> Offload {
+        Offload::Refused
+    }
+
+    fn uncertainty(&self, layout: Layout, span: &Span) -> f64 {
+        match (self.seating(layout), span.place) {
+            (Some(seating), Place::Device(group)) => {
+                time::serving(seating.rig.device(group).class).uncertainty
+            }
+            _ => time::HOST_UNCERTAINTY,
+        }
+    }
+}
+
+impl Serving<'_> {
+    /// What a stage takes for sequences that it decodes together, each with its whole context.
+    fn batch(&self, device: &Device, degree: u32, own: &Sums, span: &Span) -> Batch {
+        let law: Coefficients = time::serving(device.class);
+        let (weights, keys) = (device.bandwidth * law.weights, device.bandwidth * law.kv);
+        let hop = if span.units.start > 0 { 1.0 } else { 0.0 };
+        let page = self.server.engine().page().0;
+        let context = own.page * self.workload.context.0.div_ceil(page);
+        let sum = self.all_reduce(device, degree) * own.n_blocks as f64;
+        let latency = match degree {
+            1 => Seconds::default(),
+            _ => ALL_REDUCE * (ALL_REDUCES * own.n_blocks as f64),
+        };
+        let rate = device.bandwidth.0 * prefill::operations_per_byte(device.class);
+        Batch {
+            fixed: law.block * own.n_blocks as f64 + time::HOP * hop + latency,
+            weights: own.read / weights,
+            experts: own.experts / weights,
+            share: self.expert_share,
+            token: Seconds(own.operations / rate),
+            sequence: context / keys + sum,
+        }
+    }
+
+    /// The way of one token's vectors around the GPUs of a group, for one block.
+    fn all_reduce(&self, device: &Device, degree: u32) -> Seconds {
+        let degree = f64::from(degree);
+        let around = 2.0 * (degree - 1.0) / degree;
+        let vector = Bytes(2 * self.hidden) / device.link.bandwidth(Transfer::Pinned);
+        vector * (ALL_REDUCES * around)
+    }
+
+    /// A prompt through a stage: a group divides the operations and adds up every token.
+    fn prompt(&self, device: &Device, degree: u32, span: &Span) -> prefill::Prefill {
+        let card = (device.class, device.bandwidth);
+        let link = device.link.bandwidth(Transfer::Pinned);
+        let alone = self.work.on_gpu(&span.units, card, (Bytes::ZERO, link));
+        let part = 1.0 / f64::from(degree);
+        let sum = self.all_reduce(device, degree) * span.units.len() as f64;
+        prefill::Prefill {
+            token: alone.token * part + sum,
+            pair: alone.pair * part,
+            ..alone
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What one GPU of each stage holds: weights, pages and operations, summed up to each block for every
+//! degree.
+
+use crate::cost::Span;
+use crate::cost::paged::Engine;
+use crate::cost::serving::share;
+use crate::model::{Checkpoint, Kind, Model, Part, Precision, PrecisionError};
+use crate::units::Bytes;
+use crate::workload::KvFormat;
+
+/// What is held, in which formats.
+pub(super) struct Asked<'a> {
+    pub(super) engine: Engine,
+    pub(super) model: &'a Model,
+    pub(super) sizes: &'a [Bytes],
+    pub(super) kv_format: KvFormat,
+}
+
+/// What one of the GPUs holds that share blocks by a degree.
+#[derive(Clone, Debug)]
+pub(super) struct Shares {
+    /// Totals of the blocks before each.
+    sums: Vec<Sums>,
+    /// What the first stage has besides.
+    first: Bytes,
+    /// What the last has: the head and the norm before it.
+    last: Sums,
+    /// How much of that the first has already, where the head is the embedding's matrix.
+    tied: Bytes,
+}
+
+/// Totals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) weights: Bytes,
+    /// What every token reads.
+    pub(super) read: Bytes,
+    /// Experts, of which a token reads some.
+    pub(super) experts: Bytes,
+    /// One page of the cache.
+    pub(super) page: Bytes,
+    pub(super) operations: f64,
+    pub(super) n_blocks: u64,
+}
+
+impl Shares {
+    /// Adds up what one GPU of a group of `degree` holds.
+    pub(super) fn new(asked: &Asked<'_>, degree: u32) -> Self {
+        let Asked { model, sizes, .. } = asked;
+        let n_blocks = n_blocks(model) as usize;
+        let mut blocks = vec![Sums::default(); n_blocks];
+        let (mut first, mut last, mut embedding) = (Bytes::ZERO, Sums::default(), Bytes::ZERO);
+        for (tensor, size) in model.tensors.iter().zip(*sizes) {
+            let held = share::share(model, tensor, *size, degree);
+            let elements = tensor.elements() as f64 * model.share_for_a_token(tensor);
+            let operations = 2.0 * elements / f64::from(degree);
+            match tensor.part {
+                Part::Attention(block) | Part::FeedForward(block) => {
+                    let Some(sums) = blocks.get_mut(block.0 as usize) else {
+                        continue;
+                    };
+                    sums.weights += held;
+                    sums.operations += operations;
+                    match tensor.kind {
+                        Kind::Experts => sums.experts += held,
+                        _ => sums.read += held,
+                    }
+                }
+                Part::FinalNorm | Part::Head => {
+                    last.weights += held;
+                    last.read += held;
+                    last.operations += operations;
+                }
+                Part::Embedding if tensor.kind == Kind::Embedding => {
+                    first += held;
+                    embedding += held;
+                    if model.tied {
+                        last.operations += operations;
+                    }
+                }
+                Part::Embedding | Part::Tower | Part::Everywhere => first += held,
+                Part::NextToken(_) => {}
+            }
+        }
+        let tied = if model.tied { embedding } else { Bytes::ZERO };
+        last.weights += tied;
+        last.read += tied;
+        let mut sums = vec![Sums::default()];
+        for (own, block) in blocks.iter().zip(&model.blocks) {
+            let page = asked.engine.page_bytes(block, asked.kv_format, degree);
+            let before = sums[sums.len() - 1];
+            sums.push(Sums {
+                weights: before.weights + own.weights,
+                read: before.read + own.read,
+                experts: before.experts + own.experts,
+                page: before.page + page,
+                operations: before.operations + own.operations,
+                n_blocks: before.n_blocks + 1,
+            });
+        }
+        Self {
+            sums,
+            first,
+            last,
+            tied,
+        }
+    }
+
+    /// What a stage holds.
+    pub(super) fn of(&self, span: &Span, n_units: usize) -> Sums {
+        let (from, to) = (&self.sums[span.units.start], &self.sums[span.units.end]);
+        let mut own = Sums {
+            weights: to.weights.saturating_sub(from.weights),
+            read: to.read.saturating_sub(from.read),
+            experts: to.experts.saturating_sub(from.experts),
+            page: to.page.saturating_sub(from.page),
+            operations: to.operations - from.operations,
+            n_blocks: to.n_blocks - from.n_blocks,
+        };
+        if span.units.start == 0 {
+            own.weights += self.first;
+        }
+        if span.units.end == n_units {
+            own.weights += self.last.weights;
+            own.read += self.last.read;
+            own.operations += self.last.operations;
+            if span.units.start == 0 {
+                own.weights = own.weights.saturating_sub(self.tied);
+            }
+        }
+        own
+    }
+}
+
+/// Bytes of each tensor as an engine holds it.
+///
+/// # Errors
+/// Where the precision does not exist for this model.
+pub fn sizes(model: &Model, checkpoint: Checkpoint) -> Result<Vec<Bytes>, PrecisionError> {
+    match checkpoint {
+        Checkpoint::Stored => model.packed_bytes(),
+        plain => model.tensor_bytes(Precision::Checkpoint(plain)),
+    }
+}
+
+/// Blocks that are loaded: those that predict further tokens are not.
+pub fn n_blocks(model: &Model) -> u32 {
+    match &model.modules {
+        Some(modules) => modules.blocks.len() as u32,
+        None => model.dimensions.n_layers,
+    }
+}

@@ -1,0 +1,182 @@
+//! vLLM and SGLang: the launch line, with the blocks of each stage in the environment.
+//!
+//! The cut has no flag: `VLLM_PP_LAYER_PARTITION` and `SGLANG_PP_LAYER_PARTITION` take one count for
+//! each stage, which must add up to the blocks; both accept a stage of none, which then fails, and a
+//! plan has none. A stage takes as many of the visible cards as share blocks, in their order. Options
+//! with a default that moves between versions are stated. Sources: `distributed/utils.py` and
+//! `engine/arg_utils.py` of vLLM 0.33.0, `server_args.py` of SGLang 0.5.23; read, not run.
+
+use crate::cost::serving::Limit;
+use crate::emit::{Emission, EmitError, quoted, visible_devices};
+use crate::model::source::HubName;
+use crate::model::{Checkpoint, Precision};
+use crate::plan::{Plan, ServiceSummary};
+use crate::workload::KvFormat;
+
+/// What an engine is told in its own words.
+struct Words {
+    file: &'static str,
+    partition: &'static str,
+    program: &'static [&'static str],
+    model: &'static [&'static str],
+    stages: &'static str,
+    degree: &'static str,
+    context: &'static str,
+    fraction: &'static str,
+    sequences: &'static str,
+    tokens: &'static str,
+    bf16: &'static str,
+    fp8: &'static str,
+}
+
+const VLLM: Words = Words {
+    file: "vllm.sh",
+    partition: "VLLM_PP_LAYER_PARTITION",
+    program: &["vllm", "serve"],
+    model: &[],
+    stages: "--pipeline-parallel-size",
+    degree: "--tensor-parallel-size",
+    context: "--max-model-len",
+    fraction: "--gpu-memory-utilization",
+    sequences: "--max-num-seqs",
+    tokens: "--max-num-batched-tokens",
+    bf16: "bfloat16",
+    fp8: "fp8",
+};
+
+const SGLANG: Words = Words {
+    file: "sglang.sh",
+    partition: "SGLANG_PP_LAYER_PARTITION",
+    program: &["python", "-m", "sglang.launch_server"],
+    model: &["--model-path"],
+    stages: "--pp-size",
+    degree: "--tp-size",
+    context: "--context-length",
+    fraction: "--mem-fraction-static",
+    sequences: "--max-running-requests",
+    tokens: "--chunked-prefill-size",
+    bf16: "bf16",
+    fp8: "fp8_e4m3",
+};
+
+/// SGLang refuses cards of unlike memory that share blocks, unless it is told not to look.
+const UNBALANCED: &str = "SGLANG_ENABLE_TP_MEMORY_INBALANCE_CHECK=0";
+
+/// vLLM's launch line.
+pub(super) fn vllm(plan: &Plan) -> Result<Emission, EmitError> {
+    emit(plan, &VLLM, &[])
+}
+
+/// SGLang's launch line.
+pub(super) fn sglang(plan: &Plan) -> Result<Emission, EmitError> {
+    let used = plan
+        .used_gpus()
+        .into_iter()
+        .filter_map(|name| plan.gpu(name));
+    let mut memory = used.map(|id| plan.rig.capacity(id));
+    let first = memory.next();
+    let are_alike = memory.all(|memory| Some(memory) == first);
+    let is_shared = plan
+        .service
+        .is_some_and(|service| service.tensor_parallel > 1);
+    match is_shared && !are_alike {
+        true => emit(plan, &SGLANG, &[UNBALANCED]),
+        false => emit(plan, &SGLANG, &[]),
+    }
+}
+
+/// Blocks of each stage.
+fn partition(plan: &Plan) -> Vec<u32> {
+    let runs = plan.device_map.runs.iter();
+    runs.map(|run| run.layers.end() - run.layers.start() + 1)
+        .collect()
+}
+
+/// The launch line in an engine's words, with more for its environment.
+fn emit(plan: &Plan, words: &Words, more: &[&str]) -> Result<Emission, EmitError> {
+    let ServiceSummary {
+        tensor_parallel,
+        pipeline,
+        memory_fraction,
+        ..
+    } = plan.service.ok_or(EmitError::NoService)?;
+    let limit = Limit::of(&plan.workload.load());
+    let mut environment = vec![visible_devices(plan)];
+    if pipeline > 1 {
+        let counts: Vec<_> = partition(plan).iter().map(u32::to_string).collect();
+        environment.push(format!("{}={}", words.partition, counts.join(",")));
+    }
+    environment.extend(more.iter().map(|word| (*word).to_owned()));
+    let mut command: Vec<String> = Vec::new();
+    command.extend(words.program.iter().map(|word| (*word).to_owned()));
+    command.extend(words.model.iter().map(|word| (*word).to_owned()));
+    command.extend(model(plan));
+    let mut add = |name: &str, value: String| command.extend([name.to_owned(), value]);
+    add(words.stages, pipeline.to_string());
+    add(words.degree, tensor_parallel.to_string());
+    add(words.context, plan.workload.context.to_string());
+    add(words.fraction, memory_fraction.to_string());
+    add(words.sequences, limit.sequences.to_string());
+    add(words.tokens, limit.tokens.to_string());
+    add(
+        "--kv-cache-dtype",
+        cache(plan.workload.kv, words).to_owned(),
+    );
+    let precision: Precision = plan.precision.parse()?;
+    for (name, value) in stored(precision.for_serving()?) {
+        add(name, (*value).to_owned());
+    }
+    let command: Vec<_> = command.iter().map(|word| quoted(word)).collect();
+    let launch = format!("{} {}", environment.join(" "), command.join(" "));
+    let name = plan.model.name.replace(['\n', '\r'], " ");
+    let script = format!(
+        "#!/bin/sh\n# {name} at {}, placed by shardplan.\nset -eu\n{launch} \"$@\"\n",
+        plan.precision
+    );
+    Ok(Emission {
+        launch,
+        files: vec![(words.file, script)],
+    })
+}
+
+/// The format of the cache. 16-bit floats are the model's own, whichever they are.
+fn cache(format: KvFormat, words: &Words) -> &'static str {
+    match format {
+        KvFormat::Bf16 => words.bf16,
+        KvFormat::Fp8 => words.fp8,
+        // The others are refused.
+        KvFormat::F16
+        | KvFormat::F32
+        | KvFormat::Q8_0
+        | KvFormat::Q5_1
+        | KvFormat::Q5_0
+        | KvFormat::Q4_1
+        | KvFormat::Q4_0
+        | KvFormat::Iq4Nl => "auto",
+    }
+}
+
+/// The options of a precision.
+fn stored(checkpoint: Checkpoint) -> &'static [(&'static str, &'static str)] {
+    match checkpoint {
+        Checkpoint::Fp32 => &[("--dtype", "float32")],
+        Checkpoint::Bf16 => &[("--dtype", "bfloat16")],
+        Checkpoint::Fp16 => &[("--dtype", "float16")],
+        Checkpoint::Fp8 => &[("--quantization", "fp8")],
+        // What the checkpoint says; the others are refused.
+        Checkpoint::Stored | Checkpoint::Int8 | Checkpoint::Nf4 | Checkpoint::Nf4DoubleQuant => &[],
+    }
+}
+
+/// The model, and its revision where one is stated.
+fn model(plan: &Plan) -> Vec<String> {
+    match plan.model.name.parse::<HubName>() {
+        Ok(name) => {
+            let revision = name.stated_revision().map(str::to_owned);
+            let revision = revision.map(|revision| ["--revision".to_owned(), revision]);
+            let repository = std::iter::once(name.repository.clone());
+            repository.chain(revision.into_iter().flatten()).collect()
+        }
+        Err(_) => vec![plan.model.name.clone()],
+    }
+}
