@@ -96,7 +96,7 @@ fn timed(scenario: &Scenario) -> (f64, String) {
                 plan.used_gpus().len(),
                 build::describe(plan.layout)
             ),
-            Err(ScenarioError::Infeasible(no)) if no.is_proven => "no plan, proven".to_owned(),
+            Err(ScenarioError::Infeasible(no)) if no.is_proven() => "no plan, proven".to_owned(),
             Err(error) => error.to_string(),
         };
         if least > 2e3 {

@@ -137,7 +137,7 @@ impl Scenario {
                 workload: &self.workload,
                 accounting,
             };
-            let baselines = baseline::all(accounting, &ask.rules);
+            let baselines = baseline::all(accounting, &ask.rules, &ask.goal);
             let mut plan = Plan::new(&question, &solution, &baselines)?;
             plan.proof.given = self.given();
             check::verify(&plan, &self.model, precision, &self.workload)??;

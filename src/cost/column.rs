@@ -340,8 +340,18 @@ impl Pricing<'_> {
             Fit::Strict => stage.time.into(),
             Fit::Excess => Cost(over.0.into()),
         };
-        let fullness = fullness(needs, room);
         Some(Column {
+            cost,
+            ..Column::of(owner, span, (stage, penalty), room)
+        })
+    }
+}
+
+impl Column {
+    /// A stage at the cost of its time, on a place with so much room.
+    pub fn of(owner: Owner, span: &Span, (stage, penalty): (Stage, u64), room: Bytes) -> Self {
+        let fullness = fullness(stage.device.total(), room);
+        Self {
             owner,
             units: span.units.clone(),
             streamed: span.streamed.clone(),
@@ -350,9 +360,9 @@ impl Pricing<'_> {
             prefill: stage.prefill,
             penalty,
             fullness,
-            cost,
+            cost: stage.time.into(),
             load: fullness.into(),
-        })
+        }
     }
 }
 

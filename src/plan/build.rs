@@ -244,6 +244,11 @@ fn baseline(baseline: &Baseline) -> BaselineSummary {
         name: baseline.rule.name().to_owned(),
         feasible: baseline.fits,
         decode_tokens_per_second: baseline.time.map(|time| rounded(1.0 / time.0)),
+        // The time of a token is its speed already.
+        worth: baseline
+            .worth
+            .filter(|(objective, _)| *objective != Objective::Decode)
+            .map(|(_, worth)| worth.rounded()),
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use crate::cost::column::{GroupId, Owner};
 use crate::cost::{
-    Accounting, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
+    Accounting, Column, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
 };
 use crate::hardware::DeviceId;
+use crate::solve::objective::Kind;
+use crate::solve::{Amount, Goal, Objective};
 use crate::units::{Bytes, Seconds};
 
 /// A simple rule.
@@ -32,6 +35,8 @@ pub struct Baseline {
     pub fits: bool,
     /// The time of a token, where the plan could run if memory allowed.
     pub time: Option<Seconds>,
+    /// What it is worth by the first objective, where that is one of stages and the plan could run.
+    pub worth: Option<(Objective, Amount)>,
 }
 
 impl Rule {
@@ -58,10 +63,11 @@ impl Rule {
 
 /// The plan of every rule, priced. None knows what is decided already: a plan against that does not
 /// fit.
-pub fn all(accounting: &dyn Accounting, decided: &[Decided]) -> Vec<Baseline> {
+pub fn all(accounting: &dyn Accounting, decided: &[Decided], goal: &Goal) -> Vec<Baseline> {
     let rules = Rules {
         accounting,
         decided,
+        goal,
         n_units: accounting.units().len(),
     };
     Rule::ALL.map(|rule| rules.baseline(rule)).into()
@@ -73,9 +79,17 @@ struct Split {
     runs: Vec<(DeviceId, Range<usize>)>,
 }
 
+/// A split at its price.
+struct Priced {
+    fits: bool,
+    time: Seconds,
+    worth: Option<(Objective, Amount)>,
+}
+
 struct Rules<'a> {
     accounting: &'a dyn Accounting,
     decided: &'a [Decided],
+    goal: &'a Goal,
     n_units: usize,
 }
 
@@ -89,7 +103,7 @@ impl Rules<'_> {
             Rule::LlamaCppFitLike => {
                 let margin = Bytes::gib(1);
                 let by_memory = self.by_share(|device| self.room(device).0);
-                let roomy = |split: &Split| self.price(split, margin).is_some_and(|(fits, _)| fits);
+                let roomy = |split: &Split| self.price(split, margin).is_some_and(|it| it.fits);
                 by_memory
                     .filter(roomy)
                     .or_else(|| self.filling(|rules, start| rules.fill_from_last(start, margin)))
@@ -98,8 +112,9 @@ impl Rules<'_> {
         let priced = split.and_then(|split| self.price(&split, Bytes::ZERO));
         Baseline {
             rule,
-            fits: priced.is_some_and(|(fits, _)| fits),
-            time: priced.map(|(_, time)| time),
+            fits: priced.as_ref().is_some_and(|it| it.fits),
+            time: priced.as_ref().map(|it| it.time),
+            worth: priced.and_then(|it| it.worth),
         }
     }
 
@@ -249,8 +264,8 @@ impl Rules<'_> {
         }
     }
 
-    /// Whether a split fits with a margin on every GPU, and the time of a token.
-    fn price(&self, split: &Split, margin: Bytes) -> Option<(bool, Seconds)> {
+    /// Whether a split fits with a margin on every GPU, and what it is worth.
+    fn price(&self, split: &Split, margin: Bytes) -> Option<Priced> {
         let used: Vec<_> = split
             .runs
             .iter()
@@ -283,12 +298,18 @@ impl Rules<'_> {
         }
         let (mut fits, mut time) = (true, Seconds::default());
         let mut on_host = self.accounting.host_base(layout).total();
+        let mut columns = Vec::new();
         for span in &spans {
             let stage = self.accounting.stage(layout, span);
             fits &= self.decided.iter().all(|decided| decided.allows(span));
             time = time + stage.time;
             on_host += stage.host.total();
             let room = capacity(self.accounting.rig(), span.place);
+            let owner = match span.place {
+                Place::Host => Owner::Host,
+                Place::Device(device) => Owner::Group(GroupId(device.0)),
+            };
+            columns.push(Column::of(owner, span, (stage, 0), room));
             match span.place {
                 Place::Host => on_host += stage.device.total(),
                 Place::Device(_) => fits &= stage.device.total() + margin <= room,
@@ -296,6 +317,23 @@ impl Rules<'_> {
         }
         let host = self.accounting.rig().host();
         fits &= host.is_none_or(|host| on_host <= host.capacity());
-        Some((fits, time))
+        Some(Priced {
+            fits,
+            time,
+            worth: self.worth(&columns),
+        })
+    }
+
+    /// What stages are worth by the first objective. Contexts and qualities are not of stages that
+    /// one recipe stores.
+    fn worth(&self, columns: &[Column]) -> Option<(Objective, Amount)> {
+        let first = *self.goal.objectives.first()?;
+        let values = columns.iter().map(|column| self.goal.value(first, column));
+        let worth = match (first, first.kind()) {
+            (Objective::Quality, _) | (_, Kind::Outside) => return None,
+            (_, Kind::Sum) => values.fold(0, u64::saturating_add),
+            (_, Kind::Most) => values.max()?,
+        };
+        Some((first, first.amount(worth)))
     }
 }
