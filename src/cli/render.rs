@@ -180,19 +180,27 @@ fn proof(plan: &Plan) -> String {
 /// What the plan gains over each simple rule, by its first objective.
 fn gains(plan: &Plan) -> String {
     let (fitting, failing): (Vec<_>, Vec<_>) = plan.baselines.iter().partition(|it| it.feasible);
-    let gains = fitting.iter().filter_map(|rule| {
-        let gain = plan.gain(rule)?;
+    let mut alike: Vec<(String, Vec<&str>)> = Vec::new();
+    for rule in fitting {
+        let Some(gain) = plan.gain(rule) else {
+            continue;
+        };
         // No `-0.0`.
-        let percent = (gain * 1e3).round() / 10.0 + 0.0;
-        Some(format!("{percent:.1} % over {}", rule.name))
-    });
+        let percent = format!("{:.1}", (gain * 1e3).round() / 10.0 + 0.0);
+        match alike.iter_mut().find(|(other, _)| *other == percent) {
+            Some((_, names)) => names.push(&rule.name),
+            None => alike.push((percent, vec![&rule.name])),
+        }
+    }
+    let gains = alike.into_iter();
+    let gains = gains.map(|(percent, names)| format!("{percent} % over {}", names.join(", ")));
     let gains: Vec<_> = gains.collect();
     let failing: Vec<_> = failing.iter().map(|rule| rule.name.as_str()).collect();
     match (gains.as_slice(), failing.as_slice()) {
         ([], _) => "no simple rule gives a plan that fits".to_owned(),
-        (_, []) => gains.join(", "),
-        (_, [one]) => format!("{}; {one} does not fit", gains.join(", ")),
-        _ => format!("{}; {} do not fit", gains.join(", "), failing.join(", ")),
+        (_, []) => gains.join("; "),
+        (_, [one]) => format!("{}; {one} does not fit", gains.join("; ")),
+        _ => format!("{}; {} do not fit", gains.join("; "), failing.join(", ")),
     }
 }
 
