@@ -1,19 +1,26 @@
 //! How the solver's time grows with layers and devices: `cargo bench --bench solver`.
 //!
 //! Every row is the whole solve with its proof, the least of several runs, on one core. The tables of
-//! `docs/benchmarks.md` are pasted from here.
+//! `docs/benchmarks.md` are pasted from here, and `docs/growth.svg` is written. With
+//! `--features highs` both solvers of linear programs are measured.
 
+#[path = "solver/growth.rs"]
+mod growth;
+
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
 use shardplan::cost::Target;
 use shardplan::hardware::{self, Device, Rig};
-use shardplan::model::{Model, Origin, Precision, config};
+use shardplan::model::{self, Model, Origin, Precision, config};
 use shardplan::plan::build;
 use shardplan::scenario::{Scenario, ScenarioError, Terms};
-use shardplan::solve::{Goal, Objective};
+use shardplan::solve::{Backend, Goal, Objective};
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
 use shardplan::workload::Workload;
+
+use growth::{Line, Panel};
 
 /// A Llama of 70B's widths with so many blocks.
 fn model(n_layers: u32) -> Model {
@@ -96,7 +103,7 @@ fn timed(scenario: &Scenario) -> (f64, String) {
                 plan.used_gpus().len(),
                 build::describe(plan.layout)
             ),
-            Err(ScenarioError::Infeasible(no)) if no.is_proven => "no plan, proven".to_owned(),
+            Err(ScenarioError::Infeasible(no)) if no.is_proven() => "no plan, proven".to_owned(),
             Err(error) => error.to_string(),
         };
         if least > 2e3 {
@@ -106,11 +113,105 @@ fn timed(scenario: &Scenario) -> (f64, String) {
     (least, end)
 }
 
-fn row(name: &str, scenario: &Scenario) {
+/// Prints a row, and gives its milliseconds.
+fn row(name: &str, scenario: &Scenario) -> f64 {
     let (milliseconds, end) = timed(scenario);
     #[allow(clippy::print_stdout, reason = "a benchmark prints")]
     {
         println!("| {name} | {milliseconds:.1} | {end} |");
+    }
+    milliseconds
+}
+
+/// Growth with blocks, at two numbers of cards.
+fn with_blocks() -> Panel {
+    let line = |count: usize| Line {
+        name: format!("{count} unlike cards"),
+        points: [32, 80, 126, 256, 512]
+            .map(|n_layers| {
+                let name = format!("{n_layers} blocks, {count} unlike cards");
+                let asked = scenario(Target::LlamaCpp, n_layers, |needs| unlike(count, needs));
+                (f64::from(n_layers), row(&name, &asked))
+            })
+            .to_vec(),
+    };
+    Panel {
+        title: "blocks",
+        lines: vec![line(4), line(8)],
+    }
+}
+
+/// Growth with cards of which no two are alike, with little room and with much.
+fn with_cards() -> Panel {
+    let line = |tenths: u64, room: &str| Line {
+        name: room.to_owned(),
+        points: [2, 4, 8, 11, 13, 15]
+            .map(|count| {
+                let name = format!("80 blocks, {count} unlike cards, {room}");
+                let rig = |needs: Bytes| unlike(count, Bytes(needs.0 * tenths / 10));
+                (
+                    count as f64,
+                    row(&name, &scenario(Target::LlamaCpp, 80, rig)),
+                )
+            })
+            .to_vec(),
+    };
+    Panel {
+        title: "unlike cards (80 blocks)",
+        lines: vec![line(10, "a tenth to spare"), line(20, "twice the room")],
+    }
+}
+
+/// Growth with the recipes that every block may have, of a model of 32 blocks.
+fn with_recipes() -> Panel {
+    let recipes = [
+        "q4_k_m", "q5_k_m", "q3_k_m", "q6_k", "q4_k_s", "q5_k_s", "q3_k_s", "q8_0",
+    ];
+    let line = |rig: &str, name: &str| Line {
+        name: name.to_owned(),
+        points: [1, 2, 3, 4, 6, 8]
+            .map(|count| {
+                let mix = recipes[..count].join(",").parse();
+                let asked = Scenario {
+                    model: model::open("llama-3-8b").expect("the name is built in"),
+                    rig: hardware::read(rig).expect("the text is a rig"),
+                    target: Target::LlamaCpp,
+                    precision: Target::LlamaCpp.usual_precision(&model(32)),
+                    workload: Workload::of_context(Tokens(4096)),
+                    terms: Terms {
+                        mix: Some(mix.expect("the names are recipes")),
+                        ..Terms::default()
+                    },
+                };
+                let name = format!("32 blocks, {count} recipes, {name}");
+                (count as f64, row(&name, &asked))
+            })
+            .to_vec(),
+    };
+    Panel {
+        title: "recipes of a block (32 blocks)",
+        lines: vec![
+            line("8 GiB@448 GB/s", "one card"),
+            line("4 GiB@448 GB/s + 4 GiB@224 GB/s", "two unlike cards"),
+        ],
+    }
+}
+
+/// The same questions to each solver of the linear program.
+fn with_backends(gguf: Target) {
+    for backend in Backend::ALL {
+        for (n_layers, count) in [(80, 2), (80, 8), (126, 8)] {
+            let mut asked = scenario(gguf, n_layers, |needs| unlike(count, needs));
+            asked.terms.backend = backend;
+            row(
+                &format!("{n_layers} blocks, {count} unlike cards, {backend}"),
+                &asked,
+            );
+        }
+        let torch = |needs: Bytes| alike(64, needs);
+        let mut asked = scenario(Target::Transformers, 126, torch);
+        asked.terms.backend = backend;
+        row(&format!("126 blocks, 64 cards alike, {backend}"), &asked);
     }
 }
 
@@ -141,14 +242,9 @@ fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenar
 
 fn main() {
     let (gguf, torch) = (Target::LlamaCpp, Target::Transformers);
-    for n_layers in [32, 80, 126, 256, 512] {
-        let name = format!("{n_layers} blocks, 8 unlike cards");
-        row(&name, &scenario(gguf, n_layers, |needs| unlike(8, needs)));
-    }
-    for count in [2, 4, 8, 11, 13, 15] {
-        let name = format!("80 blocks, {count} unlike cards");
-        row(&name, &scenario(gguf, 80, |needs| unlike(count, needs)));
-    }
+    let panels = [with_blocks(), with_cards(), with_recipes()];
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/growth.svg");
+    growth::draw(&panels, &path).expect("docs/ can be written");
     for count in [8, 64, 1000] {
         for n_layers in [80, 126] {
             let name = format!("{n_layers} blocks, {count} cards alike (transformers)");
@@ -164,13 +260,6 @@ fn main() {
         row(
             &name,
             &scenario(torch, n_layers, |needs| kinds(8, 8, Bytes(needs.0 * 2))),
-        );
-    }
-    for count in [8, 11, 13, 14, 15] {
-        let name = format!("80 blocks, {count} unlike cards with twice the room");
-        row(
-            &name,
-            &scenario(gguf, 80, |needs| unlike(count, Bytes(needs.0 * 2))),
         );
     }
     row(
@@ -196,4 +285,5 @@ fn main() {
         };
         row(&format!("80 blocks, 8 unlike cards, {objective}"), &asked);
     }
+    with_backends(gguf);
 }

@@ -147,7 +147,7 @@ impl Scenario {
                 workload: &self.workload,
                 accounting,
             };
-            let baselines = baseline::all(accounting, &ask.rules, solution.layout);
+            let baselines = baseline::all(accounting, ask, solution.layout);
             let mut plan = Plan::new(&question, &solution, &baselines)?;
             plan.proof.given = self.given();
             check::verify(&plan, &self.model, precision, &self.workload)??;

@@ -197,7 +197,7 @@ proptest! {
                     prop_assert_eq!(found.worth, best);
                 }
             }
-            Err(infeasible) if infeasible.is_proven => prop_assert_eq!(best, None),
+            Err(infeasible) if infeasible.is_proven() => prop_assert_eq!(best, None),
             Err(_) => {}
         }
     }

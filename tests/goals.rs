@@ -160,7 +160,7 @@ fn pins_are_kept_and_the_smallest_conflict_is_named() {
     let Err(ScenarioError::Infeasible(no)) = asked.plan() else {
         panic!("two cards cannot hold 79 layers");
     };
-    assert!(no.is_proven);
+    assert!(no.is_proven());
     let smallest = [pin("head=cuda0"), pin("layer 79=cuda2")];
     assert_eq!(asked.conflict(), smallest);
     assert!(!asked.fixes(&no).is_empty());

@@ -10,8 +10,9 @@ use crate::cost::paged::Engine;
 use crate::hardware::Rig;
 use crate::model::Tensor;
 use crate::plan::document::layers;
-use crate::plan::{DeviceUse, ExtraUse, Plan};
+use crate::plan::{BaselineSummary, DeviceUse, ExtraUse, Plan};
 use crate::scenario::{Fix, Robustness, Scenario, ScenarioError, TooSlow};
+use crate::solve::Infeasible;
 use crate::units::{Bytes, Tokens};
 
 fn text(value: &Value) -> String {
@@ -20,7 +21,7 @@ fn text(value: &Value) -> String {
 }
 
 pub(super) fn plan(plan: &Plan, robustness: Option<&Robustness>, seconds: f64) -> String {
-    let mut value = plan_value(plan, Some(seconds));
+    let mut value = plan_value(plan, seconds);
     if let Some(robustness) = robustness {
         let worst = robustness.worst.iter();
         let worst: Map<_, _> = worst
@@ -36,7 +37,7 @@ pub(super) fn plan(plan: &Plan, robustness: Option<&Robustness>, seconds: f64) -
     text(&value)
 }
 
-fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
+fn plan_value(plan: &Plan, seconds: f64) -> Value {
     let runs = plan.device_map.runs.iter();
     let runs: Vec<_> = runs
         .map(|run| json!({"layers": layers::text(&run.layers), "device": run.device}))
@@ -60,8 +61,9 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
             "bound": proof.bound.number(),
             "gap": proof.gap,
             "solver": proof.solver,
+            "seconds": seconds,
         },
-        "baselines": plan.baselines,
+        "baselines": plan.baselines.iter().map(|it| baseline(plan, it)).collect::<Vec<_>>(),
     });
     if let Some(blocks) = plan.experts_on_cpu() {
         value["experts_on_cpu"] = json!(blocks);
@@ -75,8 +77,19 @@ fn plan_value(plan: &Plan, seconds: Option<f64>) -> Value {
     if !proof.given.is_empty() {
         value["proof"]["given"] = json!(proof.given);
     }
-    if let Some(seconds) = seconds {
-        value["proof"]["seconds"] = json!(seconds);
+    value
+}
+
+fn baseline(plan: &Plan, rule: &BaselineSummary) -> Value {
+    let mut value = json!({"name": rule.name, "feasible": rule.feasible});
+    if let Some(rate) = rule.decode_tokens_per_second {
+        value["decode_tokens_per_second"] = json!(rate);
+    }
+    if let Some(worth) = rule.worth {
+        value["worth"] = json!(worth.number());
+    }
+    if let Some(gain) = plan.gain(rule) {
+        value["gain"] = json!(gain);
     }
     value
 }
@@ -105,7 +118,7 @@ fn extra(extra: &ExtraUse) -> Value {
     })
 }
 
-pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
+pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal, seconds: f64) -> String {
     let Refusal {
         infeasible,
         conflict,
@@ -122,8 +135,12 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
             })
         })
         .collect();
-    let mut value =
-        json!({"status": "infeasible", "proven": infeasible.is_proven, "reasons": reasons});
+    let mut value = json!({
+        "status": "infeasible",
+        "proven": infeasible.is_proven(),
+        "proof": no_plan(infeasible, seconds),
+        "reasons": reasons,
+    });
     if !conflict.is_empty() {
         value["conflict"] = conflict.iter().map(|it| json!(it.to_string())).collect();
     }
@@ -131,12 +148,25 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
     text(&value)
 }
 
-pub(super) fn too_slow(too_slow: &TooSlow) -> String {
+/// That there is no plan, how it is known, and how long that took, without what was tried besides.
+fn no_plan(infeasible: &Infeasible, seconds: f64) -> Value {
+    let mut value = json!({"status": "unknown", "seconds": seconds});
+    if let Some(ruling) = infeasible.ruling() {
+        value = json!({"status": "infeasible", "solver": ruling.name(), "seconds": seconds});
+    }
+    value
+}
+
+pub(super) fn too_slow(too_slow: &TooSlow, seconds: f64) -> String {
     text(&json!({
         "status": "too_slow",
         "proven": too_slow.is_proven,
         "most": too_slow.most.0,
         "fastest": too_slow.fastest.0,
+        "proof": {
+            "status": if too_slow.is_proven { "too_slow" } else { "unknown" },
+            "seconds": seconds,
+        },
     }))
 }
 
@@ -168,11 +198,18 @@ pub(super) fn whatif(rows: &[Row]) -> String {
                 "precision": row.precision,
             });
             let answer = match &row.answer {
-                Ok(plan) => plan_value(plan, None),
-                Err(ScenarioError::Infeasible(infeasible)) => {
-                    json!({"status": "infeasible", "missing": infeasible.missing().0})
-                }
-                Err(error) => json!({"status": "refused", "error": error.to_string()}),
+                Ok(plan) => plan_value(plan, row.seconds),
+                Err(ScenarioError::Infeasible(infeasible)) => json!({
+                    "status": "infeasible",
+                    "proven": infeasible.is_proven(),
+                    "missing": infeasible.missing().0,
+                    "proof": no_plan(infeasible, row.seconds),
+                }),
+                Err(error) => json!({
+                    "status": "refused",
+                    "error": error.to_string(),
+                    "proof": {"status": "refused", "seconds": row.seconds},
+                }),
             };
             value["fits"] = json!(row.answer.is_ok());
             value["plan"] = answer;

@@ -38,7 +38,9 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         model,
     };
     let start = Instant::now();
-    let plan = match scenario.plan() {
+    let answer = scenario.plan();
+    let seconds = start.elapsed().as_secs_f64();
+    let plan = match answer {
         Ok(plan) => plan,
         Err(ScenarioError::Infeasible(infeasible)) => {
             let refusal = Refusal {
@@ -47,21 +49,20 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
                 infeasible,
             };
             match load.json {
-                true => output::print(&json::infeasible(&scenario, &refusal))?,
+                true => output::print(&json::infeasible(&scenario, &refusal, seconds))?,
                 false => output::remark(&render::infeasible(&scenario, &refusal))?,
             }
             return Ok(Outcome::NoPlan);
         }
         Err(ScenarioError::TooSlow(error)) => {
             match load.json {
-                true => output::print(&json::too_slow(&error))?,
+                true => output::print(&json::too_slow(&error, seconds))?,
                 false => output::remark(&render::failure(&error.to_string()))?,
             }
             return Ok(Outcome::NoPlan);
         }
         Err(error) => return Err(error.into()),
     };
-    let seconds = start.elapsed().as_secs_f64();
     let robustness = match arguments.robust {
         true => Some(scenario.robustness(&plan)?),
         false => None,

@@ -170,30 +170,38 @@ fn proof(plan: &Plan) -> String {
             )
         }
     };
-    let best = plan
-        .baselines
-        .iter()
-        .filter(|baseline| baseline.feasible)
-        .filter_map(|baseline| Some((baseline.decode_tokens_per_second?, &baseline.name)))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let failing = plan
-        .baselines
-        .iter()
-        .filter(|baseline| !baseline.feasible)
-        .count();
-    let rules = match best {
-        Some((rate, name)) => format!("the best simple rule ({name}) gives {}", short(rate)),
-        None => "no simple rule gives a plan that fits".to_owned(),
-    };
-    let failing = match failing {
-        0 => String::new(),
-        n if n == plan.baselines.len() => String::new(),
-        n => format!(", {n} of {} run out of memory", plan.baselines.len()),
-    };
     format!(
-        "{DIM}proof{DIM:#}   {status} ({worth}); {rules}{failing}\n        {DIM}{}{DIM:#}",
-        proof.solver
+        "{DIM}proof{DIM:#}   {status} ({worth})\n        {DIM}{}{DIM:#}\n{DIM}gain{DIM:#}    {}",
+        proof.solver,
+        gains(plan)
     )
+}
+
+/// What the plan gains over each simple rule, by its first objective.
+fn gains(plan: &Plan) -> String {
+    let (fitting, failing): (Vec<_>, Vec<_>) = plan.baselines.iter().partition(|it| it.feasible);
+    let mut alike: Vec<(String, Vec<&str>)> = Vec::new();
+    for rule in fitting {
+        let Some(gain) = plan.gain(rule) else {
+            continue;
+        };
+        // No `-0.0`.
+        let percent = format!("{:.1}", (gain * 1e3).round() / 10.0 + 0.0);
+        match alike.iter_mut().find(|(other, _)| *other == percent) {
+            Some((_, names)) => names.push(&rule.name),
+            None => alike.push((percent, vec![&rule.name])),
+        }
+    }
+    let gains = alike.into_iter();
+    let gains = gains.map(|(percent, names)| format!("{percent} % over {}", names.join(", ")));
+    let gains: Vec<_> = gains.collect();
+    let failing: Vec<_> = failing.iter().map(|rule| rule.name.as_str()).collect();
+    match (gains.as_slice(), failing.as_slice()) {
+        ([], _) => "no simple rule gives a plan that fits".to_owned(),
+        (_, []) => gains.join("; "),
+        (_, [one]) => format!("{}; {one} does not fit", gains.join("; ")),
+        _ => format!("{}; {} do not fit", gains.join("; "), failing.join(", ")),
+    }
 }
 
 /// How a plan stands up to wrong estimates.

@@ -1,5 +1,7 @@
 //! `shardplan whatif`: `plan` in a loop over scenarios.
 
+use std::time::Instant;
+
 use super::args::WhatifArguments;
 use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::plan::Plan;
@@ -12,6 +14,8 @@ pub(super) struct Row {
     pub(super) context: Tokens,
     pub(super) precision: String,
     pub(super) answer: Result<Plan, ScenarioError>,
+    /// How long it took.
+    pub(super) seconds: f64,
 }
 
 pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
@@ -39,13 +43,16 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
                     workload: load.workload(*context).checked()?,
                     terms: load.terms(*context, table.clone(), &stop),
                 };
+                let start = Instant::now();
                 let answer = scenario.plan();
+                let seconds = start.elapsed().as_secs_f64();
                 let precision = precision.to_string();
                 rows.push(Row {
                     rig: rig.clone(),
                     context: *context,
                     precision,
                     answer,
+                    seconds,
                 });
             }
         }

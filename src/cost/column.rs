@@ -393,10 +393,21 @@ impl Pricing<'_> {
             Fit::Strict => stage.time.into(),
             Fit::Excess => Cost(over.0.into()),
         };
+        Some(Column {
+            cost,
+            ..Column::of(owner, span, (stage, penalty), room)
+        })
+    }
+}
+
+impl Column {
+    /// A stage at the cost of its time, on a place with so much room.
+    pub fn of(owner: Owner, span: &Span, (stage, penalty): (Stage, u64), room: Bytes) -> Self {
+        let needs = stage.device.total();
         let fullness = fullness(needs, room);
         let beside = needs.saturating_sub(stage.device.kv_cache);
         let resident = stage.pages.resident(room.saturating_sub(beside));
-        Some(Column {
+        Self {
             owner,
             units: span.units.clone(),
             streamed: span.streamed.clone(),
@@ -408,9 +419,9 @@ impl Pricing<'_> {
             resident,
             sequences: stage.pages.sequences(resident),
             batch: stage.batch,
-            cost,
+            cost: stage.time.into(),
             load: fullness.into(),
-        })
+        }
     }
 }
 

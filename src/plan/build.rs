@@ -261,6 +261,11 @@ fn baseline(baseline: &Baseline) -> BaselineSummary {
         feasible: baseline.fits,
         decode_tokens_per_second: baseline.time.map(|time| rounded(1.0 / time.0)),
         resident_tokens: baseline.resident.map(|tokens| tokens.0),
+        // The time of a token is its speed already.
+        worth: baseline
+            .worth
+            .filter(|(objective, _)| *objective != Objective::Decode)
+            .map(|(_, worth)| worth.rounded()),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod mix;
 pub mod served;
 mod sums;
 
+use std::mem::discriminant;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -247,6 +248,9 @@ pub struct BaselineSummary {
     /// Tokens that its cache would keep, where an engine serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resident_tokens: Option<u64>,
+    /// What it is worth by the first objective, where that is not the time of a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worth: Option<Amount>,
 }
 
 impl DeviceMap {
@@ -273,6 +277,23 @@ impl Plan {
             | Layout::Offloaded
             | Layout::HostOnly
             | Layout::Served(_) => None,
+        }
+    }
+
+    /// By which share of what a rule is worth the plan is better, by the first objective, else by the
+    /// time of a token. Below zero where a rule that moves more to RAM gains by it: it is of another
+    /// kind.
+    pub fn gain(&self, rule: &BaselineSummary) -> Option<f64> {
+        let ours = self.proof.objective;
+        let share = |ours: f64, theirs: f64| (theirs > 0.0).then(|| 1.0 - ours / theirs);
+        match rule.worth {
+            Some(theirs) if discriminant(&theirs) == discriminant(&ours) => {
+                share(ours.number(), theirs.number())
+            }
+            _ => {
+                let theirs = rule.decode_tokens_per_second?;
+                share(theirs, self.estimate.decode_tokens_per_second.mid)
+            }
         }
     }
 

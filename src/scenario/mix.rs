@@ -17,7 +17,9 @@ use crate::model::recipe::{Recipe, UnknownRecipe};
 use crate::plan::build::Question;
 use crate::plan::mix::MixSummary;
 use crate::plan::{Plan, check};
-use crate::solve::{self, Amount, Ask, Goal, NoPlan, Objective, Solution, Status, baseline};
+use crate::solve::{
+    self, Amount, Ask, Goal, NoPlan, Objective, Ruling, Solution, Status, baseline,
+};
 use crate::units::Bytes;
 
 /// The recipes that blocks may have.
@@ -92,7 +94,8 @@ impl Scenario {
         all[..=first].rotate_right(1);
         let smallest = all[0].clone();
         let mut found: Vec<Found<'_>> = Vec::new();
-        let mut is_proven = true;
+        // How all of them are ruled out, as long as they are.
+        let mut no = NoPlan::RuledOut(Ruling::default());
         for mixed in all {
             let rank = found.iter().map(|found| found.rank).min();
             let least = mixed.least() as f64 / Way::PARTS;
@@ -102,7 +105,7 @@ impl Scenario {
             let mixed = mixed.within_ranks(rank.map_or(usize::MAX, |rank| rank + 1));
             match solve::attempt(&mixed, &ask) {
                 Ok(solution) => found.push(Found::new(mixed, solution)),
-                Err(no) => is_proven &= no == NoPlan::RuledOut,
+                Err(other) => no = no.and(other),
             }
         }
         let rank = found.iter().map(|found| found.rank).min();
@@ -114,20 +117,14 @@ impl Scenario {
             a.penalty.total_cmp(&b.penalty).then(by_time)
         });
         let Some(best) = best else {
-            let infeasible = solve::explain(
-                &smallest,
-                &ask,
-                if is_proven {
-                    NoPlan::RuledOut
-                } else {
-                    NoPlan::NotFound
-                },
-            );
-            return Err(infeasible.into());
+            return Err(solve::explain(&smallest, &ask, no).into());
         };
         let method = format!("mixes of {} recipes ({})", offers.len(), table.measure);
         // What was not found in time could be of any penalty.
-        let bound = if is_proven { bound } else { 0.0 };
+        let bound = match no {
+            NoPlan::RuledOut(_) => bound,
+            NoPlan::NotFound => 0.0,
+        };
         self.written(best, bound, &ask, &method)
     }
 
@@ -194,7 +191,7 @@ impl Scenario {
             workload: &self.workload,
             accounting: &accounting,
         };
-        let baselines = baseline::all(&accounting, &ask.rules, solution.layout);
+        let baselines = baseline::all(&accounting, ask, solution.layout);
         let mut plan = Plan::new(&question, &solution, &baselines)?;
         plan.mix = Some(MixSummary::new(&mix, &self.model)?);
         plan.proof.given = self.given();

@@ -235,7 +235,7 @@ impl Scenario {
                     };
                     if keeps { Tried::Yes } else { Tried::No }
                 }
-                Err(NoPlan::RuledOut) => Tried::No,
+                Err(NoPlan::RuledOut(_)) => Tried::No,
                 Err(NoPlan::NotFound) => Tried::Unknown,
             })
         })

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use crate::cost::column::{GroupId, Owner};
 use crate::cost::{
-    Accounting, Layout, Offload, Pages, Place, Position, Rule as Decided, Span, Stage, capacity,
+    Accounting, Column, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
 };
 use crate::hardware::{DeviceId, Rig};
+use crate::solve::objective::{Kind, rate};
+use crate::solve::{Amount, Ask, Goal, Objective};
 use crate::units::{Bytes, Seconds, Tokens};
 
 /// A simple rule.
@@ -36,6 +39,8 @@ pub struct Baseline {
     pub time: Option<Seconds>,
     /// Tokens in the cache, where that takes what is left.
     pub resident: Option<Tokens>,
+    /// What it is worth by the first objective, where that is one of stages and the plan could run.
+    pub worth: Option<(Objective, Amount)>,
 }
 
 impl Rule {
@@ -68,25 +73,18 @@ impl Rule {
 
 /// The plan of every rule, priced. None knows what is decided already: a plan against that does not
 /// fit. Where cards serve in groups, the groups are those of the plan's own layout.
-pub fn all(accounting: &dyn Accounting, decided: &[Decided], layout: Layout) -> Vec<Baseline> {
+pub fn all(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Vec<Baseline> {
     let seat = |device| accounting.seat(layout, device);
-    let decided: Vec<_> = decided.iter().map(|rule| rule.seated(seat)).collect();
+    let decided: Vec<_> = ask.rules.iter().map(|rule| rule.seated(seat)).collect();
     let rules = Rules {
         accounting,
         decided: &decided,
+        goal: &ask.goal,
         layout,
         n_units: accounting.units().len(),
     };
     let all = Rule::all(layout).iter();
     all.map(|rule| rules.baseline(*rule)).collect()
-}
-
-/// Whether a split fits, the time of a token, and what the cache keeps.
-#[derive(Clone, Copy)]
-struct Priced {
-    fits: bool,
-    time: Seconds,
-    resident: Tokens,
 }
 
 /// How a rule divides the chain: so many units for the host, then a run for each GPU in order.
@@ -95,9 +93,18 @@ struct Split {
     runs: Vec<(DeviceId, Range<usize>)>,
 }
 
+/// A split at its price.
+struct Priced {
+    fits: bool,
+    time: Seconds,
+    resident: Tokens,
+    worth: Option<(Objective, Amount)>,
+}
+
 struct Rules<'a> {
     accounting: &'a dyn Accounting,
     decided: &'a [Decided],
+    goal: &'a Goal,
     /// The plan's.
     layout: Layout,
     n_units: usize,
@@ -113,8 +120,7 @@ impl Rules<'_> {
             Rule::LlamaCppFitLike => {
                 let margin = Bytes::gib(1);
                 let by_memory = self.by_share(|device| self.room(device).0);
-                let roomy =
-                    |split: &Split| self.price(split, margin).is_some_and(|priced| priced.fits);
+                let roomy = |split: &Split| self.price(split, margin).is_some_and(|it| it.fits);
                 by_memory
                     .filter(roomy)
                     .or_else(|| self.filling(|rules, start| rules.fill_from_last(start, margin)))
@@ -124,11 +130,13 @@ impl Rules<'_> {
         let priced = split.and_then(|split| self.price(&split, Bytes::ZERO));
         Baseline {
             rule,
-            fits: priced.is_some_and(|priced| priced.fits),
-            time: priced.map(|priced| priced.time),
+            fits: priced.as_ref().is_some_and(|it| it.fits),
+            time: priced.as_ref().map(|it| it.time),
             resident: priced
+                .as_ref()
                 .filter(|_| self.layout.shape().is_some())
-                .map(|priced| priced.resident),
+                .map(|it| it.resident),
+            worth: priced.and_then(|it| it.worth),
         }
     }
 
@@ -296,7 +304,7 @@ impl Rules<'_> {
         }
     }
 
-    /// What a split comes to with a margin on every GPU.
+    /// Whether a split fits with a margin on every GPU, and what it is worth.
     fn price(&self, split: &Split, margin: Bytes) -> Option<Priced> {
         let used: Vec<_> = split
             .runs
@@ -330,16 +338,19 @@ impl Rules<'_> {
             ));
         }
         let (mut fits, mut time) = (true, Seconds::default());
-        let mut resident = Pages::ENDLESS;
         let mut on_host = self.accounting.host_base(layout).total();
+        let mut columns = Vec::new();
         for span in &spans {
             let stage = self.accounting.stage(layout, span);
             fits &= self.decided.iter().all(|decided| decided.allows(span));
             time = time + stage.time;
             on_host += stage.host.total();
             let room = capacity(self.rig(), span.place);
-            let beside = stage.device.total().saturating_sub(stage.device.kv_cache);
-            resident = resident.min(stage.pages.resident(room.saturating_sub(beside)));
+            let owner = match span.place {
+                Place::Host => Owner::Host,
+                Place::Device(device) => Owner::Group(GroupId(device.0)),
+            };
+            columns.push(Column::of(owner, span, (stage, 0), room));
             match span.place {
                 Place::Host => on_host += stage.device.total(),
                 Place::Device(_) => fits &= stage.device.total() + margin <= room,
@@ -350,7 +361,22 @@ impl Rules<'_> {
         Some(Priced {
             fits,
             time,
-            resident,
+            resident: columns.iter().map(|it| it.resident).min()?,
+            worth: self.worth(&columns),
         })
+    }
+
+    /// What stages are worth by the first objective. Contexts and qualities are not of stages that
+    /// one recipe stores.
+    fn worth(&self, columns: &[Column]) -> Option<(Objective, Amount)> {
+        let first = *self.goal.objectives.first()?;
+        let values = columns.iter().map(|column| self.goal.value(first, column));
+        let worth = match (first, first.kind()) {
+            (Objective::Quality, _) | (_, Kind::Outside) => return None,
+            (_, Kind::Sum) => values.fold(0, u64::saturating_add),
+            (_, Kind::Most) => values.max()?,
+            (_, Kind::Rate) => rate(&columns.iter().collect::<Vec<_>>()),
+        };
+        Some((first, first.amount(worth)))
     }
 }

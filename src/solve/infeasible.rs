@@ -2,15 +2,15 @@
 
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Place, capacity};
 use crate::solve::path::stages;
-use crate::solve::{Ask, Effort, NoPlan, dynamic, line};
+use crate::solve::{Ask, Effort, NoPlan, Ruling, dynamic, line};
 use crate::units::Bytes;
 
 /// No plan fits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {}", if *.is_proven { "no plan fits" } else { "no plan was found, though none is ruled out" }, sentence(.reasons))]
+#[error("{}: {}", if matches!(.no, NoPlan::RuledOut(_)) { "no plan fits" } else { "no plan was found, though none is ruled out" }, sentence(.reasons))]
 pub struct Infeasible {
-    /// Whether every plan was ruled out; else there were too many device orders to try.
-    pub is_proven: bool,
+    /// Whether every plan was ruled out, and how; else there were too many device orders to try.
+    pub no: NoPlan,
     /// What the plan that comes closest lacks, by device. Empty where the target may not use any
     /// part of the rig.
     pub reasons: Vec<Reason>,
@@ -28,6 +28,19 @@ pub struct Reason {
 }
 
 impl Infeasible {
+    /// Whether every plan was ruled out.
+    pub fn is_proven(&self) -> bool {
+        self.ruling().is_some()
+    }
+
+    /// How every plan was ruled out, where it was.
+    pub fn ruling(&self) -> Option<Ruling> {
+        match self.no {
+            NoPlan::RuledOut(ruling) => Some(ruling),
+            NoPlan::NotFound => None,
+        }
+    }
+
     /// What is missing on all devices together.
     pub fn missing(&self) -> Bytes {
         self.reasons.iter().map(|reason| reason.missing).sum()
@@ -62,7 +75,7 @@ pub(super) fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Inf
         }
     }
     Infeasible {
-        is_proven: no == NoPlan::RuledOut,
+        no,
         reasons: least.unwrap_or_default(),
     }
 }

@@ -185,3 +185,41 @@ fn flow(
         .map(|(arc, _)| *arc)
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::solve::Stop;
+    use crate::solve::dynamic::{Answer, Effort, shortest};
+    use crate::solve::relaxed::tests::sets;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        #[test]
+        fn every_backend_agrees_with_the_dynamic_program(set in sets(), wrong in 1..=9_u128) {
+            if let Answer::Path { path, cost, .. } = shortest(&set, Effort::Plan, &Stop::default()) {
+                for backend in Backend::ALL {
+                    let solved = solve(&set, &path, (cost, 0), backend);
+                    prop_assert!(solved.is_ok(), "{backend}: {solved:?}");
+                }
+                // A path that costs more than another is refused by all of them.
+                let mut dearer = set.clone();
+                let first = path[0];
+                let twin = dearer.columns[first].clone();
+                dearer.columns[first].cost.0 += wrong << 20;
+                dearer.columns.insert(first + 1, twin);
+                let path: Vec<_> = path.iter().map(|it| it + usize::from(*it > first)).collect();
+                let cost = Cost(cost.0 + (wrong << 20));
+                for backend in Backend::ALL {
+                    prop_assert_eq!(
+                        solve(&dearer, &path, (cost, 0), backend),
+                        Err(Failure::Disagrees)
+                    );
+                }
+            }
+        }
+    }
+}

@@ -132,9 +132,45 @@ pub fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Infeasible
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoPlan {
     /// Every plan is ruled out.
-    RuledOut,
+    RuledOut(Ruling),
     /// None was found in the time that there was.
     NotFound,
+}
+
+impl NoPlan {
+    /// Neither here nor there is a plan.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::RuledOut(a), Self::RuledOut(b)) => Self::RuledOut(a.max(b)),
+            (Self::NotFound, _) | (_, Self::NotFound) => Self::NotFound,
+        }
+    }
+}
+
+/// How it is known that there is no plan: of several layouts, what the hardest of them took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ruling {
+    /// The longest stages of all devices together do not cover the chain.
+    #[default]
+    Area,
+    /// No stages lead from its begin to its end, could every device be used at will.
+    Chain,
+    /// Every device order was counted out.
+    Orders,
+    /// At some prices every chain pays more than all devices together.
+    Prices,
+}
+
+impl Ruling {
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Area => "area bound",
+            Self::Chain => "chains without limits on devices",
+            Self::Orders => "dynamic program over every device order",
+            Self::Prices => "prices on devices",
+        }
+    }
 }
 
 /// The layout of the fastest plan and its time of a token, without proof or explanation.
@@ -153,15 +189,21 @@ pub fn fastest(accounting: &dyn Accounting, ask: &Ask) -> Result<(Layout, Second
 fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> {
     // The least that a layout could be worth in which nothing was found though nothing rules it out.
     let mut unknown: Option<u64> = None;
+    let mut hardest = Ruling::default();
     for rank in accounting.ranks() {
         let mut found: Vec<Found> = Vec::new();
         for layout in rank {
+            if area::overflows(accounting, layout) {
+                hardest = hardest.max(Ruling::Area);
+                continue;
+            }
             let set = ColumnSet::new(accounting, layout, Fit::Strict, &ask.rules);
             // A layout that can only be worse says nothing of the best.
             let worst = found.iter().map(|found| found.worth[0]).min();
             match search(set, ask, worst.unwrap_or(u64::MAX)) {
                 Searched::Found(path) => found.push(path),
-                Searched::Impossible | Searched::Worse => {}
+                Searched::Impossible(ruling) => hardest = hardest.max(ruling),
+                Searched::Worse => {}
                 Searched::Unknown(bound) => {
                     unknown = Some(unknown.map_or(bound, |other| other.min(bound)));
                 }
@@ -176,7 +218,7 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
         }
     }
     Err(match unknown {
-        None => NoPlan::RuledOut,
+        None => NoPlan::RuledOut(hardest),
         Some(_) => NoPlan::NotFound,
     })
 }

@@ -301,7 +301,7 @@ impl Goal {
 }
 
 /// Femtoseconds that a token takes of stages that serve no more sequences than each holds.
-fn rate(stages: &[&Column]) -> u64 {
+pub(super) fn rate(stages: &[&Column]) -> u64 {
     let held = stages.iter().map(|column| column.sequences).min();
     let batches: Vec<_> = stages.iter().map(|column| column.batch).collect();
     served::serve(&batches, held.unwrap_or(0)).pace

@@ -11,7 +11,7 @@ use crate::solve::dynamic::{self, Effort};
 use crate::solve::objective::Kind;
 use crate::solve::path::{self, Taken};
 use crate::solve::serving::{Narrowed, narrow};
-use crate::solve::{Ask, area, line, relaxed};
+use crate::solve::{Ask, Ruling, area, line, relaxed};
 use crate::units::Seconds;
 
 /// A path through the chain, and what is known of all others of its layout.
@@ -45,7 +45,7 @@ impl Found {
 pub(super) enum Searched {
     Found(Found),
     /// There is none.
-    Impossible,
+    Impossible(Ruling),
     /// All are worth more than asked for.
     Worse,
     /// None was found among too many orders; none can be worth less than this.
@@ -56,8 +56,11 @@ pub(super) enum Searched {
 /// be counted out, else the best of a few orders with a bound. None that is worth more than `worst`
 /// by the first objective is looked for.
 pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
-    if !area::may_cover(&set) || !relaxed::has_path(&set) {
-        return Searched::Impossible;
+    if !area::may_cover(&set) {
+        return Searched::Impossible(Ruling::Area);
+    }
+    if !relaxed::has_path(&set) {
+        return Searched::Impossible(Ruling::Chain);
     }
     let goal = &ask.goal;
     let chain = goal.by_stages();
@@ -80,7 +83,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
                     ..
                 }) = step.found
                 else {
-                    return none(step.is_ruled_out, bound);
+                    return none(step.ruling, bound);
                 };
                 is_exact &= exact;
                 is_pruned |= pruned;
@@ -92,7 +95,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
             Kind::Rate => match narrow(&mut set, worst, ask) {
                 Narrowed::To(pace) => bound = pace,
                 Narrowed::Worse => return Searched::Worse,
-                Narrowed::Impossible => return Searched::Impossible,
+                Narrowed::Impossible => return Searched::Impossible(Ruling::Orders),
                 Narrowed::Unknown(pace) => return Searched::Unknown(pace),
             },
             Kind::Outside => {}
@@ -109,7 +112,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         ..
     }) = last.found
     else {
-        return none(last.is_ruled_out, bound);
+        return none(last.ruling, bound);
     };
     let before_is_exact = is_exact;
     is_exact &= exact;
@@ -146,17 +149,14 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
     })
 }
 
-fn none(is_ruled_out: bool, bound: u64) -> Searched {
-    match is_ruled_out {
-        true => Searched::Impossible,
-        false => Searched::Unknown(bound),
-    }
+fn none(ruling: Option<Ruling>, bound: u64) -> Searched {
+    ruling.map_or(Searched::Unknown(bound), Searched::Impossible)
 }
 
 /// One pass over the columns as they are priced.
 struct Pass {
     found: Option<Step>,
-    is_ruled_out: bool,
+    ruling: Option<Ruling>,
 }
 
 struct Step {
@@ -178,11 +178,11 @@ fn step(set: &mut ColumnSet, ask: &Ask) -> Pass {
     match from_a_few_orders(set, ask) {
         Some(step) => Pass {
             found: Some(step),
-            is_ruled_out: false,
+            ruling: None,
         },
         None => counted_out(set, Effort::Plan, ask).unwrap_or_else(|| Pass {
             found: None,
-            is_ruled_out: relaxed::is_ruled_out(set, &ask.stop),
+            ruling: relaxed::is_ruled_out(set, &ask.stop).then_some(Ruling::Prices),
         }),
     }
 }
@@ -201,7 +201,7 @@ fn counted_out(set: &ColumnSet, effort: Effort, ask: &Ask) -> Option<Pass> {
         dynamic::Answer::TooManyOrders => return None,
     };
     Some(Pass {
-        is_ruled_out: found.is_none(),
+        ruling: found.is_none().then_some(Ruling::Orders),
         found,
     })
 }
