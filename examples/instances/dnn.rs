@@ -104,7 +104,7 @@ pub(crate) fn run_latency(folder: &Path, table: &mut Table) -> Result<(), Box<dy
     for (stem, file, document) in documents(folder, "latency-inputs")? {
         let machine = machine(&document);
         let (operators, wires) = operators(&document)?;
-        let problem = Problem::new(&operators, &wires, &machine.kinds, Host::Kind(1))?;
+        let problem = Problem::new(&operators, &wires, &machine, Host::Kind(1))?;
         let best = known.get(&(file, true)).cloned();
         table.solve(
             &format!("{stem}, latency"),
