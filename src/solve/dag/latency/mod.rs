@@ -10,6 +10,7 @@
 //! none of them falls below.
 
 mod bound;
+mod lattice;
 mod search;
 
 use std::collections::BTreeMap;
