@@ -142,8 +142,8 @@ impl GraphQuestion {
                 bound: partition.bound,
                 method: partition.proof,
             }),
-            Searched::Impossible => Err(self.refusal(kinds, Some(Reason::Cut))),
-            Searched::Unknown => Err(self.refusal(kinds, None)),
+            Searched::Impossible => Err(self.refusal(kinds, NoPlacement::Impossible(Reason::Cut))),
+            Searched::Unknown => Err(self.refusal(kinds, NoPlacement::NotFound)),
         }
     }
 
@@ -153,7 +153,7 @@ impl GraphQuestion {
             Ok(found) => kinds.parts(&found.spots, &free.item_of),
             Err(_) => kinds
                 .first_fit(&free.graph)
-                .ok_or_else(|| self.refusal(kinds, None))?,
+                .ok_or_else(|| self.refusal(kinds, NoPlacement::NotFound))?,
         };
         let partition = dag::scattered(&free.graph, &kinds.machine, &start, &self.stop);
         let partition = partition.ok_or(NoPlacement::NotFound)?;
@@ -168,7 +168,7 @@ impl GraphQuestion {
     fn soonest(&self, kinds: &Kinds) -> Result<Found, NoPlacement> {
         let problem = Problem::new(&kinds.operators, &kinds.wires, &kinds.machine, kinds.host)?;
         let schedule = latency::soonest(&problem, &self.stop);
-        let schedule = schedule.ok_or_else(|| self.refusal(kinds, None))?;
+        let schedule = schedule.ok_or_else(|| self.refusal(kinds, NoPlacement::NotFound))?;
         let places = kinds.places();
         let spots = schedule.spots.iter().map(|spot| match spot {
             Spot::Host => self.rig.devices().len(),
@@ -183,7 +183,7 @@ impl GraphQuestion {
     }
 
     /// What rules every placement out, if something is seen to; else what is given.
-    fn refusal(&self, kinds: &Kinds, otherwise: Option<Reason>) -> NoPlacement {
+    fn refusal(&self, kinds: &Kinds, otherwise: NoPlacement) -> NoPlacement {
         let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, operator) in kinds.operators.iter().enumerate() {
             groups.entry(operator.group).or_default().push(index);
@@ -218,10 +218,9 @@ impl GraphQuestion {
         }
         let rooms = kinds.machine.kinds.iter();
         let free: Bytes = rooms.map(|kind| kind.memory * kind.count as u64).sum();
-        match otherwise {
-            _ if all > free => NoPlacement::Impossible(Reason::Memory { needed: all, free }),
-            Some(reason) => NoPlacement::Impossible(reason),
-            None => NoPlacement::NotFound,
+        match all > free {
+            true => NoPlacement::Impossible(Reason::Memory { needed: all, free }),
+            false => otherwise,
         }
     }
 
