@@ -3,6 +3,7 @@
 
 mod constraint;
 mod fix;
+pub mod graph;
 mod mix;
 mod penalties;
 mod robust;

@@ -65,10 +65,14 @@ fn the_sessions_on_the_page_of_documents_are_runs_of_the_program() {
         else {
             continue;
         };
-        // The page shows a rig's document before it reads it.
-        let desk: PathBuf = folder.path().join("desk.yaml");
-        if command.ends_with("desk.yaml") {
-            std::fs::write(desk, document).expect("a file in a temporary folder");
+        // The page shows the documents of a rig and of a graph before it reads them.
+        let words = arguments(command);
+        let shown_before = |word: &&String| ["desk.yaml", "eyes.yaml"].contains(&word.as_str());
+        if let Some(name) = words.iter().find(shown_before) {
+            let path: PathBuf = folder.path().join(name);
+            if !path.exists() {
+                std::fs::write(path, document).expect("a file in a temporary folder");
+            }
         }
         assert_eq!(
             printed(folder.path(), &arguments(command)),

@@ -8,6 +8,7 @@
 mod dnn;
 mod halda;
 mod helix;
+mod parallax;
 mod table;
 
 use std::path::Path;
@@ -26,6 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     dnn::run_latency(&folder.join("dnn-partitioning"), &mut table)?;
     helix::run(&folder.join("helix"), &mut table)?;
     halda::run(&folder.join("distilp"), &mut table)?;
+    let cases = folder.join("clusters/parallax_waterfill_cases.yaml");
+    parallax::run(&cases, &mut table)?;
     println!("{}", table.markdown());
     Ok(())
 }

@@ -33,6 +33,8 @@ pub enum Command {
     /// Look at a rig, or detect this one
     #[command(subcommand)]
     Rig(RigCommand),
+    /// Place the operators of any acyclic graph
+    Place(PlaceArguments),
     /// Plan for several rigs, contexts and precisions side by side
     Whatif(WhatifArguments),
 }
@@ -259,6 +261,43 @@ pub struct DetectArguments {
     /// Data instead of YAML
     #[arg(long)]
     pub json: bool,
+}
+
+/// `shardplan place`.
+#[derive(Debug, Args)]
+pub struct PlaceArguments {
+    /// The graph: a YAML document of nodes and edges
+    pub graph: PathBuf,
+    /// A rig file, or text such as "2x RTX 3090, ram 64 GiB"
+    #[arg(long)]
+    pub rig: String,
+    /// What is to be small: throughput, the time of the busiest device; or latency, of one sample
+    #[arg(long, default_value = "throughput")]
+    pub objective: GraphObjective,
+    /// Any operator on any device; else each device has one stretch of the graph
+    #[arg(long)]
+    pub scattered: bool,
+    /// What to leave free on a device, such as cuda0=1GiB; may be repeated
+    #[arg(long, value_name = "DEVICE=SIZE", value_parser = reserve)]
+    pub reserve: Vec<(String, Bytes)>,
+    /// A share of all memory to leave free, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub margin: Option<f64>,
+    /// How long the search may go on before it gives the best so far, such as 5s
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub time_limit: Seconds,
+    /// Write the placement to this file instead of standard output
+    #[arg(short, long, value_name = "PLACEMENT.yaml")]
+    pub output: Option<PathBuf>,
+}
+
+/// What a placement of a graph is best at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum GraphObjective {
+    /// The time of the busiest device
+    Throughput,
+    /// The time of one sample
+    Latency,
 }
 
 /// `shardplan whatif`.

@@ -9,6 +9,7 @@ mod interrupt;
 mod json;
 mod model;
 mod output;
+mod place;
 mod plan;
 mod render;
 mod rig;
@@ -22,6 +23,7 @@ use clap::Parser;
 
 use crate::hardware::{Rig, read};
 use crate::scenario::Penalties;
+use crate::units::Bytes;
 use args::{Arguments, Command, LoadArguments, ModelCommand, RigCommand};
 
 /// Why a command failed; the sentence is all that a person needs.
@@ -60,20 +62,26 @@ fn dispatch(command: &Command) -> Result<Outcome, Failure> {
         Command::Model(ModelCommand::Inspect(arguments)) => model::inspect(arguments),
         Command::Rig(RigCommand::Show(arguments)) => rig::show(arguments),
         Command::Rig(RigCommand::Detect(arguments)) => rig::detect(arguments),
+        Command::Place(arguments) => place::run(arguments),
         Command::Whatif(arguments) => whatif::run(arguments),
     }
 }
 
 /// The rig that a user names, with the reserves and the margin that they ask for.
 fn rig_with(rig: &str, load: &LoadArguments) -> Result<Rig, Failure> {
-    let mut rig = read(rig)?;
-    for (device, reserve) in &load.reserve {
-        rig = rig.with_reserve(device, *reserve)?;
-    }
+    let rig = reserved(read(rig)?, &load.reserve)?;
     Ok(match load.margin {
         Some(share) => rig.with_margin(share)?,
         None => rig,
     })
+}
+
+/// A rig with the reserves that a user asks for.
+fn reserved(mut rig: Rig, reserves: &[(String, Bytes)]) -> Result<Rig, Failure> {
+    for (device, reserve) in reserves {
+        rig = rig.with_reserve(device, *reserve)?;
+    }
+    Ok(rig)
 }
 
 /// The table of penalties that a user names.

@@ -5,10 +5,22 @@ use serde::de::DeserializeOwned;
 /// Events that aliases may stand for in all. The documents that we write have none.
 const MOST_REPLAYED: usize = 10_000;
 
+/// Values in a long document: 100,000 entries of a dozen and a million of seven.
+const MOST_NODES: usize = 12_000_000;
+
 /// Reads one document.
 pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
     let options = serde_yaml::options! {
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MOST_REPLAYED },
+    };
+    serde_yaml::from_str_with_options(text, options)
+}
+
+/// Reads one document that may be long: a graph of many nodes.
+pub(crate) fn large_from_str<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
+    let options = serde_yaml::options! {
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: MOST_REPLAYED },
+        budget: serde_yaml::budget! { max_nodes: MOST_NODES, max_events: 2 * MOST_NODES },
     };
     serde_yaml::from_str_with_options(text, options)
 }

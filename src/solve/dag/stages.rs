@@ -47,7 +47,7 @@ pub fn contiguous(graph: &Graph, machine: &Machine, stop: &Stop) -> Searched {
     let (best, low, is_exact) = match (&all, &roster) {
         (Some(sets), Some(roster)) => {
             let walk = ask.walk(sets, roster);
-            let best = ask.best(&walk, area, rough);
+            let best = ask.best(&walk, Best::above(area, rough));
             let is_exact = !best.stopped;
             (best.pipeline, best.low, is_exact)
         }
@@ -94,6 +94,17 @@ struct Best {
     stopped: bool,
 }
 
+impl Best {
+    /// Before anything is tried.
+    fn above(low: u64, pipeline: Option<(Parts, u64)>) -> Self {
+        Self {
+            pipeline,
+            low,
+            stopped: false,
+        }
+    }
+}
+
 impl Ask<'_> {
     fn walk<'a>(&'a self, sets: &'a DownSets, roster: &'a Roster) -> Walk<'a> {
         Walk::new(self.graph, self.machine, sets, (roster, self.prices))
@@ -106,20 +117,18 @@ impl Ask<'_> {
             Some(roster) => vec![roster],
             None => Roster::orders(self.graph, self.machine),
         };
-        let mut best = None;
-        for roster in &rosters {
-            best = self.best(&self.walk(&sets, roster), low, best).pipeline;
-        }
-        best
+        let nothing = Best::above(low, None);
+        let tried = rosters.iter().fold(nothing, |best, roster| {
+            // Another order of devices may do with less.
+            let known = Best { low, ..best };
+            self.best(&self.walk(&sets, roster), known)
+        });
+        tried.pipeline
     }
 
     /// The best pipeline of a walk, or what is known already where no walk is better.
-    fn best(&self, walk: &Walk<'_>, mut low: u64, known: Option<(Parts, u64)>) -> Best {
-        let mut best = Best {
-            pipeline: known,
-            low,
-            stopped: false,
-        };
+    fn best(&self, walk: &Walk<'_>, mut best: Best) -> Best {
+        let mut low = best.low;
         let mut step = 0.002;
         while best.pipeline.as_ref().is_none_or(|(_, high)| low < *high) {
             let high = best.pipeline.as_ref().map(|(_, load)| *load);

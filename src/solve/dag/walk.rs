@@ -7,7 +7,7 @@
 
 use super::area::Prices;
 use super::downsets::DownSets;
-use super::{Graph, Machine, Parts};
+use super::{Graph, LONGEST, Machine, Parts};
 use crate::solve::Stop;
 use crate::units::Bytes;
 
@@ -188,6 +188,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// All stages, whatever their load.
+    pub(super) fn stages(&'a self) -> Stages<'a> {
+        Stages::new(self, LONGEST)
+    }
+
     pub(super) fn under(&self, limit: u64, stop: &Stop) -> Walked {
         let (n_sets, width) = (self.sets.len(), self.roster.width());
         let mut states: Vec<Option<Step>> = vec![None; n_sets * width];
@@ -225,7 +230,7 @@ impl<'a> Walk<'a> {
                     rests.collect()
                 };
                 let rests: Vec<Vec<f64>> = moves.iter().map(rests).collect();
-                stages.list(set, kind, |end, blocked| {
+                stages.list(set, kind, |end, _, blocked| {
                     for ((next, own), rests) in moves.iter().zip(&rests) {
                         let lacking = self.lacking(end, rests, limit);
                         if lacking > limit {
@@ -291,7 +296,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Lists the stages that begin at a down-set and end within the limit.
-struct Stages<'a> {
+pub(super) struct Stages<'a> {
     walk: &'a Walk<'a>,
     limit: u64,
     /// The least load or area that was turned away.
@@ -324,7 +329,14 @@ impl<'a> Stages<'a> {
         }
     }
 
-    fn list(&mut self, start: usize, kind: usize, mut take: impl FnMut(usize, &mut u64)) {
+    /// The stages that begin at a down-set, on a device of this kind: where they end, and their load.
+    pub(super) fn from(&mut self, start: usize, kind: usize) -> Vec<(usize, u64)> {
+        let mut found = Vec::new();
+        self.list(start, kind, |end, load, _| found.push((end, load)));
+        found
+    }
+
+    fn list(&mut self, start: usize, kind: usize, mut take: impl FnMut(usize, u64, &mut u64)) {
         self.calls += 1;
         let stage = Stage {
             end: start,
@@ -335,7 +347,7 @@ impl<'a> Stages<'a> {
         self.grow(stage, kind, &mut take);
     }
 
-    fn grow(&mut self, stage: Stage, kind: usize, take: &mut impl FnMut(usize, &mut u64)) {
+    fn grow(&mut self, stage: Stage, kind: usize, take: &mut impl FnMut(usize, u64, &mut u64)) {
         let walk = self.walk;
         for (item, end) in &walk.sets.next[stage.end] {
             if self.seen[*end] == self.calls {
@@ -373,7 +385,7 @@ impl<'a> Stages<'a> {
             if load > self.limit {
                 self.blocked = self.blocked.min(load);
             } else {
-                take(*end, &mut self.blocked);
+                take(*end, load, &mut self.blocked);
             }
             self.grow(longer, kind, take);
             for transfer in &walk.graph.touching[*item] {

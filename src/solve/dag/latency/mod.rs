@@ -10,11 +10,12 @@
 //! none of them falls below.
 
 mod bound;
+mod lattice;
 mod search;
 
 use std::collections::BTreeMap;
 
-use super::{GraphError, Kind, Operator, Ticks, Wire};
+use super::{GraphError, Kind, Machine, Operator, Ticks, Wire};
 use crate::solve::Stop;
 use crate::units::Bytes;
 
@@ -74,7 +75,7 @@ impl<'a> Problem<'a> {
     pub fn new(
         operators: &'a [Operator],
         wires: &[Wire],
-        kinds: &'a [Kind],
+        machine: &'a Machine,
         host: Host,
     ) -> Result<Self, GraphError> {
         let items = operators.iter().map(|it| it.item.clone()).collect();
@@ -106,7 +107,7 @@ impl<'a> Problem<'a> {
         }
         Ok(Self {
             operators,
-            kinds,
+            kinds: &machine.kinds,
             host,
             reads,
             readers,

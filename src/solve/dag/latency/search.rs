@@ -57,6 +57,7 @@ pub(super) fn best_in(
 /// What annealing can begin with: all on the host, and the best runs along some orders.
 fn starts(problem: &Problem<'_>, accelerators: &[usize], stop: &Stop) -> Vec<Vec<Spot>> {
     let mut starts = vec![vec![Spot::Host; problem.operators.len()]];
+    starts.extend(super::lattice::runs(problem, accelerators, stop));
     let mut devices: Vec<usize> = (0..accelerators.len()).collect();
     for _ in 0..2 {
         for order in orders(problem) {

@@ -71,7 +71,7 @@ fn simulated(problem: &Problem<'_>, spots: &[Spot]) -> Option<u64> {
     Some(ends?.into_iter().max().unwrap_or(0))
 }
 
-fn random_case(random: &mut Random) -> (Vec<Operator>, Vec<Wire>, Vec<Kind>, Host) {
+fn random_case(random: &mut Random) -> (Vec<Operator>, Vec<Wire>, Machine, Host) {
     let n = 1 + random.below(6);
     let host = [Host::Absent, Host::Kind(1), Host::Kind(1)][random.below(3)];
     let operators = (0..n).map(|operator| {
@@ -112,7 +112,7 @@ fn random_case(random: &mut Random) -> (Vec<Operator>, Vec<Wire>, Vec<Kind>, Hos
             0.0,
         ),
     ];
-    (operators, wires, kinds, host)
+    (operators, wires, Machine { kinds }, host)
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn brute_force_agrees_on_small_samples_and_never_falls_below_the_bound() {
     let mut random = Random(7);
     let (mut cases, mut met, mut tight, mut missed) = (0, 0, 0, 0);
     for _ in 0..400 {
-        let (operators, wires, kinds, host) = random_case(&mut random);
-        let problem = Problem::new(&operators, &wires, &kinds, host).unwrap();
-        let force = by_force(&problem, kinds[0].count);
+        let (operators, wires, machine, host) = random_case(&mut random);
+        let problem = Problem::new(&operators, &wires, &machine, host).unwrap();
+        let force = by_force(&problem, machine.kinds[0].count);
         let ours = soonest_of(&problem, 300);
         let Some(force) = force else {
             assert_eq!(ours, None);
@@ -131,7 +131,7 @@ fn brute_force_agrees_on_small_samples_and_never_falls_below_the_bound() {
         let bound = bound::paths(&problem, &Stop::default());
         assert!(
             bound <= force,
-            "{operators:?} {wires:?} {kinds:?} {bound} {force}"
+            "{operators:?} {wires:?} {machine:?} {bound} {force}"
         );
         cases += 1;
         tight += usize::from(bound == force);
