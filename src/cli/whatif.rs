@@ -3,7 +3,7 @@
 use super::args::WhatifArguments;
 use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::plan::Plan;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError, Terms};
 use crate::units::Tokens;
 
 /// One row.
@@ -37,10 +37,16 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
                     target: load.target,
                     precision: *precision,
                     workload: load.workload(*context).checked()?,
-                    terms: load.terms(*context, table.clone(), &stop),
+                    terms: Terms {
+                        mix: arguments.mix.clone(),
+                        ..load.terms(*context, table.clone(), &stop)
+                    },
                 };
                 let answer = scenario.plan();
-                let precision = precision.to_string();
+                let precision = match &arguments.mix {
+                    Some(mix) => format!("mix of {mix}"),
+                    None => precision.to_string(),
+                };
                 rows.push(Row {
                     rig: rig.clone(),
                     context: *context,

@@ -6,6 +6,7 @@
 //! `search.rs`); a linear program over the same columns, on the order found, proves it a second time
 //! (`milp.rs`).
 //!
+//! [`tradeoff`] is the chain again where stages can be stored in several ways and time is limited.
 //! [`dag`], [`flow`] and [`ring`] solve more general problems, each with its own certificate.
 
 pub mod amount;
@@ -23,6 +24,7 @@ mod relaxed;
 pub mod ring;
 mod search;
 pub mod stop;
+pub mod tradeoff;
 
 use crate::cost::column::Owner;
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Rule, Span};
@@ -227,7 +229,7 @@ fn prove(found: Found, bound: u64, ask: &Ask) -> Solution {
 }
 
 /// The columns of a path, each on the first device of its group that is free.
-fn stages(set: &ColumnSet, path: &[usize]) -> Vec<Span> {
+pub fn stages(set: &ColumnSet, path: &[usize]) -> Vec<Span> {
     let mut taken = vec![0; set.groups.len()];
     path.iter()
         .map(|index| {
