@@ -37,6 +37,13 @@ impl Hulls {
         Self(menus.iter().map(hull).collect())
     }
 
+    /// The greatest penalty of any way that is ever the best.
+    fn dearest(&self, menus: &[Menu]) -> f64 {
+        let fastest = self.0.iter().zip(menus);
+        let penalties = fastest.map(|(hull, menu)| menu.ways[hull[0] as usize].penalty);
+        penalties.max().unwrap_or_default() as f64
+    }
+
     /// The best way of a menu at a price, and its cost.
     pub(super) fn best(&self, index: usize, menu: &Menu, price: f64) -> (usize, f64) {
         let hull = &self.0[index];
@@ -153,10 +160,8 @@ impl Dual {
         let mut slow = consider(free, &mut met);
         if slow.1 > limit {
             // A price at which a picosecond is worth more than all quality there is.
-            let ways = network.chain.menus.iter().flat_map(|menu| menu.fitting().first());
-            let dearest = ways.map(|way| way.penalty).max().unwrap_or(1).max(1) as f64;
-            let n_stages = network.chain.n_units as f64;
-            let mut fast = consider(pass(network, &hulls, dearest * n_stages), &mut met);
+            let price = hulls.dearest(&network.chain.menus) * network.chain.n_units as f64 + 1.0;
+            let mut fast = consider(pass(network, &hulls, price), &mut met);
             if fast.1 > limit {
                 return None;
             }
