@@ -8,6 +8,7 @@
 mod dnn;
 mod halda;
 mod helix;
+mod llm_pq;
 mod table;
 
 use std::path::Path;
@@ -25,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     dnn::run(&folder.join("dnn-partitioning"), &mut table)?;
     helix::run(&folder.join("helix"), &mut table)?;
     halda::run(&folder.join("distilp"), &mut table)?;
+    llm_pq::run(&folder.join("clusters"), &mut table)?;
     println!("{}", table.markdown());
     Ok(())
 }

@@ -177,7 +177,9 @@ fn of_blocks(
         }
     }
     by_block.sort_by_key(|(run, _)| run.start);
-    let twice = by_block.windows(2).find(|pair| pair[1].0.start < pair[0].0.end);
+    let twice = by_block
+        .windows(2)
+        .find(|pair| pair[1].0.start < pair[0].0.end);
     match twice {
         Some(pair) => Err(PenaltiesError::Twice {
             origin: origin.to_owned(),
@@ -214,18 +216,36 @@ mod tests {
         let edges = "measure: m\npenalties: {q8_0: 1}\nblocks: {30-31: 4, 0-1: 2.5, 7: 3}\n";
         let model = model::open("llama-3-8b").unwrap();
         let weights = read(edges).unwrap().sensitivity(&model).unwrap();
-        assert_eq!((weights.len(), weights.iter().sum::<f64>()), (32, 27.0 + 13.0 + 3.0));
+        assert_eq!(
+            (weights.len(), weights.iter().sum::<f64>()),
+            (32, 27.0 + 13.0 + 3.0)
+        );
         let longer = "measure: m\npenalties: {q8_0: 1}\nblocks: {32: 4}\n";
         assert!(read(longer).unwrap().sensitivity(&model).is_err());
         for (text, words) in [
             ("penalties: {q8_0: 1}\n", "measure"),
             ("measure: m\npenalties: {q9: 1}\n", "`q9` is no precision"),
             ("measure: m\npenalties: {q8_0: -1}\n", "must be at least 0"),
-            ("measure: m\npenalties: {q8_0: 1}\nblocks: {3-1: 2}\n", "`3-1: 2`"),
-            ("measure: m\npenalties: {q8_0: 1}\nblocks: {a: 2}\n", "`a: 2`"),
-            ("measure: m\npenalties: {q8_0: 1}\nblocks: {0: -2}\n", "`0: -2`"),
-            ("measure: m\npenalties: {q8_0: 1}\nblocks: {0: .nan}\n", "from 0"),
-            ("measure: m\npenalties: {q8_0: 1}\nblocks: {0-4: 2, 4: 1}\n", "block 4"),
+            (
+                "measure: m\npenalties: {q8_0: 1}\nblocks: {3-1: 2}\n",
+                "`3-1: 2`",
+            ),
+            (
+                "measure: m\npenalties: {q8_0: 1}\nblocks: {a: 2}\n",
+                "`a: 2`",
+            ),
+            (
+                "measure: m\npenalties: {q8_0: 1}\nblocks: {0: -2}\n",
+                "`0: -2`",
+            ),
+            (
+                "measure: m\npenalties: {q8_0: 1}\nblocks: {0: .nan}\n",
+                "from 0",
+            ),
+            (
+                "measure: m\npenalties: {q8_0: 1}\nblocks: {0-4: 2, 4: 1}\n",
+                "block 4",
+            ),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(

@@ -45,7 +45,9 @@ pub enum GoalError {
     #[error("`--mix` is for llama.cpp: {0} loads no mix of recipes")]
     MixTarget(crate::cost::Target),
     /// A table that weighs blocks that there are none of.
-    #[error("the table of penalties names block {block}, and the model has {n_blocks}: count from 0")]
+    #[error(
+        "the table of penalties names block {block}, and the model has {n_blocks}: count from 0"
+    )]
     NoBlock {
         /// The last that is named.
         block: u32,

@@ -14,7 +14,9 @@ use super::{LlamaCpp, Sums};
 use crate::cost::column::Owner;
 use crate::cost::frontier::{Counts, Frontiers, Way};
 use crate::cost::menu::{Law, Menu};
-use crate::cost::{Accounting, Column, ColumnSet, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity};
+use crate::cost::{
+    Accounting, Column, ColumnSet, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity,
+};
 use crate::hardware::Rig;
 use crate::model::format::Format;
 use crate::model::mix::Mix;
@@ -91,12 +93,7 @@ impl<'a> Blocks<'a> {
             let recipe = offer.recipe;
             let of_recipe = Precision::Gguf(recipe).formats(model)?;
             formats.insert(recipe, of_recipe.clone());
-            alike.push(LlamaCpp::of_formats(
-                model,
-                of_recipe,
-                rig,
-                asked.workload,
-            )?);
+            alike.push(LlamaCpp::of_formats(model, of_recipe, rig, asked.workload)?);
         }
         let shares = shares(&asked);
         let ways = |bytes: fn(&Sums) -> Bytes| -> Vec<Vec<Way>> {
@@ -281,7 +278,9 @@ impl<'a> Mixed<'a> {
                     let offers = self.blocks.asked.offers.iter();
                     let of = |offer: &Offer| self.blocks.accounting(offer.recipe, self.rest);
                     // What stands beside the model does not depend on its recipes.
-                    offers.map(|offer| of(offer).unwrap_or_else(|_| self.first.clone())).collect()
+                    offers
+                        .map(|offer| of(offer).unwrap_or_else(|_| self.first.clone()))
+                        .collect()
                 })
             }
         }
@@ -337,7 +336,11 @@ fn shares(asked: &Asked<'_>) -> Vec<f64> {
     };
     let by_weights: Vec<f64> = (0..model.dimensions.n_layers).map(of_block).collect();
     let weigh = |(share, weight): (&f64, &f64)| share * weight;
-    let weighed: Vec<f64> = by_weights.iter().zip(asked.sensitivity).map(weigh).collect();
+    let weighed: Vec<f64> = by_weights
+        .iter()
+        .zip(asked.sensitivity)
+        .map(weigh)
+        .collect();
     let (before, after) = (by_weights.iter().sum::<f64>(), weighed.iter().sum::<f64>());
     // All blocks together keep their share: a model of one recipe costs what its table says.
     let scale = if after > 0.0 { before / after } else { 0.0 };
@@ -376,7 +379,10 @@ impl Accounting for Mixed<'_> {
     }
 
     fn host_base(&self, layout: Layout) -> Memory {
-        let bases = self.alike(layout).iter().map(|alike| alike.host_base(layout));
+        let bases = self
+            .alike(layout)
+            .iter()
+            .map(|alike| alike.host_base(layout));
         bases.max_by_key(|base| base.total()).unwrap_or_default()
     }
 

@@ -86,7 +86,10 @@ impl<'a> Known<'a> {
     /// Looks for a better plan of one recipe of the rest in one layout.
     fn look(&mut self, mixed: &Mixed<'a>, layout: Layout, most: Seconds, ask: &Ask) {
         let rest = mixed.penalty_of_rest();
-        let least = self.best.as_ref().map_or(u64::MAX >> 1, |best| best.penalty);
+        let least = self
+            .best
+            .as_ref()
+            .map_or(u64::MAX >> 1, |best| best.penalty);
         let Some(useful) = least.checked_sub(rest) else {
             self.bound = self.bound.min(mixed.least());
             return;

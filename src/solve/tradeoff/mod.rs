@@ -1,7 +1,7 @@
 //! The least penalty of a chain whose plan keeps a limit of time, where every stage can be stored in
 //! several ways: of the sum of its stages, or of the slowest of them.
 //!
-//! A limit on the slowest stage only drops ways. A limit on the sum couples the stages: a price on
+//! A limit on the slowest stage only drops ways (`slowest.rs`). A limit on the sum couples the stages: a price on
 //! time gives a bound and partitions worth a look (`dual.rs`), and an enumeration of what that bound
 //! leaves open closes the gap (`labels.rs`). Which devices are used is a state of both, so the order
 //! of the devices is free (`network.rs`).
@@ -9,15 +9,17 @@
 mod dual;
 mod labels;
 mod network;
+mod slowest;
 #[cfg(test)]
 mod tests;
 
-use crate::cost::frontier::Way;
 use crate::cost::menu::Menu;
 use crate::solve::Stop;
 use dual::Dual;
 use labels::Best;
 use network::{Network, Orders};
+
+pub use slowest::Slowest;
 
 /// A chain, and every stage that it can be cut into.
 #[derive(Clone, Debug)]
@@ -111,7 +113,11 @@ pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
         return Answer::Worse(dual.bound);
     }
     let Best { found, bound } = labels::best(&network, dual, &fastest, (most, known), stop);
-    let bound = if is_whole { bound.max(relaxed) } else { relaxed };
+    let bound = if is_whole {
+        bound.max(relaxed)
+    } else {
+        relaxed
+    };
     match found {
         Some(found) => Answer::Found(Kept {
             bound: bound.min(found.penalty),
@@ -122,50 +128,6 @@ pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
     }
 }
 
-/// The least penalty among plans none of whose stages takes longer than `most` picoseconds, and
-/// among those the one whose slowest stage is fastest. Exact, or nothing where there are too many
-/// orders.
-pub fn within_most(chain: &Chain, most: u64) -> Option<Answer> {
-    let network = Network::new(chain, Orders::all(chain)?);
-    let best = |most: u64| {
-        let taken: Vec<_> = chain.menus.iter().map(|menu| least(menu, most)).collect();
-        let costs = taken.iter().map(|taken| number(taken.map(|way| way.1)));
-        let costs: Vec<f64> = costs.collect();
-        let rest = network.rest(&costs);
-        let path = rest.start().is_finite().then(|| network.path(&rest, &costs));
-        let stage = |menu: usize| taken[menu].map(|(way, ..)| Taken { menu, way });
-        path.map(|path| path.into_iter().filter_map(stage).collect::<Vec<_>>())
-    };
-    let Some(mut stages) = best(most) else {
-        return Some(Answer::Impossible);
-    };
-    let (penalty, _) = worth(chain, &stages);
-    // Of equals the one whose slowest stage is fastest: each step is faster by a picosecond or more.
-    loop {
-        let slowest = slowest(chain, &stages);
-        let faster = slowest.checked_sub(1).and_then(best);
-        match faster.filter(|faster| worth(chain, faster).0 == penalty) {
-            Some(faster) => stages = faster,
-            None => {
-                return Some(Answer::Found(Kept {
-                    stages,
-                    penalty,
-                    time: slowest,
-                    bound: penalty,
-                }));
-            }
-        }
-    }
-}
-
-/// The way of the least penalty that takes no longer than `most`, and that penalty.
-fn least(menu: &Menu, most: u64) -> Option<(usize, u64)> {
-    let ways = menu.fitting().iter().enumerate();
-    let fast = ways.filter(|(_, way)| menu.time(way) <= most);
-    let key = |(index, way): &(usize, &Way)| (way.penalty, menu.time(way), *index);
-    fast.min_by_key(key).map(|(index, way)| (index, way.penalty))
-}
-
 /// The penalty and the time of a plan.
 fn worth(chain: &Chain, stages: &[Taken]) -> (u64, u64) {
     stages.iter().fold((0, 0), |(penalty, time), taken| {
@@ -173,14 +135,6 @@ fn worth(chain: &Chain, stages: &[Taken]) -> (u64, u64) {
         let way = &menu.ways[taken.way];
         (penalty.saturating_add(way.penalty), time + menu.time(way))
     })
-}
-
-fn slowest(chain: &Chain, stages: &[Taken]) -> u64 {
-    let times = stages.iter().map(|taken| {
-        let menu = &chain.menus[taken.menu];
-        menu.time(&menu.ways[taken.way])
-    });
-    times.max().unwrap_or_default()
 }
 
 fn number(value: Option<u64>) -> f64 {

@@ -26,55 +26,59 @@ fn ways() -> impl Strategy<Value = (Vec<Way>, usize)> {
 }
 
 fn chains() -> impl Strategy<Value = Chain> {
-    (1..=4_usize, vec(1..=2_usize, 1..=3), any::<bool>()).prop_flat_map(|(n_units, counts, host)| {
-        let runs = move || {
-            (0..n_units).flat_map(move |start| (start + 1..=n_units).map(move |end| start..end))
-        };
-        let n_menus = runs().count() * 2 * (counts.len() + 1);
-        (vec((ways(), 0..=20_u64, 1..=4_u64), n_menus)).prop_map(move |priced| {
-            let owners = (0..counts.len()).map(|group| Owner::Group(GroupId(group)));
-            let owners: Vec<_> = owners.chain(host.then_some(Owner::Host)).collect();
-            let mut priced = priced.into_iter();
-            let mut menus = Vec::new();
-            for units in runs() {
-                for owner in &owners {
-                    for position in [Position::First, Position::Later] {
-                        let exists = match (owner, position) {
-                            (Owner::Host, _) => units.start == 0 && position == Position::First,
-                            (Owner::Group(_), Position::First) => units.start == 0 || host,
-                            (Owner::Group(_), Position::Later) => units.start > 0,
-                        };
-                        let Some(((ways, n_fitting), fixed, a_byte)) = priced.next() else {
-                            continue;
-                        };
-                        if exists && n_fitting > 0 {
-                            let law = Law {
-                                fixed: fixed as f64,
-                                a_byte: a_byte as f64,
+    (1..=4_usize, vec(1..=2_usize, 1..=3), any::<bool>()).prop_flat_map(
+        |(n_units, counts, host)| {
+            let runs = move || {
+                (0..n_units).flat_map(move |start| (start + 1..=n_units).map(move |end| start..end))
+            };
+            let n_menus = runs().count() * 2 * (counts.len() + 1);
+            (vec((ways(), 0..=20_u64, 1..=4_u64), n_menus)).prop_map(move |priced| {
+                let owners = (0..counts.len()).map(|group| Owner::Group(GroupId(group)));
+                let owners: Vec<_> = owners.chain(host.then_some(Owner::Host)).collect();
+                let mut priced = priced.into_iter();
+                let mut menus = Vec::new();
+                for units in runs() {
+                    for owner in &owners {
+                        for position in [Position::First, Position::Later] {
+                            let exists = match (owner, position) {
+                                (Owner::Host, _) => units.start == 0 && position == Position::First,
+                                (Owner::Group(_), Position::First) => units.start == 0 || host,
+                                (Owner::Group(_), Position::Later) => units.start > 0,
                             };
-                            menus.push(Menu {
-                                owner: *owner,
-                                units: units.clone(),
-                                position,
-                                ways: Rc::from(ways),
-                                n_fitting,
-                                law,
-                            });
+                            let Some(((ways, n_fitting), fixed, a_byte)) = priced.next() else {
+                                continue;
+                            };
+                            if exists && n_fitting > 0 {
+                                let law = Law {
+                                    fixed: fixed as f64,
+                                    a_byte: a_byte as f64,
+                                };
+                                menus.push(Menu {
+                                    owner: *owner,
+                                    units: units.clone(),
+                                    position,
+                                    ways: Rc::from(ways),
+                                    n_fitting,
+                                    law,
+                                });
+                            }
                         }
                     }
                 }
-            }
-            menus.sort_by_key(|menu| {
-                let Menu { owner, position, .. } = menu;
-                (menu.units.start, *owner, *position, menu.units.end)
-            });
-            Chain {
-                n_units,
-                counts: counts.clone(),
-                menus,
-            }
-        })
-    })
+                menus.sort_by_key(|menu| {
+                    let Menu {
+                        owner, position, ..
+                    } = menu;
+                    (menu.units.start, *owner, *position, menu.units.end)
+                });
+                Chain {
+                    n_units,
+                    counts: counts.clone(),
+                    menus,
+                }
+            })
+        },
+    )
 }
 
 /// Every plan: its penalty, its time, and its slowest stage.
@@ -108,7 +112,12 @@ fn counted_out(chain: &Chain) -> Vec<(u64, u64, u64)> {
         }
     }
     let mut all = Vec::new();
-    go(chain, (0, &vec![0; chain.counts.len()]), (0, 0, 0), &mut all);
+    go(
+        chain,
+        (0, &vec![0; chain.counts.len()]),
+        (0, 0, 0),
+        &mut all,
+    );
     all
 }
 
@@ -145,12 +154,22 @@ proptest! {
         let all = counted_out(&chain);
         let keeps = all.iter().filter(|(.., slowest)| *slowest <= most);
         let wanted = keeps.map(|(penalty, _, slowest)| (*penalty, *slowest)).min();
-        let found = match within_most(&chain, most) {
-            Some(Answer::Found(kept)) => Some((kept.penalty, kept.time)),
-            Some(Answer::Impossible) => None,
+        let slowest = Slowest::new(&chain);
+        prop_assert!(slowest.is_some());
+        let Some(slowest) = slowest else { return Ok(()) };
+        let found = match slowest.within(most) {
+            Answer::Found(kept) => Some((kept.penalty, kept.time)),
+            Answer::Impossible => None,
             other => return Err(TestCaseError::fail(format!("{other:?}"))),
         };
         prop_assert_eq!(found, wanted);
+        let mut trades: Vec<_> = all.iter().map(|(penalty, _, time)| (*penalty, *time)).collect();
+        trades.sort_unstable();
+        let mut fastest = u64::MAX;
+        trades.retain(|(_, time)| *time < fastest && { fastest = *time; true });
+        let frontier = slowest.frontier();
+        let frontier: Vec<_> = frontier.iter().map(|kept| (kept.penalty, kept.time)).collect();
+        prop_assert_eq!(frontier, trades);
     }
 
     /// What is said where there are too many orders: along one order, between a bound and a plan.
