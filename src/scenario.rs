@@ -158,8 +158,12 @@ impl Scenario {
 
     /// What is fixed, in words.
     fn given(&self) -> Vec<String> {
-        let constraints = self.terms.constraints.iter();
-        constraints.map(ToString::to_string).collect()
+        let constraints = self.terms.constraints.iter().map(ToString::to_string);
+        let limit = self.terms.max_time_per_token;
+        // Of one precision a limit changes no plan: it keeps it or there is none.
+        let limit = limit.filter(|_| self.terms.mix.is_some());
+        let limit = limit.map(|most| format!("--max-time-per-token \"{most}\""));
+        constraints.chain(limit).collect()
     }
 
     /// Whether there is a plan; where that cannot be told in time, there is none.

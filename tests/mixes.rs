@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use shardplan::cost::llama_cpp::LlamaCpp;
-use shardplan::cost::{Accounting, Target};
+use shardplan::cost::{Accounting, ColumnSet, Fit, Target};
 use shardplan::hardware::{self, Device, Host, Rig};
 use shardplan::model::mix::Mix;
 use shardplan::model::recipe::Recipe;
 use shardplan::model::{self, Model, Part};
 use shardplan::plan::{Plan, Status, check};
 use shardplan::scenario::{Candidates, Penalties, Scenario, ScenarioError, Terms};
-use shardplan::solve::{self, Ask, NoPlan};
-use shardplan::units::{Bytes, Tokens};
+use shardplan::solve::dynamic::{self, Answer};
+use shardplan::solve::{self, Ask, Effort, NoPlan, Stop};
+use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
 use shardplan::workload::Workload;
 
 /// A model of a few blocks.
@@ -73,35 +74,55 @@ fn scenario(model: Model, rig: Rig, penalties: &[(Recipe, u64)]) -> Scenario {
 /// What a mix costs: every weight of the file its recipe's penalty, as a share of all. Tables that
 /// transformers computes are in no file.
 fn penalty(model: &Model, mix: &Mix, penalties: &BTreeMap<Recipe, f64>) -> f64 {
-    let cost = |tensor: &model::Tensor| {
-        let recipe = match tensor.part {
-            Part::Attention(block) | Part::FeedForward(block) => mix.blocks[block.0 as usize],
-            _ => mix.rest,
-        };
-        tensor.elements() as f64 * penalties[&recipe]
-    };
-    let in_file = || {
-        model
-            .tensors
-            .iter()
-            .filter(|tensor| !tensor.gguf_name.is_empty())
-    };
-    let all: u64 = in_file().map(model::Tensor::elements).sum();
-    in_file().map(cost).sum::<f64>() / all as f64
+    weighed(model, mix, penalties, &vec![1.0; mix.blocks.len()])
+}
+
+/// The same where blocks are more or less sensitive than others, and all together as much as ever.
+fn weighed(model: &Model, mix: &Mix, penalties: &BTreeMap<Recipe, f64>, weights: &[f64]) -> f64 {
+    let (mut all, mut rest) = (0.0, 0.0);
+    let mut of_block = vec![0.0; mix.blocks.len()];
+    for tensor in &model.tensors {
+        if tensor.gguf_name.is_empty() {
+            continue;
+        }
+        let elements = tensor.elements() as f64;
+        all += elements;
+        match tensor.part {
+            Part::Attention(block) | Part::FeedForward(block) => {
+                of_block[block.0 as usize] += elements;
+            }
+            _ => rest += elements,
+        }
+    }
+    let in_blocks: f64 = of_block.iter().sum();
+    let sensitive = of_block
+        .iter()
+        .zip(weights)
+        .map(|(own, weight)| own * weight);
+    let sensitive: Vec<f64> = sensitive.collect();
+    let whole: f64 = sensitive.iter().sum();
+    let costs = sensitive.iter().zip(&mix.blocks);
+    let costs = costs.map(|(own, recipe)| own * in_blocks / whole * penalties[recipe]);
+    (costs.sum::<f64>() + rest * penalties[&mix.rest]) / all
+}
+
+/// Every mix of some recipes.
+fn mixes(n_blocks: u32, penalties: &BTreeMap<Recipe, f64>) -> impl Iterator<Item = Mix> {
+    let recipes: Vec<_> = penalties.keys().copied().collect();
+    (0..recipes.len().pow(n_blocks + 1)).map(move |code| {
+        let recipe = |place: u32| recipes[code / recipes.len().pow(place) % recipes.len()];
+        Mix {
+            rest: recipe(n_blocks),
+            blocks: (0..n_blocks).map(recipe).collect(),
+        }
+    })
 }
 
 /// The best of all mixes: the earliest rank, then the least penalty.
 fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option<(usize, f64)> {
     let Scenario { model, rig, .. } = scenario;
-    let recipes: Vec<_> = penalties.keys().copied().collect();
-    let n_blocks = model.dimensions.n_layers;
     let mut best: Option<(usize, f64)> = None;
-    for code in 0..recipes.len().pow(n_blocks + 1) {
-        let recipe = |place: u32| recipes[code / recipes.len().pow(place) % recipes.len()];
-        let mix = Mix {
-            rest: recipe(n_blocks),
-            blocks: (0..n_blocks).map(recipe).collect(),
-        };
+    for mix in mixes(model.dimensions.n_layers, penalties) {
         let formats = mix.formats(model).unwrap();
         let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload).unwrap();
         let layout = match solve::fastest(&accounting, &Ask::default()) {
@@ -115,6 +136,32 @@ fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option
         best = Some(best.map_or(worth, |best| if worth < best { worth } else { best }));
     }
     best
+}
+
+/// The least time of a token of every mix, over all layouts, with what the mix costs.
+fn fastest(
+    scenario: &Scenario,
+    penalties: &BTreeMap<Recipe, f64>,
+    weights: &[f64],
+) -> Vec<(Seconds, f64)> {
+    let Scenario { model, rig, .. } = scenario;
+    let time = |mix: &Mix| {
+        let formats = mix.formats(model).unwrap();
+        let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload).unwrap();
+        let layouts = accounting.ranks().into_iter().flatten();
+        let times = layouts.filter_map(|layout| {
+            let set = ColumnSet::new(&accounting, layout, Fit::Strict, &[]);
+            match dynamic::shortest(&set, Effort::Plan, &Stop::default()) {
+                Answer::Path { cost, .. } => Some(cost.seconds()),
+                Answer::None => None,
+                Answer::TooManyOrders => panic!("small problems are counted out"),
+            }
+        });
+        times.min_by(|a, b| a.0.total_cmp(&b.0))
+    };
+    let all = mixes(model.dimensions.n_layers, penalties);
+    all.filter_map(|mix| Some((time(&mix)?, weighed(model, &mix, penalties, weights))))
+        .collect()
 }
 
 fn rank(plan: &Plan, scenario: &Scenario) -> usize {
@@ -168,6 +215,62 @@ proptest! {
                 prop_assert!(infeasible.is_proven());
             }
             (found, wanted) => prop_assert!(false, "{:?} and {:?}", found.map(|it| it.proof), wanted),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(30) })]
+
+    #[test]
+    fn no_other_mix_is_better_within_a_time(
+        n_blocks in 2..=3_u32,
+        table in tables(),
+        cards in proptest::collection::vec(600..2_200_u64, 1..=3),
+        rates in proptest::collection::vec(200..1_000_u64, 3),
+        ram in proptest::option::of(600..3_000_u64),
+        share in 0.95..1.6_f64,
+        weights in proptest::collection::vec(1..5_u32, 3),
+    ) {
+        let mut scenario = scenario(small(n_blocks), rig(&cards, ram), &table);
+        let devices = scenario.rig.devices().iter().zip(&rates);
+        let devices = devices.map(|(device, rate)| Device {
+            bandwidth: BytesPerSecond(*rate as f64 * 1e9),
+            ..device.clone()
+        });
+        scenario.rig = Rig::new(devices.collect(), scenario.rig.host().cloned()).unwrap();
+        let own = scenario.terms.penalties.as_mut().unwrap();
+        let by_block = weights.iter().zip(0..n_blocks);
+        own.by_block = by_block.map(|(weight, block)| (block..block + 1, f64::from(*weight))).collect();
+        let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
+        let penalties = table.iter().map(|(recipe, penalty)| (*recipe, *penalty as f64));
+        let penalties: BTreeMap<_, _> = penalties.collect();
+
+        let all = fastest(&scenario, &penalties, &weights);
+        let least = all.iter().map(|(time, _)| time.0).fold(f64::INFINITY, f64::min);
+        let most = if least.is_finite() { least * share } else { 1.0 };
+        scenario.terms.max_time_per_token = Some(Seconds(most));
+        // A picosecond is not told apart.
+        let keeps = all.iter().filter(|(time, _)| time.0 <= most + 1e-11);
+        let wanted = keeps.map(|(_, penalty)| *penalty).fold(f64::INFINITY, f64::min);
+        match scenario.plan() {
+            Ok(plan) => {
+                prop_assert_eq!(plan.proof.status, Status::Optimal);
+                let found = plan.proof.objective.number();
+                prop_assert!((found - wanted).abs() < 1e-3, "{} and {}", found, wanted);
+                let mix = plan.mix().unwrap().unwrap();
+                let cost = weighed(&scenario.model, &mix, &penalties, &weights);
+                prop_assert!((cost - wanted).abs() < 1e-3, "{} and {}", cost, wanted);
+                prop_assert!(1.0 / plan.estimate.decode_tokens_per_second.mid <= most * 1.001);
+                let read = Plan::from_yaml(&plan.to_yaml(), "plan.yaml").unwrap();
+                prop_assert_eq!(&read, &plan);
+            }
+            Err(ScenarioError::TooSlow(slow)) => {
+                prop_assert!(wanted.is_infinite() && slow.is_proven);
+                prop_assert!((slow.fastest.0 - least).abs() < 1e-10, "{} and {}", slow.fastest.0, least);
+            }
+            Err(ScenarioError::Infeasible(no)) => prop_assert!(least.is_infinite() && no.is_proven()),
+            Err(error) => prop_assert!(false, "{}", error),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod dnn;
 mod halda;
 mod helix;
+mod llm_pq;
 mod parallax;
 mod table;
 
@@ -29,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     halda::run(&folder.join("distilp"), &mut table)?;
     let cases = folder.join("clusters/parallax_waterfill_cases.yaml");
     parallax::run(&cases, &mut table)?;
+    llm_pq::run(&folder.join("clusters"), &mut table)?;
     println!("{}", table.markdown());
     Ok(())
 }

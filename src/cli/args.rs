@@ -315,6 +315,10 @@ pub struct WhatifArguments {
     /// Precisions, such as q4_k_m,q8_0
     #[arg(long, value_delimiter = ',', value_name = "P,P…")]
     pub precision: Vec<Precision>,
+    /// Recipes of which every block may have its own, the same for every row: q4_k_m,q6_k,q8_0, or
+    /// auto for all that the table of penalties has
+    #[arg(long, value_name = "P,P…|auto", conflicts_with = "precision")]
+    pub mix: Option<Candidates>,
     /// The rest.
     #[command(flatten)]
     pub load: LoadArguments,

@@ -316,7 +316,9 @@ fn refused(refusal: &ScenarioError) -> String {
 
 /// The rows of a what-if.
 pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
-    let mut table = table::new([
+    let is_mixed = |row: &Row| row.answer.as_ref().is_ok_and(|plan| plan.mix.is_some());
+    let is_mixed = rows.iter().any(is_mixed);
+    let columns = [
         "rig",
         "context",
         "precision",
@@ -324,7 +326,9 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
         "layers",
         "tokens/s",
         "proof",
-    ]);
+    ];
+    let penalty = is_mixed.then_some("penalty");
+    let mut table = table::new(columns.into_iter().chain(penalty));
     for row in rows {
         let (fits, split, rate, proof) = match &row.answer {
             Ok(plan) => {
@@ -352,7 +356,7 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
                 "none".to_owned(),
             ),
         };
-        table.add_row([
+        let cells = [
             row.rig.clone(),
             row.context.to_string(),
             row.precision.clone(),
@@ -360,7 +364,13 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
             split,
             rate,
             proof,
-        ]);
+        ];
+        let penalty = match &row.answer {
+            Ok(plan) => format!("{:.6}", plan.proof.objective.number()),
+            Err(_) => String::new(),
+        };
+        let penalty = is_mixed.then_some(penalty);
+        table.add_row(cells.into_iter().chain(penalty));
     }
     format!("{BOLD}{model}{BOLD:#}\n{table}\n")
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::args::WhatifArguments;
 use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::plan::Plan;
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::{Scenario, ScenarioError, Terms};
 use crate::units::Tokens;
 
 /// One row.
@@ -41,12 +41,18 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
                     target: load.target,
                     precision: *precision,
                     workload: load.workload(*context).checked()?,
-                    terms: load.terms(*context, table.clone(), &stop),
+                    terms: Terms {
+                        mix: arguments.mix.clone(),
+                        ..load.terms(*context, table.clone(), &stop)
+                    },
                 };
                 let start = Instant::now();
                 let answer = scenario.plan();
                 let seconds = start.elapsed().as_secs_f64();
-                let precision = precision.to_string();
+                let precision = match &arguments.mix {
+                    Some(mix) => format!("mix of {mix}"),
+                    None => precision.to_string(),
+                };
                 rows.push(Row {
                     rig: rig.clone(),
                     context: *context,

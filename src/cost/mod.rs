@@ -12,6 +12,7 @@ pub mod frontier;
 pub mod graph;
 pub mod llama_cpp;
 pub mod memory;
+pub mod menu;
 pub mod paged;
 pub mod prefill;
 pub mod rules;

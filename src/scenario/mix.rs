@@ -4,6 +4,9 @@
 //! each the solver finds the blocks' recipes together with their places: a column is priced at the
 //! least penalty with which it fits its device (`cost/frontier.rs`).
 
+mod limited;
+
+use std::fmt;
 use std::rc::Rc;
 use std::str::FromStr;
 
@@ -13,6 +16,7 @@ use crate::cost::llama_cpp::LlamaCpp;
 use crate::cost::llama_cpp::mix::{Asked, Blocks, Mixed, Offer};
 use crate::cost::{Accounting, Target};
 use crate::model::Precision;
+use crate::model::mix::Mix;
 use crate::model::recipe::{Recipe, UnknownRecipe};
 use crate::plan::build::Question;
 use crate::plan::mix::MixSummary;
@@ -45,9 +49,21 @@ impl FromStr for Candidates {
     }
 }
 
+impl fmt::Display for Candidates {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Of(recipes) => {
+                let names: Vec<_> = recipes.iter().map(ToString::to_string).collect();
+                formatter.write_str(&names.join(","))
+            }
+        }
+    }
+}
+
 /// A plan with one recipe for what is in no block.
-struct Found<'a> {
-    mixed: Mixed<'a>,
+struct Found {
+    mix: Mix,
     solution: Solution,
     /// How late the rank of its layout is.
     rank: usize,
@@ -57,8 +73,7 @@ struct Found<'a> {
 }
 
 impl Scenario {
-    /// The mix of the least penalty that has a plan, and that plan. Nothing is offloaded for the sake
-    /// of quality: the rank is the first that any mix reaches.
+    /// The mix of the least penalty that has a plan, and that plan.
     pub(super) fn best_mix(&self, candidates: &Candidates) -> Result<Plan, ScenarioError> {
         if self.target != Target::LlamaCpp {
             return Err(GoalError::MixTarget(self.target).into());
@@ -83,17 +98,23 @@ impl Scenario {
             offers: &offers,
             sensitivity: &sensitivity,
         };
-        let blocks = Rc::new(Blocks::new(asked, Counts::Bytes)?);
-        let all = offers.iter().map(|rest| Mixed::new(&blocks, *rest));
-        let mut all: Vec<Mixed<'_>> = all.collect::<Result<_, _>>()?;
-        // The smallest first: it reaches the first rank of all. Then the least penalty.
-        all.sort_by_key(Mixed::least);
-        let by_size = |(_, mixed): &(usize, &Mixed<'_>)| mixed.size_of_rest();
-        let first = all.iter().enumerate().min_by_key(by_size);
-        let first = first.map_or(0, |(index, _)| index);
-        all[..=first].rotate_right(1);
+        let method = format!("mixes of {} recipes ({})", offers.len(), table.measure);
+        match self.terms.max_time_per_token {
+            Some(most) => self.best_mix_within(most, asked, &ask, &method),
+            None => self.best_mix_that_fits(asked, &ask, &method),
+        }
+    }
+
+    /// The same without a limit on time: the rank is the first that any mix reaches.
+    fn best_mix_that_fits(
+        &self,
+        asked: Asked<'_>,
+        ask: &Ask,
+        method: &str,
+    ) -> Result<Plan, ScenarioError> {
+        let all = each_rest(asked, Counts::Bytes)?;
         let smallest = all[0].clone();
-        let mut found: Vec<Found<'_>> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         // How all of them are ruled out, as long as they are.
         let mut no = NoPlan::RuledOut(Ruling::default());
         for mixed in all {
@@ -103,8 +124,8 @@ impl Scenario {
                 continue;
             }
             let mixed = mixed.within_ranks(rank.map_or(usize::MAX, |rank| rank + 1));
-            match solve::attempt(&mixed, &ask) {
-                Ok(solution) => found.push(Found::new(mixed, solution)),
+            match solve::attempt(&mixed, ask) {
+                Ok(solution) => found.push(Found::new(&mixed, solution)),
                 Err(other) => no = no.and(other),
             }
         }
@@ -117,15 +138,14 @@ impl Scenario {
             a.penalty.total_cmp(&b.penalty).then(by_time)
         });
         let Some(best) = best else {
-            return Err(solve::explain(&smallest, &ask, no).into());
+            return Err(solve::explain(&smallest, ask, no).into());
         };
-        let method = format!("mixes of {} recipes ({})", offers.len(), table.measure);
         // What was not found in time could be of any penalty.
         let bound = match no {
             NoPlan::RuledOut(_) => bound,
             NoPlan::NotFound => 0.0,
         };
-        self.written(best, bound, &ask, &method)
+        self.written(best, bound, ask, method)
     }
 
     /// The question with the smallest recipe of the mix for all blocks: where it has a plan, the mix
@@ -160,18 +180,17 @@ impl Scenario {
     /// The plan of a mix, at the prices of that very file.
     fn written(
         &self,
-        found: Found<'_>,
+        found: Found,
         bound: f64,
         ask: &Ask,
         method: &str,
     ) -> Result<Plan, ScenarioError> {
         let Found {
-            mixed,
+            mix,
             mut solution,
             penalty,
             ..
         } = found;
-        let mix = mixed.mix(solution.layout, &solution.stages);
         let formats = mix.formats(&self.model)?;
         let accounting = LlamaCpp::of_formats(&self.model, formats, &self.rig, &self.workload)?;
         let proof = &mut solution.proof;
@@ -200,8 +219,23 @@ impl Scenario {
     }
 }
 
-impl<'a> Found<'a> {
-    fn new(mixed: Mixed<'a>, solution: Solution) -> Self {
+/// The mixes of each recipe of the rest: the smallest first, since it reaches the first rank of all,
+/// then those of the least penalty.
+fn each_rest(asked: Asked<'_>, counts: Counts) -> Result<Vec<Mixed<'_>>, ScenarioError> {
+    let blocks = Rc::new(Blocks::new(asked, counts)?);
+    let all = asked.offers.iter();
+    let all = all.map(|rest| Mixed::new(&blocks, *rest));
+    let mut all: Vec<Mixed<'_>> = all.collect::<Result<_, _>>()?;
+    all.sort_by_key(Mixed::least);
+    let by_size = |(_, mixed): &(usize, &Mixed<'_>)| mixed.size_of_rest();
+    let first = all.iter().enumerate().min_by_key(by_size);
+    let first = first.map_or(0, |(index, _)| index);
+    all[..=first].rotate_right(1);
+    Ok(all)
+}
+
+impl Found {
+    fn new(mixed: &Mixed<'_>, solution: Solution) -> Self {
         let rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
         let mut ranks = mixed.ranks().into_iter();
         let rank = ranks.position(|rank| rank.contains(&solution.layout));
@@ -209,7 +243,7 @@ impl<'a> Found<'a> {
             penalty: solution.proof.objective().number() + rest,
             bound: solution.proof.bound.number() + rest,
             rank: rank.unwrap_or(usize::MAX),
-            mixed,
+            mix: mixed.mix(solution.layout, &solution.stages),
             solution,
         }
     }

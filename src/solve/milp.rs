@@ -207,11 +207,11 @@ mod tests {
                 }
                 // A path that costs more than another is refused by all of them.
                 let mut dearer = set.clone();
-                let first = path[0];
+                let first = path[0].column;
                 let twin = dearer.columns[first].clone();
                 dearer.columns[first].cost.0 += wrong << 20;
                 dearer.columns.insert(first + 1, twin);
-                let path: Vec<_> = path.iter().map(|it| it + usize::from(*it > first)).collect();
+                let path: Vec<_> = path.iter().map(|it| Taken { column: it.column + usize::from(it.column > first), ..*it }).collect();
                 let cost = Cost(cost.0 + (wrong << 20));
                 for backend in Backend::ALL {
                     prop_assert_eq!(

@@ -6,6 +6,7 @@
 //! `search.rs`); a linear program over the same columns, on the order found, proves it a second time
 //! (`milp.rs`).
 //!
+//! [`tradeoff`] is the chain again where stages can be stored in several ways and time is limited.
 //! [`dag`], [`flow`] and [`ring`] solve more general problems, each with its own certificate.
 
 pub mod amount;
@@ -26,6 +27,7 @@ pub mod ring;
 mod search;
 mod serving;
 pub mod stop;
+pub mod tradeoff;
 
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Rule, Span};
 use crate::units::Seconds;

@@ -11,8 +11,12 @@ use std::rc::Rc;
 
 use super::stored::{Held, held};
 use super::{LlamaCpp, Sums};
+use crate::cost::column::Owner;
 use crate::cost::frontier::{Counts, Frontiers, Way};
-use crate::cost::{Accounting, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity};
+use crate::cost::menu::{Law, Menu};
+use crate::cost::{
+    Accounting, Column, ColumnSet, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity,
+};
 use crate::hardware::Rig;
 use crate::model::format::Format;
 use crate::model::mix::Mix;
@@ -185,10 +189,16 @@ impl<'a> Mixed<'a> {
 
     /// The mix in which these stages were priced.
     pub fn mix(&self, layout: Layout, stages: &[Span]) -> Mix {
+        let way = |span: &Span| self.way(layout, span, self.room(layout, span.place));
+        let stages: Vec<_> = stages.iter().map(|span| (span, way(span))).collect();
+        self.mix_of(&stages)
+    }
+
+    /// The mix of stages that are stored in these ways.
+    pub fn mix_of(&self, stages: &[(&Span, Way)]) -> Mix {
         let mut blocks = vec![self.rest; self.units().len() - 1];
-        for span in stages {
-            let way = self.way(layout, span, self.room(layout, span.place));
-            let choices = self.frontiers(span.place).choices(&span.units, way);
+        for (span, way) in stages {
+            let choices = self.frontiers(span.place).choices(&span.units, *way);
             for (block, choice) in blocks[span.units.start..].iter_mut().zip(choices) {
                 *block = self.blocks.asked.offers[choice].recipe;
             }
@@ -197,6 +207,47 @@ impl<'a> Mixed<'a> {
             rest: self.rest,
             blocks,
         }
+    }
+
+    /// Every way of each column of a set.
+    pub fn menus(&self, set: &ColumnSet) -> Vec<Menu> {
+        let menu = |column: &Column| {
+            let place = match column.owner {
+                Owner::Host => Place::Host,
+                Owner::Group(group) => Place::Device(set.groups[group.0][0]),
+            };
+            let span = Span {
+                place,
+                units: column.units.clone(),
+                streamed: column.streamed.clone(),
+                position: column.position,
+            };
+            let empty = self.stored(set.layout, &span, Way::default());
+            let read = Bytes::gib(1024);
+            let reading = Way {
+                read,
+                ..Way::default()
+            };
+            let picoseconds = |stage: &Stage| stage.time.0 * 1e12;
+            let fixed = picoseconds(&empty);
+            let law = Law {
+                fixed,
+                a_byte: (picoseconds(&self.stored(set.layout, &span, reading)) - fixed)
+                    / read.0 as f64,
+            };
+            let ways = self.frontiers(place).of(&span.units);
+            let room = self.room(set.layout, place);
+            let room = room.saturating_sub(empty.device.total());
+            Menu {
+                owner: column.owner,
+                units: span.units,
+                position: span.position,
+                n_fitting: ways.partition_point(|way| way.bytes <= room),
+                ways,
+                law,
+            }
+        };
+        set.columns.iter().map(menu).collect()
     }
 
     /// What a place has for its stage.

@@ -1,0 +1,185 @@
+//! The best mix under a time a token. The time decides and not the rank: what is offloaded and fast
+//! enough is as good as any other plan.
+
+use super::{Found, each_rest};
+use crate::cost::frontier::{Counts, Way};
+use crate::cost::llama_cpp::mix::{Asked, Mixed};
+use crate::cost::{Accounting, ColumnSet, Fit, Layout};
+use crate::plan::Plan;
+use crate::scenario::{Scenario, ScenarioError, TooSlow};
+use crate::solve::path::{self, Taken};
+use crate::solve::tradeoff::{self, Answer, Chain, Kept};
+use crate::solve::{self, Amount, Ask, NoPlan, Objective, Proof, Ruling, Solution, Status};
+use crate::units::Seconds;
+
+/// What is known so far of all recipes of the rest and all layouts.
+struct Known<'a> {
+    best: Option<Best<'a>>,
+    /// No plan costs less, in parts of [`Way::PARTS`].
+    bound: u64,
+    /// The least time of a plan that is too slow, and whether none is faster.
+    fastest: Option<Seconds>,
+    is_proven: bool,
+}
+
+struct Best<'a> {
+    mixed: Mixed<'a>,
+    set: ColumnSet,
+    chain: Chain,
+    kept: Kept,
+    /// With what the rest costs.
+    penalty: u64,
+}
+
+impl Scenario {
+    /// The mix of the least penalty that has a plan of at most this time for a token.
+    pub(super) fn best_mix_within(
+        &self,
+        most: Seconds,
+        asked: Asked<'_>,
+        ask: &Ask,
+        method: &str,
+    ) -> Result<Plan, ScenarioError> {
+        let mut all = each_rest(asked, Counts::BytesAndReading)?;
+        let smallest = all[0].clone();
+        all.sort_by_key(Mixed::least);
+        let mut known = Known {
+            best: None,
+            bound: u64::MAX,
+            fastest: None,
+            is_proven: true,
+        };
+        for mixed in &all {
+            for layout in mixed.ranks().into_iter().flatten() {
+                known.look(mixed, layout, most, ask);
+            }
+        }
+        let Known {
+            best,
+            bound,
+            fastest,
+            is_proven,
+        } = known;
+        match (best, fastest) {
+            (Some(best), _) => {
+                let bound = bound.min(best.penalty) as f64 / Way::PARTS;
+                let method = format!("{method}; a price on time");
+                self.written(best.found(bound), bound, ask, &method)
+            }
+            (None, Some(fastest)) => Err(TooSlow {
+                most,
+                fastest,
+                is_proven,
+            }
+            .into()),
+            (None, None) => {
+                let no = match is_proven {
+                    true => NoPlan::RuledOut(Ruling::Orders),
+                    false => NoPlan::NotFound,
+                };
+                Err(solve::explain(&smallest, ask, no).into())
+            }
+        }
+    }
+}
+
+impl<'a> Known<'a> {
+    /// Looks for a better plan of one recipe of the rest in one layout.
+    fn look(&mut self, mixed: &Mixed<'a>, layout: Layout, most: Seconds, ask: &Ask) {
+        let rest = mixed.penalty_of_rest();
+        let least = self
+            .best
+            .as_ref()
+            .map_or(u64::MAX >> 1, |best| best.penalty);
+        let Some(useful) = least.checked_sub(rest) else {
+            self.bound = self.bound.min(mixed.least());
+            return;
+        };
+        let set = ColumnSet::new(mixed, layout, Fit::Strict, &ask.rules);
+        let chain = Chain {
+            n_units: set.n_units,
+            counts: set.groups.iter().map(Vec::len).collect(),
+            menus: mixed.menus(&set),
+        };
+        let picoseconds = (most.0 * 1e12).round() as u64;
+        match tradeoff::within_sum(&chain, picoseconds, useful, &ask.stop) {
+            Answer::Found(kept) => {
+                let penalty = kept.penalty.saturating_add(rest);
+                self.bound = self.bound.min(kept.bound.saturating_add(rest));
+                let worth = (penalty, kept.time);
+                let is_better = |best: &Best<'_>| worth < (best.penalty, best.kept.time);
+                if self.best.as_ref().is_none_or(is_better) {
+                    self.best = Some(Best {
+                        mixed: mixed.clone(),
+                        set,
+                        chain,
+                        kept,
+                        penalty,
+                    });
+                }
+            }
+            Answer::TooSlow { fastest, is_proven } => {
+                let fastest = Seconds(fastest as f64 * 1e-12);
+                let is_faster = self.fastest.is_none_or(|other| fastest.0 < other.0);
+                if is_faster {
+                    self.fastest = Some(fastest);
+                }
+                self.is_proven &= is_proven;
+                if !is_proven {
+                    self.bound = self.bound.min(mixed.least());
+                }
+            }
+            Answer::Worse(bound) => self.bound = self.bound.min(bound.saturating_add(rest)),
+            Answer::Impossible => {}
+            Answer::Unknown(bound) => {
+                self.is_proven = false;
+                self.bound = self.bound.min(bound.saturating_add(rest));
+            }
+        }
+    }
+}
+
+impl Best<'_> {
+    fn found(self, bound: f64) -> Found {
+        let Self {
+            mixed,
+            set,
+            chain,
+            kept,
+            penalty,
+        } = self;
+        let path = kept.stages.iter().map(|taken| Taken {
+            column: taken.menu,
+            host: 0,
+        });
+        let spans = path::stages(&set, &path.collect::<Vec<_>>());
+        let ways = kept.stages.iter();
+        let ways = ways.map(|taken| chain.menus[taken.menu].ways[taken.way]);
+        let stored: Vec<_> = spans.iter().zip(ways).collect();
+        let penalty = penalty as f64 / Way::PARTS;
+        let time = Seconds(kept.time as f64 * 1e-12);
+        Found {
+            mix: mixed.mix_of(&stored),
+            rank: 0,
+            penalty,
+            bound,
+            solution: Solution {
+                layout: set.layout,
+                stages: spans,
+                time,
+                proof: Proof {
+                    status: match bound < penalty {
+                        true => Status::Feasible,
+                        false => Status::Optimal,
+                    },
+                    worth: vec![
+                        (Objective::Quality, Amount::Penalty(penalty)),
+                        (Objective::Decode, Amount::Time(time)),
+                    ],
+                    bound: Amount::Penalty(bound),
+                    method: "labels of time and penalty over the device orders".to_owned(),
+                },
+            },
+        }
+    }
+}

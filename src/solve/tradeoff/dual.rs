@@ -1,0 +1,194 @@
+//! A price on time: `L(λ) = min Σ (penalty + λ · time) − λ · T` over all plans is no more than the
+//! penalty of any plan that keeps `T`. `L` is concave and made of lines, one for each plan, so the
+//! price of the greatest `L` is found where the lines of a plan that is too slow and of one that is
+//! fast enough cross, until no plan lies below the crossing.
+
+use super::network::{Network, Rest};
+use super::{Taken, worth};
+use crate::cost::menu::Menu;
+use crate::solve::Stop;
+
+/// Sums of tens of numbers as floats: what is this close is not told apart.
+pub(super) const ROUNDING: f64 = 1e-9;
+/// Crossings that are tried; some ten are enough.
+const MOST_PASSES: usize = 60;
+
+/// A price on a picosecond, with the best way on from each state at that price.
+pub(super) struct Priced {
+    pub(super) price: f64,
+    pub(super) rest: Rest,
+}
+
+/// The greatest bound, its price, and plans that were met.
+pub(super) struct Dual {
+    pub(super) bound: u64,
+    pub(super) best: Priced,
+    /// What each menu costs at the best price.
+    pub(super) costs: Vec<f64>,
+    /// Plans that were met, those that keep the limit among them.
+    pub(super) met: Vec<Vec<Taken>>,
+}
+
+/// The lower hull of a menu's ways over time: only these are ever the best at a price.
+pub(super) struct Hulls(Vec<Vec<u32>>);
+
+impl Hulls {
+    pub(super) fn new(menus: &[Menu]) -> Self {
+        Self(menus.iter().map(hull).collect())
+    }
+
+    /// The greatest penalty of any way that is ever the best.
+    fn dearest(&self, menus: &[Menu]) -> f64 {
+        let fastest = self.0.iter().zip(menus);
+        let penalties = fastest.map(|(hull, menu)| menu.ways[hull[0] as usize].penalty);
+        penalties.max().unwrap_or_default() as f64
+    }
+
+    /// The best way of a menu at a price, and its cost.
+    pub(super) fn best(&self, index: usize, menu: &Menu, price: f64) -> (usize, f64) {
+        let hull = &self.0[index];
+        let cost = |at: usize| {
+            let way = &menu.ways[hull[at] as usize];
+            way.penalty as f64 + price * menu.time(way) as f64
+        };
+        // Costs fall along the hull, and then rise.
+        let (mut low, mut high) = (0, hull.len() - 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            if cost(middle + 1) < cost(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        (hull[low] as usize, cost(low))
+    }
+}
+
+/// By time up and penalty down.
+fn hull(menu: &Menu) -> Vec<u32> {
+    let point = |index: u32| {
+        let way = &menu.ways[index as usize];
+        (menu.time(way) as f64, way.penalty as f64)
+    };
+    let mut order: Vec<u32> = (0..menu.n_fitting as u32).collect();
+    // Ways are by bytes, which nearly always is by time as well.
+    let is_later = |a: &u32, b: &u32| {
+        let ((time, penalty), (other_time, other)) = (point(*a), point(*b));
+        time.total_cmp(&other_time).then(penalty.total_cmp(&other))
+    };
+    if !order.is_sorted_by(|a, b| is_later(a, b).is_le()) {
+        order.sort_by(is_later);
+    }
+    let mut hull: Vec<u32> = Vec::new();
+    for next in order {
+        let (time, penalty) = point(next);
+        if hull.last().is_some_and(|last| point(*last).1 <= penalty) {
+            continue;
+        }
+        while let [.., before, last] = hull[..] {
+            let ((t0, p0), (t1, p1)) = (point(before), point(last));
+            if (p0 - p1) * (time - t0) > (p0 - penalty) * (t1 - t0) {
+                break;
+            }
+            hull.pop();
+        }
+        hull.push(next);
+    }
+    hull
+}
+
+/// A pass over the network at one price.
+struct Pass {
+    priced: Priced,
+    costs: Vec<f64>,
+    stages: Vec<Taken>,
+    penalty: f64,
+    time: f64,
+}
+
+pub(super) fn costs_at(network: &Network<'_>, hulls: &Hulls, price: f64) -> Vec<(usize, f64)> {
+    let menus = network.chain.menus.iter().enumerate();
+    menus
+        .map(|(index, menu)| hulls.best(index, menu, price))
+        .collect()
+}
+
+fn pass(network: &Network<'_>, hulls: &Hulls, price: f64) -> Pass {
+    let best = costs_at(network, hulls, price);
+    let costs: Vec<f64> = best.iter().map(|(_, cost)| *cost).collect();
+    let rest = network.rest(&costs);
+    let path = network.path(&rest, &costs).into_iter();
+    let stages: Vec<Taken> = path
+        .map(|menu| Taken {
+            menu,
+            way: best[menu].0,
+        })
+        .collect();
+    let (penalty, time) = worth(network.chain, &stages);
+    Pass {
+        priced: Priced { price, rest },
+        costs,
+        stages,
+        penalty: penalty as f64,
+        time: time as f64,
+    }
+}
+
+impl Dual {
+    /// The best price for plans of at most `most`; none where no price leads to one that is fast
+    /// enough.
+    pub(super) fn new(network: &Network<'_>, most: u64, stop: &Stop) -> Option<Self> {
+        let hulls = Hulls::new(&network.chain.menus);
+        let limit = most as f64;
+        let mut met = Vec::new();
+        let free = pass(network, &hulls, 0.0);
+        if !free.priced.rest.start().is_finite() {
+            return None;
+        }
+        let mut best: Option<(f64, Pass)> = None;
+        let mut consider = |pass: Pass, met: &mut Vec<Vec<Taken>>| {
+            let start = pass.priced.rest.start();
+            let bound = start * (1.0 - ROUNDING) - pass.priced.price * limit;
+            let line = (pass.penalty, pass.time);
+            met.push(pass.stages.clone());
+            if best.as_ref().is_none_or(|(least, _)| bound > *least) {
+                best = Some((bound, pass));
+            }
+            line
+        };
+        let mut slow = consider(free, &mut met);
+        if slow.1 > limit {
+            // A price at which a picosecond is worth more than all quality there is.
+            let price = hulls.dearest(&network.chain.menus) * network.chain.n_units as f64 + 1.0;
+            let mut fast = consider(pass(network, &hulls, price), &mut met);
+            if fast.1 > limit {
+                return None;
+            }
+            for _ in 0..MOST_PASSES {
+                if stop.is_set() {
+                    break;
+                }
+                let price = (fast.0 - slow.0) / (slow.1 - fast.1);
+                let crossing = slow.0 + price * slow.1;
+                let found = pass(network, &hulls, price);
+                let is_below = found.priced.rest.start() < crossing * (1.0 - ROUNDING);
+                let line = consider(found, &mut met);
+                if !is_below {
+                    break;
+                }
+                match line.1 > limit {
+                    true => slow = line,
+                    false => fast = line,
+                }
+            }
+        }
+        let (bound, pass) = best?;
+        Some(Self {
+            bound: bound.max(0.0).ceil() as u64,
+            best: pass.priced,
+            costs: pass.costs,
+            met,
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! States and steps: units done, and which devices are used.
+
+use std::ops::Range;
+
+use super::Chain;
+use crate::cost::Position;
+use crate::cost::column::{GroupId, Owner};
+
+/// What a state remembers of the devices that are used.
+#[derive(Clone, Debug)]
+pub(super) enum Orders {
+    /// How many of each group: every order. The strides of the counts.
+    All { strides: Vec<usize>, n_codes: usize },
+    /// How far along one order of groups.
+    One(Vec<usize>),
+    /// Whether any: a device may serve twice.
+    Free,
+}
+
+/// More steps than these take longer than a person waits, since a search makes some tens of passes.
+const MOST_STEPS: f64 = 4e7;
+
+impl Orders {
+    /// All of them, if that is not too many.
+    pub(super) fn all(chain: &Chain) -> Option<Self> {
+        let mut strides = Vec::with_capacity(chain.counts.len());
+        let mut n_codes = 1_usize;
+        for count in &chain.counts {
+            strides.push(n_codes);
+            n_codes = n_codes.checked_mul(count + 1)?;
+        }
+        let steps = n_codes as f64 * chain.menus.len() as f64;
+        (steps <= MOST_STEPS).then_some(Self::All { strides, n_codes })
+    }
+
+    /// The fastest group first, by the time of a unit in its best stage.
+    pub(super) fn by_speed(chain: &Chain, times: &[f64]) -> Self {
+        let mut best = vec![f64::INFINITY; chain.counts.len()];
+        for (menu, time) in chain.menus.iter().zip(times) {
+            if let Owner::Group(GroupId(group)) = menu.owner {
+                best[group] = best[group].min(time / menu.units.len() as f64);
+            }
+        }
+        let mut groups: Vec<usize> = (0..best.len()).collect();
+        groups.sort_by(|a, b| best[*a].total_cmp(&best[*b]));
+        let devices = groups
+            .iter()
+            .flat_map(|group| std::iter::repeat_n(*group, chain.counts[*group]));
+        Self::One(devices.collect())
+    }
+
+    fn n_codes(&self) -> usize {
+        match self {
+            Self::All { n_codes, .. } => *n_codes,
+            Self::One(order) => order.len() + 1,
+            Self::Free => 2,
+        }
+    }
+
+    /// The code behind a stage on a device of the group, if one is free.
+    fn next(&self, counts: &[usize], code: usize, group: usize) -> Option<usize> {
+        match self {
+            Self::All { strides, .. } => {
+                let used = code / strides[group] % (counts[group] + 1);
+                (used < counts[group]).then(|| code + strides[group])
+            }
+            Self::One(order) => {
+                let at = order[code..].iter().position(|other| *other == group);
+                at.map(|at| code + at + 1)
+            }
+            Self::Free => Some(1),
+        }
+    }
+}
+
+/// The states of a chain, with the menus that lead from one to the next.
+pub(super) struct Network<'a> {
+    pub(super) chain: &'a Chain,
+    orders: Orders,
+    /// Menus of one start, owner and position follow each other.
+    runs: Vec<Vec<Range<usize>>>,
+}
+
+/// The least cost from each state to the end.
+pub(super) struct Rest {
+    pub(super) costs: Vec<f64>,
+}
+
+impl Rest {
+    /// From the start.
+    pub(super) fn start(&self) -> f64 {
+        self.costs[0]
+    }
+}
+
+impl<'a> Network<'a> {
+    pub(super) fn new(chain: &'a Chain, orders: Orders) -> Self {
+        let mut runs: Vec<Vec<Range<usize>>> = vec![Vec::new(); chain.n_units];
+        for (index, menu) in chain.menus.iter().enumerate() {
+            let alike = |run: &&mut Range<usize>| {
+                let first = &chain.menus[run.start];
+                run.end == index && (first.owner, first.position) == (menu.owner, menu.position)
+            };
+            match runs[menu.units.start].last_mut().filter(alike) {
+                Some(run) => run.end = index + 1,
+                None => runs[menu.units.start].push(index..index + 1),
+            }
+        }
+        Self {
+            chain,
+            orders,
+            runs,
+        }
+    }
+
+    pub(super) fn n_states(&self) -> usize {
+        self.orders.n_codes() * (self.chain.n_units + 1)
+    }
+
+    pub(super) fn is_end(&self, state: usize) -> bool {
+        state % (self.chain.n_units + 1) == self.chain.n_units
+    }
+
+    /// The runs of menus that a state may take, with the first state of the code that they lead to.
+    pub(super) fn ways(&self, state: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let n_ends = self.chain.n_units + 1;
+        let (code, done) = (state / n_ends, state % n_ends);
+        let runs = self.runs.get(done).into_iter().flatten();
+        runs.filter_map(move |run| {
+            let menu = &self.chain.menus[run.start];
+            let next = match menu.owner {
+                Owner::Host => (code == 0).then_some(0)?,
+                Owner::Group(GroupId(group)) => {
+                    let in_place = (code == 0) == (menu.position == Position::First);
+                    let next = self.orders.next(&self.chain.counts, code, group);
+                    next.filter(|_| in_place)?
+                }
+            };
+            Some((run.clone(), next * n_ends))
+        })
+    }
+
+    /// The best way on from each state where menus cost this much. Steps lead to later states, but
+    /// for `Free`, whose second code leads to itself with more units done: so units go first.
+    pub(super) fn rest(&self, costs: &[f64]) -> Rest {
+        let n_ends = self.chain.n_units + 1;
+        let mut rest = vec![f64::INFINITY; self.n_states()];
+        let ends: Vec<usize> = self.chain.menus.iter().map(|menu| menu.units.end).collect();
+        for code in (0..self.orders.n_codes()).rev() {
+            rest[code * n_ends + self.chain.n_units] = 0.0;
+            for done in (0..self.chain.n_units).rev() {
+                let mut best = f64::INFINITY;
+                for (run, next) in self.ways(code * n_ends + done) {
+                    let behind = &rest[next..next + n_ends];
+                    for (cost, end) in costs[run.clone()].iter().zip(&ends[run]) {
+                        let cost = cost + behind[*end];
+                        if cost < best {
+                            best = cost;
+                        }
+                    }
+                }
+                rest[code * n_ends + done] = best;
+            }
+        }
+        Rest { costs: rest }
+    }
+
+    /// The menus of the best path from the start; of equal ones the first.
+    pub(super) fn path(&self, rest: &Rest, costs: &[f64]) -> Vec<usize> {
+        let mut state = 0;
+        let mut path = Vec::new();
+        while !self.is_end(state) {
+            let steps = self.ways(state).flat_map(|(run, next)| {
+                run.map(move |menu| (menu, next + self.chain.menus[menu].units.end))
+            });
+            let cost = |(menu, next): &(usize, usize)| costs[*menu] + rest.costs[*next];
+            let best = steps.min_by(|a, b| cost(a).total_cmp(&cost(b)));
+            // Every state on the way from a start with an end has a way on.
+            let Some((menu, next)) = best else { break };
+            path.push(menu);
+            state = next;
+        }
+        path
+    }
+}
