@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::cost::{
-    Accounting, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
+    Accounting, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity, crossings,
 };
 use crate::hardware::DeviceId;
 use crate::units::{Bytes, Seconds};
@@ -293,6 +293,9 @@ impl Rules<'_> {
                 Place::Host => on_host += stage.device.total(),
                 Place::Device(_) => fits &= stage.device.total() + margin <= room,
             }
+        }
+        for crossing in crossings(self.accounting, &spans) {
+            time = time + crossing.time;
         }
         let host = self.accounting.rig().host();
         fits &= host.is_none_or(|host| on_host <= host.capacity());

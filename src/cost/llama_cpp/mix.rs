@@ -8,8 +8,10 @@
 use super::stored::{Held, held};
 use super::{LlamaCpp, Sums};
 use crate::cost::frontier::{Frontiers, Way};
-use crate::cost::{Accounting, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity};
-use crate::hardware::Rig;
+use crate::cost::{
+    Accounting, Crossing, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity,
+};
+use crate::hardware::{HostId, Rig};
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
 use crate::model::{Model, Part, PrecisionError};
@@ -229,6 +231,10 @@ impl Accounting for Mixed<'_> {
     fn host_base(&self, layout: Layout) -> Memory {
         let bases = self.alike.iter().map(|alike| alike.host_base(layout));
         bases.max_by_key(|base| base.total()).unwrap_or_default()
+    }
+
+    fn crossing(&self, from: HostId, to: HostId) -> Crossing {
+        self.alike[0].crossing(from, to)
     }
 
     fn offload(&self) -> Offload {
