@@ -6,6 +6,8 @@
 mod ahead;
 mod draft;
 pub mod mix;
+mod remote;
+mod stage;
 mod stored;
 
 use std::ops::Range;
@@ -13,16 +15,17 @@ use std::ops::Range;
 use crate::cost::compute::Compute;
 use crate::cost::experts::{self, Experts};
 use crate::cost::extras;
-use crate::cost::prefill::{Prefill, Work};
+use crate::cost::prefill::Work;
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
+    Accounting, Crossing, Layout, Memory, Offload, Place, Span, Stage, Unit, memory, time,
 };
-use crate::hardware::{Rig, Transfer};
+use crate::hardware::{HostId, Rig};
 use crate::model::format::Format;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
-use crate::units::{Bytes, Seconds};
+use crate::units::Bytes;
 use crate::workload::Workload;
 
+use remote::Remote;
 pub use stored::allocated;
 use stored::{Held, Stored, held};
 
@@ -60,6 +63,8 @@ pub struct LlamaCpp<'a> {
     ahead: Option<(usize, Ahead)>,
     /// A projector and a draft model, beside a chain on GPUs and beside one in RAM.
     beside: extras::Extra,
+    /// What passes to other hosts.
+    remote: Remote,
 }
 
 /// Totals of the units before one.
@@ -201,6 +206,7 @@ impl<'a> LlamaCpp<'a> {
             input: input.map(Stored::cpu).chain(adapters).sum(),
             adapted: extras::adapter_buffer(model, workload),
             beside,
+            remote: Remote::new(model, workload),
         })
     }
 
@@ -221,101 +227,6 @@ impl<'a> LlamaCpp<'a> {
     /// What of a stage on a GPU are experts in RAM.
     fn in_ram(&self, layout: Layout, units: &Range<usize>) -> experts::Sums {
         self.experts.between(units, &layout.experts_in_ram())
-    }
-
-    /// What experts in RAM take of a token's time.
-    fn on_cpu(&self, in_ram: &experts::Sums) -> Seconds {
-        let rate = self.rig.host().map(time::host_rate);
-        let reading = rate.map_or(Seconds::default(), |rate| in_ram.read / rate);
-        reading + time::EXPERTS * in_ram.n_blocks as f64
-    }
-
-    fn on_device(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
-        // Prompts are computed on the first GPU also for the CPU's blocks, whose weights stream.
-        let buffer = self.compute.device(layout, span.position, &span.units);
-        let everywhere = if sums.n_blocks > 0 {
-            self.everywhere
-        } else {
-            Bytes::ZERO
-        };
-        let in_ram = self.in_ram(layout, &span.units).on_device;
-        let weights = sums.on_device.saturating_sub(in_ram);
-        let margin = buffer.compute.scale(COMPUTE_MARGIN) + self.compute.residual_stream();
-        Memory {
-            weights: weights + everywhere,
-            kv_cache: sums.kv_device,
-            compute: buffer.compute + self.adapted + self.ahead_on(span),
-            overhead: CUDA_CONTEXT + margin + buffer.unpacked,
-        }
-    }
-
-    fn on_host(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
-        Memory {
-            weights: sums.on_host,
-            kv_cache: sums.kv_host,
-            compute: self.compute.host(layout, span.units.end) + self.adapted + self.ahead_on(span),
-            ..Memory::default()
-        }
-    }
-
-    /// A stage whose units sum up to this.
-    fn priced(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
-        let all = 0..self.units.len();
-        let kv_read = sums.kv_read;
-        match span.place {
-            Place::Host => {
-                let rate = self.rig.host().map(time::host_rate);
-                let reading = rate.map_or(Seconds::default(), |rate| (sums.read + kv_read) / rate);
-                Stage {
-                    device: self.on_host(layout, span, sums),
-                    host: Memory::default(),
-                    time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
-                    // Beside a GPU, prompts are computed there.
-                    prefill: match layout {
-                        Layout::HostOnly => self.work.on_cpu(&span.units),
-                        _ => Prefill::default(),
-                    },
-                    ..Stage::default()
-                }
-            }
-            Place::Device(device) => {
-                let device = self.rig.device(device);
-                let law = time::llama_cpp(device.class);
-                let in_ram = self.in_ram(layout, &span.units);
-                let read = sums.read.saturating_sub(in_ram.read);
-                let decode = law.decode(device.bandwidth, read, kv_read, sums.n_blocks)
-                    + self.on_cpu(&in_ram);
-                let hop = if span.units.start > 0 {
-                    time::HOP
-                } else {
-                    Seconds::default()
-                };
-                let is_first = span.position == Position::First;
-                let (from, streamed) = match layout {
-                    Layout::Offloaded if is_first => (0, self.sums[span.units.start].on_host),
-                    Layout::ExpertsOffloaded(_) if is_first => {
-                        (span.units.start, self.in_ram(layout, &all).on_host)
-                    }
-                    _ => (span.units.start, Bytes::ZERO),
-                };
-                let link = device.link.bandwidth(Transfer::Pageable);
-                let beside = match span.position {
-                    Position::First => self.beside.on_gpu.first,
-                    Position::Later => Memory::default(),
-                };
-                Stage {
-                    device: self.on_device(layout, span, sums) + beside,
-                    host: Memory::default(),
-                    time: decode + hop,
-                    prefill: self.work.on_gpu(
-                        &(from..span.units.end),
-                        (device.class, device.bandwidth),
-                        (streamed, link),
-                    ),
-                    ..Stage::default()
-                }
-            }
-        }
     }
 }
 
@@ -355,7 +266,7 @@ impl Accounting for LlamaCpp<'_> {
             Layout::OneDevice
             | Layout::Pipelined
             | Layout::Sequential
-            | Layout::ExpertsOffloaded(_) => self.compute.host(layout, 0),
+            | Layout::ExpertsOffloaded(_) => self.host_buffer(layout, 0),
             // It depends on the blocks that the CPU computes, and is a part of their stage.
             Layout::Offloaded | Layout::HostOnly | Layout::Served(_) => Bytes::ZERO,
         };
@@ -378,6 +289,10 @@ impl Accounting for LlamaCpp<'_> {
         own + beside
     }
 
+    fn crossing(&self, from: HostId, to: HostId) -> Crossing {
+        self.remote.crossing(self.rig, from, to)
+    }
+
     fn offload(&self) -> Offload {
         Offload::Computes
     }
@@ -388,7 +303,14 @@ impl Accounting for LlamaCpp<'_> {
             Place::Device(_) if self.in_ram(layout, &span.units).n_blocks > 0 => {
                 time::HOST_UNCERTAINTY
             }
-            Place::Device(device) => time::llama_cpp(self.rig.device(device).class).uncertainty,
+            Place::Device(device) => {
+                let device = self.rig.device(device);
+                let law = time::llama_cpp(device.class).uncertainty;
+                match device.host {
+                    HostId::FIRST => law,
+                    HostId(_) => law.max(time::NETWORK_UNCERTAINTY),
+                }
+            }
         }
     }
 }

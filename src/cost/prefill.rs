@@ -6,7 +6,7 @@
 //! taken from its bandwidth: within a class both grow together (quartiles within 25 % of the median
 //! over the datasheets of 174 cards), which saves a second figure that users would have to state.
 
-use std::ops::Range;
+use std::ops::{Add, Range};
 
 use crate::cost::{Unit, time};
 use crate::hardware::DeviceClass;
@@ -32,6 +32,20 @@ impl Prefill {
         let n = prompt.0 as f64;
         let n_batches = prompt.0.div_ceil(self.ubatch.0.max(1)) as f64;
         self.token * n + self.pair * (n * n / 2.0) + self.batch * n_batches
+    }
+}
+
+impl Add for Prefill {
+    type Output = Self;
+
+    /// One behind the other, in the same micro-batches.
+    fn add(self, other: Self) -> Self {
+        Self {
+            token: self.token + other.token,
+            pair: self.pair + other.pair,
+            batch: self.batch + other.batch,
+            ubatch: self.ubatch.max(other.ubatch),
+        }
     }
 }
 

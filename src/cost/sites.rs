@@ -67,6 +67,15 @@ impl Sites {
         }
     }
 
+    /// So many kinds of hosts that have no groups yet, and no price between them.
+    #[cfg(test)]
+    pub(crate) fn several(n_kinds: usize) -> Self {
+        Self {
+            hops: vec![vec![Hop::default(); n_kinds]; n_kinds],
+            ..Self::one(&[])
+        }
+    }
+
     /// What lies between the hosts of two stages that follow each other.
     pub fn hop(&self, from: Site, to: Site) -> &Hop {
         match from == to {

@@ -114,6 +114,16 @@ pub enum TargetError {
         /// What it is.
         extra: Extra,
     },
+    /// More hosts than the target reaches.
+    #[error(
+        "{target} runs on one host, and the rig has {found}\nhint: give the cards of one host as the rig, or try `--target llama.cpp`"
+    )]
+    OneHost {
+        /// The target.
+        target: Target,
+        /// Hosts of the rig.
+        found: usize,
+    },
     /// More devices than the target takes.
     #[error(
         "{target} takes {most} devices, and the rig has {found}\nhint: name the best {most} in the rig"
@@ -285,6 +295,13 @@ impl Target {
             }
             // Those that serve are above.
             Self::Transformers | Self::Vllm | Self::Sglang => {
+                let found = rig.hosts().len();
+                if found > 1 {
+                    return Err(TargetError::OneHost {
+                        target: self,
+                        found,
+                    });
+                }
                 if let Origin::Gguf(file) = &model.origin {
                     return Err(TargetError::NeedsCheckpoint(file.clone()));
                 }

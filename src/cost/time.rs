@@ -104,6 +104,8 @@ pub const HOST_BLOCK: Seconds = Seconds(0.1e-3);
 /// one published run (Qwen3-30B-A3B on an RTX 2080 with RAM of 102 GB/s, the experts of 36 of 48
 /// blocks on the CPU: 36.7 tokens/s); others leave 0.1 to 0.4 ms.
 pub const EXPERTS: Seconds = Seconds(0.15e-3);
+/// Half-width where a stage is reached over a network, whose round trips are guesses.
+pub const NETWORK_UNCERTAINTY: f64 = 0.3;
 /// Half-width of an estimate in which a CPU computes.
 pub const HOST_UNCERTAINTY: f64 = 0.3;
 

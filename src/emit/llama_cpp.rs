@@ -6,8 +6,8 @@
 //! default that moves between versions is stated. `-ot` is never needed: stages are
 //! contiguous, and experts in RAM are those of the first blocks (`-ncmoe`).
 
-use crate::emit::{Backend, Emission, EmitError, quoted};
-use crate::hardware::Device;
+use crate::emit::{Backend, Emission, EmitError, quoted, rpc};
+use crate::hardware::{Device, HostId};
 use crate::model::Extra;
 use crate::model::recipe::Recipe;
 use crate::model::source::{HubName, Pick};
@@ -34,21 +34,10 @@ fn slots(plan: &Plan) -> Vec<(&str, u32)> {
     slots
 }
 
-/// What llama.cpp calls a device: its backend, and its number among that backend's devices. CUDA's
-/// are numbered by the rig.
+/// What the first host calls a device.
 fn device_name(plan: &Plan, device: &str) -> Option<String> {
     let id = plan.gpu(device)?;
-    let backend = Backend::of(plan.rig.device(id).class);
-    let before = plan.rig.devices().iter().take(id.0);
-    let alike = before
-        .filter(|other| Backend::of(other.class) == backend)
-        .count();
-    let number = match backend {
-        // A number that a name gives counts every card; other backends' are not CUDA's.
-        Backend::Cuda => plan.rig.number(id).saturating_sub(id.0 - alike),
-        Backend::Rocm | Backend::Metal | Backend::Sycl => alike,
-    };
-    Some(format!("{}{number}", backend.name()))
+    Some(rpc::name(plan, id).unwrap_or_else(|| super::device_name(plan, id)))
 }
 
 /// The flags that place and size everything.
@@ -56,6 +45,7 @@ fn flags(plan: &Plan) -> Vec<String> {
     let workload = &plan.workload;
     let slots = slots(plan);
     let mut flags: Vec<String> = ["--fit", "off"].map(str::to_owned).into();
+    flags.extend(rpc::flags(plan));
     let mut add = |name: &str, value: String| flags.extend([name.to_owned(), value]);
     if slots.is_empty() {
         add("--device", "none".to_owned());
@@ -243,13 +233,25 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let flags = flags(plan).into_iter().map(|word| quoted(&word));
     let arguments: Vec<_> = file.chain(flags).collect();
     // The numbers of devices are those of the driver's order, not of CUDA's own (fastest first).
-    let by_cuda = |device: &&Device| Backend::of(device.class) == Backend::Cuda;
+    let by_cuda = |device: &&Device| {
+        device.host == HostId::FIRST && Backend::of(device.class) == Backend::Cuda
+    };
     let order = if plan.rig.devices().iter().filter(by_cuda).count() > 1 {
         "CUDA_DEVICE_ORDER=PCI_BUS_ID "
     } else {
         ""
     };
-    let launch = format!("{order}llama-server {}", arguments.join(" "));
+    let serve = format!("{order}llama-server {}", arguments.join(" "));
+    let servers = rpc::servers(plan);
+    let elsewhere = servers.iter().map(|server| {
+        let (host, command) = (server.name(plan), server.command(plan));
+        format!("# on {host}:\n{command}\n")
+    });
+    let elsewhere: String = elsewhere.collect();
+    let launch = match servers.is_empty() {
+        true => serve.clone(),
+        false => format!("{elsewhere}# on {}:\n{serve}", plan.rig.hosts()[0].name),
+    };
     let script = |purpose: &str, command: &str| {
         let name = plan.model.name.replace(['\n', '\r'], " ");
         let stored = plan.stored_as();
@@ -257,22 +259,28 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
             "#!/bin/sh\n# {name} at {stored}, {purpose} by shardplan.\nset -eu\n{command} \"$@\"\n"
         )
     };
-    let serve = ("llama-server.sh", script("placed", &launch));
+    let scripts = servers.iter().map(|server| {
+        let purpose = format!("its part on this host ({}) placed", server.needs(plan));
+        let name = format!("rpc-server-{}.sh", server.name(plan));
+        (name, script(&purpose, &server.command(plan)))
+    });
+    let serve = ("llama-server.sh".to_owned(), script("placed", &serve));
+    let scripts = scripts.chain([serve]);
     Ok(match &plan.mix {
         None => Emission {
             launch,
-            files: vec![serve],
+            files: scripts.collect(),
         },
         Some(mix) => {
             let make = quantize(plan, mix);
             let lines = mix.tensors.iter().map(|line| format!("{line}\n"));
+            let made = [
+                (TENSOR_TYPES.to_owned(), lines.collect()),
+                ("llama-quantize.sh".to_owned(), script("mixed", &make)),
+            ];
             Emission {
                 launch: format!("{make}\n{launch}"),
-                files: vec![
-                    (TENSOR_TYPES, lines.collect()),
-                    ("llama-quantize.sh", script("mixed", &make)),
-                    serve,
-                ],
+                files: made.into_iter().chain(scripts).collect(),
             }
         }
     })

@@ -3,11 +3,12 @@
 //! A framework is one file here and its row in [`TARGETS`]. Emitters are pure; who calls them writes.
 
 pub mod llama_cpp;
+mod rpc;
 pub mod serving;
 pub mod transformers;
 
 use crate::cost::{Layout, Target};
-use crate::hardware::DeviceClass;
+use crate::hardware::{DeviceClass, DeviceId};
 use crate::model::PrecisionError;
 use crate::plan::Plan;
 
@@ -17,7 +18,7 @@ pub struct Emission {
     /// The command or the code to copy.
     pub launch: String,
     /// Files by name, each whole.
-    pub files: Vec<(&'static str, String)>,
+    pub files: Vec<(String, String)>,
 }
 
 /// A framework and what writes for it.
@@ -135,6 +136,25 @@ fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
+}
+
+/// What llama.cpp calls a device on its own host: its backend, and its number among that backend's
+/// devices. CUDA's are numbered by the rig.
+fn device_name(plan: &Plan, id: DeviceId) -> String {
+    let host = plan.rig.device(id).host;
+    let backend = Backend::of(plan.rig.device(id).class);
+    let before = plan.rig.devices().iter().take(id.0);
+    let before: Vec<_> = before.filter(|other| other.host == host).collect();
+    let alike = before
+        .iter()
+        .filter(|other| Backend::of(other.class) == backend);
+    let alike = alike.count();
+    let number = match backend {
+        // A number that a name gives counts every card; other backends' are not CUDA's.
+        Backend::Cuda => plan.rig.number(id).saturating_sub(before.len() - alike),
+        Backend::Rocm | Backend::Metal | Backend::Sycl => alike,
+    };
+    format!("{}{number}", backend.name())
 }
 
 /// Writes a plan for the framework that it was made for.

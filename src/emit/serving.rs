@@ -135,7 +135,7 @@ fn emit(plan: &Plan, words: &Words, more: &[&str]) -> Result<Emission, EmitError
     );
     Ok(Emission {
         launch,
-        files: vec![(words.file, script)],
+        files: vec![(words.file.to_owned(), script)],
     })
 }
 

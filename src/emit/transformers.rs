@@ -56,8 +56,8 @@ pub(super) fn emit(plan: &Plan) -> Result<Emission, EmitError> {
     let loader = loader(plan, precision.for_transformers()?);
     let launch = format!("{order} python load.py");
     let files = vec![
-        ("device_map.json", map + "\n"),
-        ("load.py", format!("# {launch}\n{loader}")),
+        ("device_map.json".to_owned(), map + "\n"),
+        ("load.py".to_owned(), format!("# {launch}\n{loader}")),
     ];
     Ok(Emission { launch, files })
 }

@@ -3,6 +3,7 @@
 
 use crate::cost::{Accounting, Layout, Memory, Place, Target, Unit};
 use crate::model::{Model, Origin, Precision, PrecisionError};
+use crate::plan::crossing;
 use crate::plan::extras::{self, Placed};
 use crate::plan::{
     BaselineSummary, CPU, DeviceMap, DeviceUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
@@ -60,6 +61,7 @@ impl Plan {
             device_map: device_map(question, names, solution.layout),
             devices: devices(question.accounting, solution),
             extras: Vec::new(),
+            crossings: Vec::new(),
             estimate: estimate(question, solution),
             proof: proof(&solution.proof),
             baselines: baselines.iter().map(baseline).collect(),
@@ -70,6 +72,7 @@ impl Plan {
             question.model,
             question.workload,
         )?;
+        plan.crossings = crossing::uses(&plan, question.model);
         Ok(plan)
     }
 }

@@ -7,6 +7,7 @@
 use crate::cost::serving::Server;
 use crate::cost::{Layout, Target};
 use crate::model::{Extra, Model, Precision, PrecisionError};
+use crate::plan::crossing;
 use crate::plan::extras::{self, Placed};
 use crate::plan::served::served_sums;
 use crate::plan::sums::{Laid, llama_cpp_sums, transformers_sums};
@@ -139,6 +140,29 @@ pub enum CheckError {
         /// What there is room for.
         expected: u64,
     },
+    /// A hand-over between hosts that the plan does not list so.
+    #[error("`{before}` is handed from `{from}` to `{to}`, and `crossings` says otherwise")]
+    Crossing {
+        /// What comes behind it.
+        before: String,
+        /// The host that hands over.
+        from: String,
+        /// The host that is handed to.
+        to: String,
+    },
+    /// A hand-over that the map does not make.
+    #[error("no host hands over before `{0}`, and `crossings` says so")]
+    NoCrossing(String),
+    /// A hand-over of other bytes than the model's.
+    #[error("{expected} pass before `{before}`, and the plan says {found}")]
+    CrossingBytes {
+        /// What comes behind it.
+        before: String,
+        /// What the plan says.
+        found: Bytes,
+        /// What the model gives.
+        expected: Bytes,
+    },
     /// The head is where this target cannot have it.
     #[error("the head is on `{head}`, and this target puts it on `{expected}`")]
     Head {
@@ -181,6 +205,7 @@ impl Plan {
         }
         self.check_list()?;
         self.check_devices()?;
+        crossing::check(self)?;
         let host_only = self.layout == Layout::HostOnly;
         if host_only != self.used_gpus().is_empty() {
             return Err(CheckError::Layout { host_only });
@@ -335,6 +360,17 @@ pub fn verify(
     let due = extras::uses(&Placed::of(plan, precision), model, workload)?;
     if let Some(fault) = extras::differing(&plan.extras, &due) {
         return Ok(Err(fault));
+    }
+    let crossings = crossing::uses(plan, model).into_iter().zip(&plan.crossings);
+    if let Some((due, found)) = crossings
+        .into_iter()
+        .find(|(due, found)| due.bytes != found.bytes)
+    {
+        return Ok(Err(CheckError::CrossingBytes {
+            before: due.before,
+            found: found.bytes,
+            expected: due.bytes,
+        }));
     }
     let mut sums = sums;
     // Blocks ahead are the model's own, and are among its sums.

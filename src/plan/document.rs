@@ -7,7 +7,7 @@ use serde_yaml::FlowMap;
 use crate::cost::{Layout, Memory, Target};
 use crate::hardware::{Rig, yaml};
 use crate::plan::{
-    BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ExtraUse, MixSummary,
+    BaselineSummary, CheckError, CrossingUse, DeviceMap, DeviceUse, Estimate, ExtraUse, MixSummary,
     ModelSummary, Plan, ProofSummary, ServiceSummary, VERSION, WorkloadSummary,
 };
 use crate::units::Bytes;
@@ -64,6 +64,8 @@ struct Document {
     devices: Vec<FlowMap<Use>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extras: Vec<FlowMap<ExtraUse>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    crossings: Vec<FlowMap<CrossingUse>>,
     estimate: Estimate,
     proof: ProofSummary,
     baselines: Vec<FlowMap<BaselineSummary>>,
@@ -108,6 +110,7 @@ impl Plan {
                 .map(|device| FlowMap(Use::from(device)))
                 .collect(),
             extras: self.extras.iter().cloned().map(FlowMap).collect(),
+            crossings: self.crossings.iter().cloned().map(FlowMap).collect(),
             estimate: self.estimate,
             proof: self.proof.clone(),
             baselines: self.baselines.iter().cloned().map(FlowMap).collect(),
@@ -168,6 +171,7 @@ impl Plan {
                 .map(|device| device.0.into())
                 .collect(),
             extras: document.extras.into_iter().map(|extra| extra.0).collect(),
+            crossings: document.crossings.into_iter().map(|it| it.0).collect(),
             estimate: document.estimate,
             proof: document.proof,
             baselines: document

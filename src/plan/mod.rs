@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod check;
+pub mod crossing;
 pub mod document;
 pub mod extras;
 pub mod mix;
@@ -24,6 +25,7 @@ use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
 
 pub use check::CheckError;
+pub use crossing::CrossingUse;
 pub use document::DocumentError;
 pub use extras::ExtraUse;
 pub use mix::MixSummary;
@@ -58,6 +60,8 @@ pub struct Plan {
     pub devices: Vec<DeviceUse>,
     /// What stands beside the model, each with its share of what the devices hold.
     pub extras: Vec<ExtraUse>,
+    /// Where it passes from one host to another.
+    pub crossings: Vec<CrossingUse>,
     /// How fast it will be.
     pub estimate: Estimate,
     /// What is proven.

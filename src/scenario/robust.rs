@@ -2,6 +2,7 @@
 //! out otherwise, and by how much memory may be underestimated before a device overflows.
 
 use super::{GoalError, Scenario, ScenarioError};
+use crate::cost::crossings;
 use crate::hardware::{Rig, RigError};
 use crate::plan::{CPU, Plan};
 use crate::solve::{self, Objective};
@@ -72,7 +73,9 @@ impl Scenario {
             };
             let (time, best) = scenario.priced(|accounting, _, ask| {
                 let time = |span| accounting.stage(layout, span).time;
-                let time: Seconds = stages.iter().map(time).sum();
+                let crossings = crossings(accounting, &stages);
+                let crossings = crossings.iter().map(|crossing| crossing.time);
+                let time: Seconds = stages.iter().map(time).chain(crossings).sum();
                 Ok((time, solve::fastest(accounting, ask)))
             })?;
             // Rates change no memory: what fitted fits.

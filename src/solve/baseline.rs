@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::cost::column::{GroupId, Owner};
 use crate::cost::{
     Accounting, Column, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
+    crossings,
 };
 use crate::hardware::{DeviceId, Rig};
 use crate::solve::objective::{Kind, rate};
@@ -355,6 +356,9 @@ impl Rules<'_> {
                 Place::Host => on_host += stage.device.total(),
                 Place::Device(_) => fits &= stage.device.total() + margin <= room,
             }
+        }
+        for crossing in crossings(self.accounting, &spans) {
+            time = time + crossing.time;
         }
         let host = self.rig().host();
         fits &= host.is_none_or(|host| on_host <= host.capacity());

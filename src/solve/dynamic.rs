@@ -88,7 +88,12 @@ pub fn shortest(set: &ColumnSet, effort: Effort, stop: &Stop) -> Answer {
 }
 
 /// The same with hosts told apart or not; nothing where a path finds no room on alike hosts.
-fn counted(set: &ColumnSet, hosts: Hosts, effort: Effort, stop: &Stop) -> Option<Answer> {
+pub(super) fn counted(
+    set: &ColumnSet,
+    hosts: Hosts,
+    effort: Effort,
+    stop: &Stop,
+) -> Option<Answer> {
     let Some(network) = Network::new(set, hosts) else {
         return Some(Answer::TooManyOrders);
     };

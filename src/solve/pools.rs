@@ -380,3 +380,6 @@ impl Packing<'_> {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

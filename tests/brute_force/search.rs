@@ -70,10 +70,43 @@ fn worth(
             Objective::Context | Objective::Quality => 0,
         }
     });
+    let each = each.chain(between(objective, accounting, stages, goal));
     match objective {
         Objective::Throughput | Objective::Headroom => each.max().unwrap_or(0),
         _ => each.sum(),
     }
+}
+
+/// What lies between stages on GPUs of two hosts is worth what it takes; a link is one more stage.
+fn between(
+    objective: Objective,
+    accounting: &dyn Accounting,
+    stages: &[Span],
+    goal: &Goal,
+) -> Vec<u64> {
+    let host_of = |span: &Span| match span.place {
+        Place::Device(device) => Some(accounting.rig().device(device).host),
+        Place::Host => None,
+    };
+    let mut all = Vec::new();
+    for index in 1..stages.len() {
+        let ends = (host_of(&stages[index - 1]), host_of(&stages[index]));
+        let (Some(from), Some(to)) = ends else {
+            continue;
+        };
+        if from == to {
+            continue;
+        }
+        let crossing = accounting.crossing(from, to);
+        let prefill = crossing.prefill.time(goal.prompt);
+        all.push(match objective {
+            Objective::Decode | Objective::Throughput => picoseconds(crossing.time),
+            Objective::Prefill => picoseconds(prefill),
+            Objective::Request => picoseconds(prefill + crossing.time * goal.output.0 as f64),
+            Objective::Devices | Objective::Headroom | Objective::Context | Objective::Quality => 0,
+        });
+    }
+    all
 }
 
 /// What a plan is worth and lacks.

@@ -8,9 +8,9 @@ use std::ops::Range;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shardplan::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Prefill, Span, Stage, Unit,
+    Accounting, Crossing, Layout, Memory, Offload, Place, Position, Prefill, Span, Stage, Unit,
 };
-use shardplan::hardware::{Device, DeviceClass, Host, HostId, Pcie, Rig, Source};
+use shardplan::hardware::{Device, DeviceClass, Host, HostId, Machine, Network, Pcie, Rig, Source};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
 
 /// A kind of card: memory in MiB, bandwidth in tenths of a GB/s.
@@ -30,6 +30,14 @@ pub(crate) struct Case {
     pub(crate) base: u64,
     /// Microseconds of a change of device.
     pub(crate) hop: u64,
+    /// The host of each card, in order; all are on the first where this is empty.
+    pub(crate) hosts: Vec<usize>,
+    /// Of each host: MB/s, and microseconds of a round trip.
+    pub(crate) networks: Vec<(u64, u64)>,
+    /// kB that a token hands on.
+    pub(crate) payload: u64,
+    /// Whether all that is handed on passes the first host.
+    pub(crate) passes_first: bool,
 }
 
 /// The price list of a case.
@@ -69,6 +77,10 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
                 offload,
                 base,
                 hop,
+                hosts: Vec::new(),
+                networks: Vec::new(),
+                payload: 0,
+                passes_first: false,
             };
             (!case.cards.is_empty() || case.ram.is_some()).then_some(case)
         },
@@ -113,14 +125,25 @@ impl Toy {
     pub(crate) fn new(case: &Case) -> Self {
         let rate = |tenths: u64| BytesPerSecond(tenths as f64 * 1e8);
         let cards = case.cards.iter().enumerate();
-        let devices = cards
-            .map(|(index, (mib, tenths))| card(index, Bytes::mib(*mib), rate(*tenths)))
-            .collect();
+        let devices = cards.map(|(index, (mib, tenths))| Device {
+            host: HostId(case.hosts.get(index).copied().unwrap_or(0)),
+            ..card(index, Bytes::mib(*mib), rate(*tenths))
+        });
         let host = case
             .ram
             .map(|(mib, tenths)| ram(Bytes::mib(mib), rate(tenths)));
+        let n_hosts = case.hosts.last().map_or(1, |last| last + 1);
+        let machines = (0..n_hosts).map(|index| Machine {
+            name: format!("host{index}"),
+            ram: host.clone().filter(|_| index == 0),
+            network: case.networks.get(index).map(|(rate, latency)| Network {
+                rate: BytesPerSecond(*rate as f64 * 1e6),
+                latency: Seconds(*latency as f64 * 1e-6),
+            }),
+        });
+        let rig = Rig::of_hosts(devices.collect(), machines.collect());
         Self {
-            rig: Rig::new(devices, host).expect("cases have places, all of plausible figures"),
+            rig: rig.expect("cases have places, all of plausible figures"),
             chain: (0..case.units.len())
                 .map(|unit| Unit::Block(unit as u32))
                 .collect(),
@@ -253,6 +276,29 @@ impl Accounting for Toy {
         Memory {
             weights: Bytes::mib(self.case.base) + self.in_ram(layout, 0..self.chain.len()),
             ..Memory::default()
+        }
+    }
+
+    fn crossing(&self, from: HostId, to: HostId) -> Crossing {
+        let legs = match self.case.passes_first {
+            true => vec![(from, HostId::FIRST), (HostId::FIRST, to)],
+            false => vec![(from, to)],
+        };
+        let networks = legs.into_iter().filter_map(|(a, b)| self.rig.between(a, b));
+        let payload = Bytes(self.case.payload * 1000);
+        let each = networks.map(|it| (payload / it.rate, it.latency));
+        let (payload, latency) = each.fold(
+            (Seconds(0.0), Seconds(0.0)),
+            |(payload, latency), (more, longer)| (payload + more, latency + longer),
+        );
+        Crossing {
+            time: payload + latency,
+            prefill: Prefill {
+                token: payload,
+                pair: payload * 1e-5,
+                batch: latency,
+                ubatch: Tokens(512),
+            },
         }
     }
 

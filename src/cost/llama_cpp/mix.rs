@@ -15,9 +15,10 @@ use crate::cost::column::Owner;
 use crate::cost::frontier::{Counts, Frontiers, Way};
 use crate::cost::menu::{Law, Menu};
 use crate::cost::{
-    Accounting, Column, ColumnSet, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity,
+    Accounting, Column, ColumnSet, Crossing, Layout, Memory, Offload, Place, Span, Stage, Unit,
+    capacity,
 };
-use crate::hardware::Rig;
+use crate::hardware::{HostId, Rig};
 use crate::model::format::Format;
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
@@ -384,6 +385,10 @@ impl Accounting for Mixed<'_> {
             .iter()
             .map(|alike| alike.host_base(layout));
         bases.max_by_key(|base| base.total()).unwrap_or_default()
+    }
+
+    fn crossing(&self, from: HostId, to: HostId) -> Crossing {
+        self.first.crossing(from, to)
     }
 
     fn offload(&self) -> Offload {
