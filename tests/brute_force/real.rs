@@ -70,6 +70,8 @@ pub(crate) fn targets() -> impl Strategy<Value = (Target, Precision)> {
         (Target::LlamaCpp, precision("fp16")),
         (Target::Transformers, precision("fp16")),
         (Target::Transformers, precision("nf4")),
+        (Target::Vllm, precision("fp16")),
+        (Target::Sglang, precision("fp8")),
     ])
 }
 
@@ -120,8 +122,13 @@ fn rig(shares: &Shares, model: &Model, target: Target, precision: Precision) -> 
         let stage = accounting.stage(Layout::Sequential, &span);
         stage.device.total()
     };
-    let all = needs(0..n_units, Position::First);
-    let least = needs(1..2, Position::Later);
+    // Engines that serve are told to leave a part of each card alone.
+    let whole = match target.server() {
+        Some(_) => 1.09,
+        None => 1.0,
+    };
+    let all = needs(0..n_units, Position::First).scale(whole);
+    let least = needs(1..2, Position::Later).scale(whole);
     let weights = all.saturating_sub(least);
     let cards = shares.cards.iter().enumerate();
     let devices = cards
