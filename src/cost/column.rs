@@ -350,7 +350,13 @@ impl Pricing<'_> {
             return None;
         }
         let needs = stage.device.total();
-        let over = needs.saturating_sub(room) + stage.host.total().saturating_sub(self.host_room);
+        // Each card of a group lacks the same.
+        let cards = match span.place {
+            Place::Host => 1,
+            Place::Device(device) => self.accounting.members(self.layout, device).len(),
+        };
+        let over = needs.saturating_sub(room) * cards as u64
+            + stage.host.total().saturating_sub(self.host_room);
         let cost = match self.fit {
             Fit::Strict if over > Bytes::ZERO => return None,
             Fit::Strict => stage.time.into(),

@@ -134,9 +134,10 @@ pub(crate) fn price(
         on_host += stage.host.total();
         match span.place {
             Place::Host => on_host += stage.device.total(),
-            Place::Device(_) => {
+            Place::Device(device) => {
                 let room = capacity(accounting.grouped(layout), span.place);
-                price.missing += stage.device.total().saturating_sub(room);
+                let lacking = stage.device.total().saturating_sub(room);
+                price.missing += lacking * accounting.members(layout, device).len() as u64;
             }
         }
     }
