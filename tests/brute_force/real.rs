@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use shardplan::cost::{Accounting, Layout, Place, Position, Span, Target};
 use shardplan::hardware::{DeviceId, Rig};
-use shardplan::model::{Model, Origin, Precision, config};
+use shardplan::model::{Checkpoint, Model, Origin, Precision, config};
 use shardplan::scenario::{Scenario, Terms};
-use shardplan::solve::Ask;
+use shardplan::solve::{Ask, Goal, Objective};
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
 use shardplan::workload::Workload;
 
@@ -184,5 +184,21 @@ proptest! {
         let model = model(number);
         let rig = rig(&shares, &model, target, precision);
         agrees(accounting(&model, target, precision, &rig).as_ref(), &Ask::default())?;
+    }
+
+    #[test]
+    fn engines_serve_as_the_best_of_all_plans_in_every_group_does(
+        number in models(),
+        target in prop::sample::select(vec![Target::Vllm, Target::Sglang]),
+        objective in prop::sample::select(vec![Objective::Kv, Objective::Serving]),
+        shares in shares(3),
+    ) {
+        let (model, precision) = (model(number), Precision::Checkpoint(Checkpoint::Fp16));
+        let rig = rig(&shares, &model, target, precision);
+        let ask = Ask {
+            goal: Goal { objectives: vec![objective], ..Goal::default() },
+            ..Ask::default()
+        };
+        agrees(accounting(&model, target, precision, &rig).as_ref(), &ask)?;
     }
 }
