@@ -142,6 +142,7 @@ impl Scenario {
             }
             let question = Question {
                 model: &self.model,
+                rig: &self.rig,
                 target: self.target,
                 precision,
                 workload: &self.workload,

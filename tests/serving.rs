@@ -135,6 +135,7 @@ fn a_forbidden_card_is_in_no_group_and_a_pin_is_kept() {
     ];
     let plan = with(asked(), &fixed).plan().unwrap();
     assert!(plan.used_gpus().iter().all(|name| *name != "cuda1"));
+    assert_eq!(plan.rig, asked().rig);
     let home = plan.device_of(3).unwrap();
     assert!(members(home).any(|name| name == "cuda2"), "{home}");
     let head = [
