@@ -160,6 +160,9 @@ fn what_no_engine_does_is_refused_with_a_way_out() {
     refused(asked("RTX 3090", "q4_k_m"), "try `fp8`");
     refused(asked("RTX 3090", "nf4"), "try `fp8`");
     refused(asked("T4", "bf16"), "`cuda0` has compute capability 7.5");
+    let without = [Constraint::forbid("cuda1")];
+    let plan = with(asked("RTX 3090 + T4", "bf16"), &without).plan();
+    assert_eq!(plan.unwrap().used_gpus(), ["cuda0"]);
     let mut other = asked("RTX 3090", "bf16");
     other.target = Target::LlamaCpp;
     refused(other, "with `--target vllm` or `--target sglang`");
@@ -234,6 +237,22 @@ proptest! {
         larger[at.index(cards.len())] += more;
         let (before, after) = (worth(&cards), worth(&larger));
         prop_assert!(after >= before, "{cards:?} {before}, {larger:?} {after}");
+    }
+
+    #[test]
+    fn one_more_card_never_costs_vllm_tokens(
+        cards in prop::collection::vec(8..=24_u64, 1..=3),
+        card in 8..=24_u64,
+    ) {
+        let kept = |cards: &[u64]| {
+            let rig = cards.iter().map(|gib| format!("{gib} GiB@500 GB/s"));
+            let rig = rig.collect::<Vec<_>>().join(" + ");
+            let asked = scenario("llama-3-8b", &rig, Target::Vllm, "fp8");
+            asked.plan().map_or(0, |plan| resident(&plan))
+        };
+        let more = [&cards[..], &[card]].concat();
+        let (before, after) = (kept(&cards), kept(&more));
+        prop_assert!(after >= before, "{cards:?} {before}, {more:?} {after}");
     }
 
     #[test]

@@ -249,6 +249,8 @@ impl Pricing<'_> {
                         Some(column) => columns.push(column),
                         // A single unit has nothing to stream beside it, and more may.
                         None if streams && position == Position::First => {}
+                        // A GPU that serves alone needs no buffers for others.
+                        None if self.layout.shape().is_some() => {}
                         // More units never need less.
                         None => break,
                     }

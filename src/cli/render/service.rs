@@ -15,10 +15,13 @@ pub(super) fn lines(plan: &Plan) -> String {
     });
     let others: Vec<_> = others.collect();
     format!(
-        "{DIM}serve{DIM:#}   {BOLD}{} tokens{BOLD:#} in the cache, about {} tokens/s of {} sequences together\n        {}\n",
+        "{DIM}serve{DIM:#}   {BOLD}{} tokens{BOLD:#} in the cache, about {} tokens/s of {} together\n        {}\n",
         service.resident_tokens,
         short(service.tokens_per_second),
-        service.sequences,
+        match service.sequences {
+            1 => "1 sequence".to_owned(),
+            n => format!("{n} sequences"),
+        },
         others.join("; "),
     )
 }
