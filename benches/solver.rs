@@ -221,7 +221,7 @@ fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenar
     let rig = rig(weights(&model, precision));
     let rig = match target {
         Target::LlamaCpp => rig,
-        // Its activations are a gigabyte more.
+        // Activations are a gigabyte more.
         Target::Transformers | Target::Vllm | Target::Sglang => {
             let devices = rig.devices().iter().map(|device| Device {
                 memory: device.memory + Bytes::gib(2),

@@ -143,6 +143,7 @@ impl Scenario {
             }
             let question = Question {
                 model: &self.model,
+                rig: &self.rig,
                 target: self.target,
                 precision,
                 workload: &self.workload,

@@ -109,7 +109,7 @@ impl KvFormat {
         Self::Iq4Nl,
     ];
 
-    /// Its name, as llama.cpp's `-ctk` takes it.
+    /// Its name, as llama.cpp's `-ctk` takes it where it has the format.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

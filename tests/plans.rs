@@ -33,6 +33,7 @@ struct Scenario {
     answer: Option<String>,
     max_time_per_token: Option<String>,
     draft: Option<String>,
+    tp: Option<String>,
     #[serde(default)]
     pin: Vec<String>,
     #[serde(default)]
@@ -56,6 +57,7 @@ impl Scenario {
             ("--answer", &self.answer),
             ("--max-time-per-token", &self.max_time_per_token),
             ("--draft", &self.draft),
+            ("--tp", &self.tp),
         ];
         let lists = [
             ("--pin", &self.pin),

@@ -68,6 +68,9 @@ fn plan_value(plan: &Plan, seconds: f64) -> Value {
     if let Some(blocks) = plan.experts_on_cpu() {
         value["experts_on_cpu"] = json!(blocks);
     }
+    if let Some(service) = plan.service {
+        value["service"] = json!(service);
+    }
     if !plan.extras.is_empty() {
         value["extras"] = plan.extras.iter().map(extra).collect();
     }

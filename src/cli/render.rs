@@ -2,6 +2,7 @@
 
 mod bar;
 pub(in crate::cli) mod graph;
+mod service;
 mod table;
 
 use std::fmt::Write as _;
@@ -82,7 +83,8 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push('\n');
     text.push_str(&bar::strip(plan));
     text.push_str(&extras(plan));
-    let _ = writeln!(text, "\n{}\n{}\n", speed(plan), proof(plan));
+    let _ = writeln!(text, "\n{}", speed(plan));
+    let _ = writeln!(text, "{}{}\n", service::lines(plan), proof(plan));
     if !plan.proof.given.is_empty() {
         let _ = writeln!(text, "{DIM}given{DIM:#}   {}\n", plan.proof.given.join(" "));
     }

@@ -286,6 +286,8 @@ impl Pricing<'_> {
                         Some(column) => columns.push(column),
                         // A single unit has nothing to stream beside it, and more may.
                         None if streams && position == Position::First => {}
+                        // A GPU that serves alone needs no buffers for others.
+                        None if self.layout.shape().is_some() => {}
                         // More units never need less.
                         None => break,
                     }
@@ -387,7 +389,13 @@ impl Pricing<'_> {
             return None;
         }
         let needs = stage.device.total();
-        let over = needs.saturating_sub(room) + stage.host.total().saturating_sub(self.host_room);
+        // Each card of a group lacks the same.
+        let cards = match span.place {
+            Place::Host => 1,
+            Place::Device(device) => self.accounting.members(self.layout, device).len(),
+        };
+        let over = needs.saturating_sub(room) * cards as u64
+            + stage.host.total().saturating_sub(self.host_room);
         let cost = match self.fit {
             Fit::Strict if over > Bytes::ZERO => return None,
             Fit::Strict => stage.time.into(),

@@ -2,6 +2,7 @@
 //! interval.
 
 use crate::cost::{Accounting, Layout, Memory, Place, Target, Unit};
+use crate::hardware::Rig;
 use crate::model::{Model, Origin, Precision, PrecisionError};
 use crate::plan::crossing;
 use crate::plan::extras::{self, Placed};
@@ -19,6 +20,8 @@ use crate::workload::Workload;
 pub struct Question<'a> {
     /// The model.
     pub model: &'a Model,
+    /// The rig, of which the accounting may leave cards out.
+    pub rig: &'a Rig,
     /// The framework.
     pub target: Target,
     /// How weights are stored, as the framework names it.
@@ -39,7 +42,7 @@ impl Plan {
         solution: &Solution,
         baselines: &[Baseline],
     ) -> Result<Self, PrecisionError> {
-        let rig = question.accounting.rig();
+        let rig = question.rig;
         let places = places(question.accounting, solution);
         let names: Vec<_> = places
             .iter()
@@ -59,7 +62,7 @@ impl Plan {
             layout: solution.layout,
             service: ServiceSummary::of(question.accounting, solution),
             device_map: device_map(question, names, solution.layout),
-            devices: devices(question.accounting, solution),
+            devices: devices(rig, question.accounting, solution),
             extras: Vec::new(),
             crossings: Vec::new(),
             estimate: estimate(question, solution),
@@ -172,8 +175,7 @@ fn device_map(question: &Question<'_>, names: Vec<String>, layout: Layout) -> De
     DeviceMap { runs, modules }
 }
 
-fn devices(accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
-    let rig = accounting.rig();
+fn devices(rig: &Rig, accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
     let mut on_host = accounting.host_base(solution.layout);
     let mut on_device = vec![Memory::default(); rig.devices().len()];
     for span in &solution.stages {

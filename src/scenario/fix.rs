@@ -5,7 +5,7 @@ use crate::cost::Target;
 use crate::hardware::{Rig, RigError, Source};
 use crate::model::recipe::Recipe;
 use crate::model::{Checkpoint, Precision};
-use crate::solve::Infeasible;
+use crate::solve::{Infeasible, Objective};
 use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
 
@@ -240,7 +240,8 @@ impl Scenario {
 
     fn other_targets(&self) -> Vec<(Fix, Self)> {
         let target = Target::LlamaCpp;
-        if self.target == target {
+        // The tokens in a cache that is as large as it was asked for are no objective there.
+        if self.target == target || self.terms.goal.objectives.contains(&Objective::Kv) {
             return Vec::new();
         }
         [self.precision, target.usual_precision(&self.model)]

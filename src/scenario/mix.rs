@@ -205,6 +205,7 @@ impl Scenario {
         let precision = Precision::Gguf(mix.rest);
         let question = Question {
             model: &self.model,
+            rig: &self.rig,
             target: self.target,
             precision,
             workload: &self.workload,

@@ -230,10 +230,10 @@ pub(super) mod tests {
 
     use super::*;
     use crate::cost::column::{Column, GroupId};
-    use crate::cost::{Batch, Layout, Pages, Prefill, Sites};
+    use crate::cost::{Batch, Layout, Prefill, Sites};
     use crate::hardware::DeviceId;
     use crate::solve::dynamic::{Answer, Effort, shortest};
-    use crate::units::Seconds;
+    use crate::units::{Seconds, Tokens};
 
     /// A few devices of three groups, and columns of any cost.
     pub(in crate::solve) fn sets() -> impl Strategy<Value = ColumnSet> {
@@ -255,7 +255,7 @@ pub(super) mod tests {
                     prefill: Prefill::default(),
                     penalty: 0,
                     fullness: 0,
-                    resident: Pages::ENDLESS,
+                    resident: Tokens(0),
                     sequences: 0,
                     batch: Batch::default(),
                     cost: Cost(cost << 20),

@@ -38,7 +38,8 @@ pub(super) fn narrow(set: &mut ColumnSet, worst: u64, ask: &Ask) -> Narrowed {
         open: u64::MAX,
         is_worse: false,
     };
-    for n_stages in 1..=n_devices.min(set.n_units) as u64 {
+    // Most plans of the best pace use many cards.
+    for n_stages in (1..=n_devices.min(set.n_units) as u64).rev() {
         let all = Level::all(n_stages, most.unwrap_or(0));
         levels.visit(&all);
     }
@@ -97,16 +98,13 @@ struct Best {
 
 /// What is known of the slowest stage of a level's plans, in picoseconds.
 struct Slowest {
-    /// Of a plan that was found; none where there is none.
+    /// Of a plan that is better than the best so far; none where there is none.
     found: Option<u64>,
-    /// No plan's is less; none where there is no plan.
-    least: Option<u64>,
+    /// No plan's is less.
+    least: u64,
+    /// Whether a plan between both may be there.
+    is_open: bool,
 }
-
-const RULED_OUT: Slowest = Slowest {
-    found: None,
-    least: None,
-};
 
 struct Levels<'a> {
     set: &'a ColumnSet,
@@ -122,72 +120,80 @@ struct Levels<'a> {
 impl Levels<'_> {
     /// Looks for a better pace among levels of one number of stages.
     fn visit(&mut self, levels: &[Level]) {
-        let Some((first, rest)) = levels.split_first() else {
+        let (Some(first), Some(last)) = (levels.first(), levels.last()) else {
             return;
         };
-        let slowest = self.slowest(*first);
-        let Some(least) = slowest.least else {
-            // More sequences need no less.
+        let (batch, _) = batches(first.n_stages, first.n_sequences);
+        let mut set = self.set.clone();
+        set.columns
+            .retain(|column| column.sequences >= first.n_sequences);
+        for column in &mut set.columns {
+            column.load = column.batch.picoseconds(batch);
+        }
+        // Where fewer sequences have no plan, more have none.
+        if !area::may_cover(&set) || !relaxed::has_path(&set) {
+            return;
+        }
+        let least = area::least_most(&set, |column| column.load);
+        if !self.may_help(*last, least) {
+            return;
+        }
+        if self.best.is_some() && self.ask.stop.is_set() {
+            self.open = self.open.min(last.pace(least));
+            return;
+        }
+        let Some(slowest) = self.slowest(&mut set, *first, *last) else {
             return;
         };
         if let Some(found) = slowest.found {
-            let value = first.pace(found);
-            if value > self.worst {
-                self.is_worse = true;
-            } else if value < self.best_value() || self.best.is_none() {
-                self.best = Some(Best {
-                    value,
-                    level: *first,
-                    slowest: found,
-                });
-            }
+            self.best = Some(Best {
+                value: first.pace(found),
+                level: *first,
+                slowest: found,
+            });
         }
-        if slowest.found != Some(least) {
-            self.open = self.open.min(first.pace(least));
+        if slowest.is_open {
+            self.open = self.open.min(first.pace(slowest.least));
         }
-        let Some(last) = rest.last() else {
-            return;
-        };
-        let bound = last.pace(least);
-        if bound > self.worst {
-            self.is_worse = true;
-        } else if self.best.is_some() && self.ask.stop.is_set() {
-            self.open = self.open.min(bound);
-        } else if self.best.is_none() || bound < self.best_value() {
-            let (fewer, more) = rest.split_at(rest.len() / 2);
+        if self.may_help(*last, slowest.least) {
+            let (fewer, more) = levels[1..].split_at((levels.len() - 1) / 2);
             self.visit(more);
             self.visit(fewer);
         }
     }
 
-    fn best_value(&self) -> u64 {
-        self.best.as_ref().map_or(u64::MAX, |best| best.value)
+    /// Whether a pace is better than the best so far, and no worse than asked for.
+    fn may_help(&mut self, level: Level, slowest: u64) -> bool {
+        let pace = level.pace(slowest);
+        self.is_worse |= pace > self.worst;
+        let is_better = self.best.as_ref().is_none_or(|best| pace < best.value);
+        pace <= self.worst && is_better
     }
 
-    /// The least time of the slowest stage over plans of a level.
-    fn slowest(&self, level: Level) -> Slowest {
-        let (batch, _) = batches(level.n_stages, level.n_sequences);
-        let mut set = self.set.clone();
-        set.columns
-            .retain(|column| column.sequences >= level.n_sequences);
+    /// The least time of the slowest stage over plans of the first level, as far as it could make that
+    /// or a later one the best; nothing where they have no plan.
+    fn slowest(&mut self, set: &mut ColumnSet, first: Level, last: Level) -> Option<Slowest> {
         for column in &mut set.columns {
-            column.load = column.batch.picoseconds(batch);
             column.cost = Cost(0);
         }
-        if !area::may_cover(&set) || !relaxed::has_path(&set) {
-            return RULED_OUT;
-        }
-        let answer = match shortest(&set, Effort::Plan, &self.ask.stop) {
-            Answer::Path { load, .. } => self.within(&mut set, level, load),
-            Answer::None => Some(RULED_OUT),
-            Answer::TooManyOrders => None,
+        let unlimited = match shortest(set, Effort::Plan, &self.ask.stop) {
+            Answer::Path { load, .. } => load,
+            Answer::None => return None,
+            Answer::TooManyOrders => return Some(self.of_a_few_orders(set, first)),
         };
-        answer.unwrap_or_else(|| self.of_a_few_orders(&mut set, level))
+        let known = Slowest {
+            found: None,
+            least: unlimited,
+            is_open: false,
+        };
+        match self.may_help(last, unlimited) {
+            true => self.within(set, first, unlimited),
+            false => Some(known),
+        }
     }
 
-    /// The same, given what it is without a limit on stages; nothing where orders are too many.
-    fn within(&self, set: &mut ColumnSet, level: Level, unlimited: u64) -> Option<Slowest> {
-        let most = u128::from(level.n_stages);
+    /// The same, given what it is without a limit on stages: bisected over the times of stages.
+    fn within(&mut self, set: &mut ColumnSet, level: Level, unlimited: u64) -> Option<Slowest> {
         for column in &mut set.columns {
             column.cost = Cost(1);
         }
@@ -195,34 +201,31 @@ impl Levels<'_> {
         loads.retain(|load| *load >= unlimited);
         loads.sort_unstable();
         loads.dedup();
-        // The fewest stages below each load: the least load that keeps the limit, bisected.
-        let (mut below, mut above) = (0, loads.len());
-        let mut first = true;
+        // A stage that is slower makes no better plan, whatever the others are.
+        let useful = loads.partition_point(|load| self.may_help(level, *load));
+        let (mut below, mut above) = (0, useful);
+        // Without a limit in the way the first is the answer.
+        let mut middle = 0;
         while below < above {
-            // Without a limit in the way, the first is the answer.
-            let middle = if first {
-                below
-            } else {
-                below + (above - below) / 2
-            };
-            first = false;
             let mut light = set.clone();
             light.columns.retain(|column| column.load <= loads[middle]);
             match shortest(&light, Effort::Plan, &self.ask.stop) {
-                Answer::Path { cost, .. } if cost.0 <= most => above = middle,
+                Answer::Path { cost, .. } if cost.0 <= u128::from(level.n_stages) => above = middle,
                 Answer::Path { .. } | Answer::None => below = middle + 1,
-                Answer::TooManyOrders => return None,
+                Answer::TooManyOrders => return Some(self.of_a_few_orders(set, level)),
             }
+            middle = below + (above - below) / 2;
         }
-        let load = loads.get(below).copied();
+        let least = *loads.get(below)?;
         Some(Slowest {
-            found: load,
-            least: load,
+            found: (below < useful).then_some(least),
+            least,
+            is_open: false,
         })
     }
 
     /// A plan along one of a few orders, and a bound that needs none.
-    fn of_a_few_orders(&self, set: &mut ColumnSet, level: Level) -> Slowest {
+    fn of_a_few_orders(&mut self, set: &mut ColumnSet, level: Level) -> Slowest {
         let least = area::least_most(set, |column| column.load);
         // By the slowest stage alone, or with the fewest stages.
         let tried = [0, 1].map(|cost| {
@@ -232,9 +235,12 @@ impl Levels<'_> {
             let (path, worth) = line::best_of_orders(set, &self.ask.stop)?;
             (path.len() as u64 <= level.n_stages).then_some(worth.load)
         });
+        let found = tried.into_iter().flatten().min();
+        let found = found.filter(|found| self.may_help(level, *found));
         Slowest {
-            found: tried.into_iter().flatten().min(),
-            least: Some(least),
+            found,
+            least,
+            is_open: found != Some(least),
         }
     }
 }

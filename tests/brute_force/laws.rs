@@ -26,7 +26,7 @@ enum Worth {
 
 fn is_offloaded(layout: Layout) -> bool {
     match layout {
-        Layout::OneDevice | Layout::Pipelined | Layout::Sequential => false,
+        Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => false,
         Layout::ExpertsOffloaded(_) | Layout::Offloaded | Layout::HostOnly => true,
     }
 }
@@ -236,7 +236,9 @@ proptest! {
                 let Scenario { model, rig, target, workload, .. } = &scenario;
                 let accounting = target.accounting(model, precision, rig, workload);
                 let accounting = accounting.expect("the pairs are of what targets load");
-                for baseline in solve::baseline::all(accounting.as_ref(), &[], &Goal::default()) {
+                let layouts = accounting.ranks().into_iter().flatten();
+                let layout = layouts.last().unwrap_or(Layout::Sequential);
+                for baseline in solve::baseline::all(accounting.as_ref(), &Ask::default(), layout) {
                     prop_assert!(!baseline.fits, "{baseline:?} fits, and no plan was found");
                 }
             }

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use shardplan::cost::{Accounting, Layout, Place, Position, Span, Target};
 use shardplan::hardware::{DeviceId, Rig};
-use shardplan::model::{Model, Origin, Precision, config};
+use shardplan::model::{Checkpoint, Model, Origin, Precision, config};
 use shardplan::scenario::{Scenario, Terms};
-use shardplan::solve::Ask;
+use shardplan::solve::{Ask, Goal, Objective};
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
 use shardplan::workload::Workload;
 
@@ -70,6 +70,8 @@ pub(crate) fn targets() -> impl Strategy<Value = (Target, Precision)> {
         (Target::LlamaCpp, precision("fp16")),
         (Target::Transformers, precision("fp16")),
         (Target::Transformers, precision("nf4")),
+        (Target::Vllm, precision("fp16")),
+        (Target::Sglang, precision("fp8")),
     ])
 }
 
@@ -120,8 +122,13 @@ fn rig(shares: &Shares, model: &Model, target: Target, precision: Precision) -> 
         let stage = accounting.stage(Layout::Sequential, &span);
         stage.device.total()
     };
-    let all = needs(0..n_units, Position::First);
-    let least = needs(1..2, Position::Later);
+    // Engines that serve are told to leave a part of each card alone.
+    let whole = match target.server() {
+        Some(_) => 1.09,
+        None => 1.0,
+    };
+    let all = needs(0..n_units, Position::First).scale(whole);
+    let least = needs(1..2, Position::Later).scale(whole);
     let weights = all.saturating_sub(least);
     let cards = shares.cards.iter().enumerate();
     let devices = cards
@@ -177,5 +184,21 @@ proptest! {
         let model = model(number);
         let rig = rig(&shares, &model, target, precision);
         agrees(accounting(&model, target, precision, &rig).as_ref(), &Ask::default())?;
+    }
+
+    #[test]
+    fn engines_serve_as_the_best_of_all_plans_in_every_group_does(
+        number in models(),
+        target in prop::sample::select(vec![Target::Vllm, Target::Sglang]),
+        objective in prop::sample::select(vec![Objective::Kv, Objective::Serving]),
+        shares in shares(3),
+    ) {
+        let (model, precision) = (model(number), Precision::Checkpoint(Checkpoint::Fp16));
+        let rig = rig(&shares, &model, target, precision);
+        let ask = Ask {
+            goal: Goal { objectives: vec![objective], ..Goal::default() },
+            ..Ask::default()
+        };
+        agrees(accounting(&model, target, precision, &rig).as_ref(), &ask)?;
     }
 }

@@ -39,6 +39,48 @@ fn picoseconds(time: Seconds) -> u64 {
     (time.0 * 1e12).round() as u64
 }
 
+/// What a stage may use of its place.
+fn room(accounting: &dyn Accounting, layout: Layout, span: &Span) -> Bytes {
+    let all = capacity(accounting.grouped(layout), span.place);
+    match span.place {
+        Place::Host => all.saturating_sub(accounting.host_base(layout).total()),
+        Place::Device(_) => all,
+    }
+}
+
+/// Tokens in whole pages of what a stage leaves.
+fn resident(accounting: &dyn Accounting, layout: Layout, span: &Span) -> u64 {
+    let stage = accounting.stage(layout, span);
+    let free =
+        room(accounting, layout, span).0 - (stage.device.total().0 - stage.device.kv_cache.0);
+    match stage.pages.bytes.0 {
+        0 => 1 << 40,
+        page => free / page * stage.pages.tokens.0,
+    }
+}
+
+/// Femtoseconds a token at the best number of sequences that every stage holds: one batch for each
+/// stage, all alike, or single sequences.
+fn pace(accounting: &dyn Accounting, layout: Layout, stages: &[Span]) -> u64 {
+    let n_stages = stages.len() as u64;
+    let held = stages.iter().map(|span| {
+        let pages = accounting.stage(layout, span).pages;
+        let sequences = resident(accounting, layout, span) / pages.sequence.0;
+        sequences.min(pages.most)
+    });
+    let all = 1..=held.min().expect("a plan has a stage");
+    let even = all.filter(|sequences| *sequences < n_stages || sequences % n_stages == 0);
+    let paces = even.map(|sequences| {
+        let batch = (sequences / n_stages).max(1);
+        let times = stages
+            .iter()
+            .map(|span| picoseconds(accounting.stage(layout, span).batch.time(batch)));
+        let slowest = times.max().expect("a plan has a stage");
+        slowest * n_stages * 1000 / sequences
+    });
+    paces.min().expect("every stage holds a sequence")
+}
+
 /// What a plan is worth by an objective, from its definition.
 fn worth(
     objective: Objective,
@@ -47,6 +89,9 @@ fn worth(
     stages: &[Span],
     goal: &Goal,
 ) -> u64 {
+    if objective == Objective::Serving {
+        return pace(accounting, layout, stages);
+    }
     let each = stages.iter().map(|span| {
         let stage = accounting.stage(layout, span);
         let prefill = stage.prefill.time(goal.prompt);
@@ -56,23 +101,18 @@ fn worth(
             Objective::Request => picoseconds(prefill + stage.time * goal.output.0 as f64),
             Objective::Devices => u64::from(span.place != Place::Host),
             Objective::Headroom => {
-                let room = match span.place {
-                    Place::Host => {
-                        let base = accounting.host_base(layout).total();
-                        capacity(accounting.rig(), span.place).saturating_sub(base)
-                    }
-                    Place::Device(_) => capacity(accounting.rig(), span.place),
-                };
+                let room = room(accounting, layout, span);
                 let needs = u128::from(stage.device.total().0);
                 let share = needs * 1_000_000_000 / u128::from(room.0.max(1));
                 share.try_into().expect("toys are small")
             }
-            Objective::Context | Objective::Quality => 0,
+            Objective::Kv => u64::MAX - resident(accounting, layout, span),
+            Objective::Context | Objective::Quality | Objective::Serving => 0,
         }
     });
     let each = each.chain(between(objective, accounting, stages, goal));
     match objective {
-        Objective::Throughput | Objective::Headroom => each.max().unwrap_or(0),
+        Objective::Throughput | Objective::Headroom | Objective::Kv => each.max().unwrap_or(0),
         _ => each.sum(),
     }
 }
@@ -103,7 +143,12 @@ fn between(
             Objective::Decode | Objective::Throughput => picoseconds(crossing.time),
             Objective::Prefill => picoseconds(prefill),
             Objective::Request => picoseconds(prefill + crossing.time * goal.output.0 as f64),
-            Objective::Devices | Objective::Headroom | Objective::Context | Objective::Quality => 0,
+            Objective::Devices
+            | Objective::Headroom
+            | Objective::Kv
+            | Objective::Serving
+            | Objective::Context
+            | Objective::Quality => 0,
         });
     }
     all
@@ -127,14 +172,15 @@ pub(crate) fn price(
         on_host += stage.host.total();
         match span.place {
             Place::Host => on_host += stage.device.total(),
-            Place::Device(_) => {
-                let room = capacity(accounting.rig(), span.place);
-                price.missing += stage.device.total().saturating_sub(room);
+            Place::Device(device) => {
+                let room = capacity(accounting.grouped(layout), span.place);
+                let lacking = stage.device.total().saturating_sub(room);
+                price.missing += lacking * accounting.members(layout, device).len() as u64;
             }
         }
     }
     // RAM that nobody states is taken to hold what never leaves it.
-    if let Some(host) = accounting.rig().host() {
+    if let Some(host) = accounting.grouped(layout).host() {
         price.missing += on_host.saturating_sub(host.capacity());
     }
     if price.missing == Bytes::ZERO {
@@ -152,7 +198,7 @@ fn prices(accounting: &dyn Accounting, layout: Layout, ask: &Ask) -> Vec<Price> 
         layout,
         ask,
         n_units,
-        free: accounting.rig().device_ids().collect(),
+        free: accounting.grouped(layout).device_ids().collect(),
         stages: Vec::new(),
         prices: Vec::new(),
     };
@@ -167,7 +213,8 @@ fn prices(accounting: &dyn Accounting, layout: Layout, ask: &Ask) -> Vec<Price> 
             | Layout::Pipelined
             | Layout::Sequential
             | Layout::ExpertsOffloaded(_)
-            | Layout::Offloaded,
+            | Layout::Offloaded
+            | Layout::Served(_),
             _,
         ) => plans.go_on(0),
     }
@@ -193,6 +240,7 @@ fn keeps(rule: &Rule, layout: Layout, stages: &[Span]) -> bool {
             let is_partly = *place == Place::Host && moved.contains(&unit);
             place_of(unit) != Some(*place) && !is_partly
         }),
+        Rule::Degree(degree) => layout.shape().is_some_and(|shape| shape.degree == *degree),
     }
 }
 

@@ -8,7 +8,8 @@ use std::ops::Range;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shardplan::cost::{
-    Accounting, Crossing, Layout, Memory, Offload, Place, Position, Prefill, Span, Stage, Unit,
+    Accounting, Batch, Crossing, Layout, Memory, Offload, Pages, Place, Position, Prefill, Span,
+    Stage, Unit,
 };
 use shardplan::hardware::{Device, DeviceClass, Host, HostId, Machine, Network, Pcie, Rig, Source};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
@@ -175,6 +176,29 @@ impl Toy {
         }
     }
 
+    /// A cache of pages of 16 tokens and 256 KiB for each unit.
+    fn pages(&self, units: &Range<usize>) -> Pages {
+        Pages {
+            bytes: Bytes(256 << 10) * units.len() as u64,
+            tokens: Tokens(16),
+            sequence: Tokens(32),
+            most: 9,
+        }
+    }
+
+    /// A stage of some weights at a rate, half of which are experts of which a token passes a third.
+    fn batch(&self, weights: Bytes, rate: u64) -> Batch {
+        let time = Seconds(weights.0 as f64 * 1e-9 / rate as f64);
+        Batch {
+            fixed: Seconds(self.case.hop as f64 * 1e-6),
+            weights: time * 0.5,
+            experts: time * 0.5,
+            share: 1.0 / 3.0,
+            token: time * 0.2,
+            sequence: time * 0.03,
+        }
+    }
+
     /// What a stage holds besides weights: inputs where the chain begins, outputs where it ends,
     /// copies of them where micro-batches overlap, the largest unit that passes through.
     fn buffers(&self, layout: Layout, span: &Span) -> Bytes {
@@ -184,7 +208,8 @@ impl Toy {
             | Layout::Sequential
             | Layout::ExpertsOffloaded(_)
             | Layout::Offloaded
-            | Layout::HostOnly => 0,
+            | Layout::HostOnly
+            | Layout::Served(_) => 0,
         };
         if span.position == Position::First {
             buffers += 1;
@@ -232,9 +257,12 @@ impl Accounting for Toy {
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
         let weights = self.weights(span.units.clone());
         let streamed = self.weights(span.streamed.clone());
+        let pages = self.pages(&span.units);
+        // One sequence of two pages.
         let memory = |weights, compute| Memory {
             weights,
             compute,
+            kv_cache: pages.bytes * 2,
             ..Memory::default()
         };
         match span.place {
@@ -246,6 +274,8 @@ impl Accounting for Toy {
                     .host()
                     .map_or(Seconds(0.0), |host| weights / host.bandwidth),
                 prefill: self.prefill(weights, 10, Seconds(0.0)),
+                pages,
+                batch: self.batch(weights, 1),
             },
             Place::Device(device) => {
                 let hop = if span.units.start > 0 {
@@ -263,10 +293,15 @@ impl Accounting for Toy {
                 let copying = streamed / BytesPerSecond(1e9);
                 Stage {
                     device: memory(resident, self.buffers(layout, span)),
-                    host: memory(streamed, Bytes::ZERO),
+                    host: Memory {
+                        weights: streamed,
+                        ..Memory::default()
+                    },
                     time: reading + copying + Seconds(hop as f64 * 1e-6),
                     // Cards that are slow to decode may be quick with prompts.
                     prefill: self.prefill(weights, self.case.cards[device.0].0, copying),
+                    pages,
+                    batch: self.batch(weights, self.case.cards[device.0].1),
                 }
             }
         }

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{BOLD, DIM};
 use crate::plan::document::layers;
-use crate::plan::{CPU, DeviceUse, Plan};
+use crate::plan::{CPU, DeviceUse, Plan, members};
 use crate::units::Bytes;
 
 /// Cells of a bar.
@@ -118,7 +118,11 @@ fn bar(device: &DeviceUse) -> String {
 /// One cell for each layer, marked by its device, and the runs in words.
 pub(super) fn strip(plan: &Plan) -> String {
     let gpus = plan.rig.devices();
-    let number = |name: &str| gpus.iter().position(|device| device.name == name);
+    // GPUs that share layers have the mark of the first.
+    let number = |name: &str| {
+        let first = members(name).next()?;
+        gpus.iter().position(|device| device.name == first)
+    };
     let mut cells = String::new();
     let mut runs = vec![format!("embedding {}", plan.device_map.modules.embedding)];
     for run in &plan.device_map.runs {

@@ -28,7 +28,7 @@ use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::Workload;
 
 use groups::Seating;
-use room::Room;
+use room::{Part, Room};
 use sums::{Asked, Shares, Sums};
 
 pub use sums::{n_blocks, sizes};
@@ -154,7 +154,12 @@ impl<'a> Serving<'a> {
             server,
             limit,
             vocab: model.dimensions.vocab,
-            n_cards: cards,
+            // Forbidden ones have no room.
+            n_cards: rig
+                .devices()
+                .iter()
+                .filter(|it| it.capacity() > Bytes::ZERO)
+                .count() as u64,
         };
         Ok(Self {
             server,
@@ -233,8 +238,12 @@ impl Accounting for Serving<'_> {
         };
         let device = seating.rig.device(group);
         let own = shares.of(span, self.units.len());
-        let is_last = span.units.end == self.units.len();
-        let (compute, overhead) = self.room.beside(*activations, is_last);
+        let part = match span.units == (0..self.units.len()) {
+            true if degree == 1 => Part::Alone,
+            _ if span.units.end == self.units.len() => Part::Last,
+            _ => Part::Other,
+        };
+        let (compute, overhead) = self.room.beside(*activations, part);
         let page = self.server.engine().page();
         let pages = Pages {
             bytes: own.page,

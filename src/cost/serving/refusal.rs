@@ -8,6 +8,7 @@ use crate::cost::serving::Server;
 use crate::hardware::{ComputeCapability, Device, Rig};
 use crate::model::quantisation::Method;
 use crate::model::{Cache, Checkpoint, Model, Origin};
+use crate::units::Bytes;
 use crate::workload::{KvFormat, Workload};
 
 /// Why an engine does not load this.
@@ -70,9 +71,9 @@ pub enum Refusal {
     },
     /// A card of too old an architecture.
     #[error(
-        "`{device}` has compute capability {found}, and {server} needs {least} for {what}\nhint: leave the card out of the rig, or {}", match .what {
-            &"bf16" => "try `--precision fp16`",
-            _ => "try another precision",
+        "`{device}` has compute capability {found}, and {server} needs {least} for {what}\nhint: `--forbid {device}` leaves it out{}", match .what {
+            &"bf16" => ", and `--precision fp16` does without",
+            _ => "",
         }
     )]
     Card {
@@ -158,9 +159,11 @@ pub fn check_cards(
         (None, Checkpoint::Bf16) if server == Server::Vllm => ("bf16", (8, 0)),
         (None, _) => return Ok(()),
     };
+    // A card without room, as a forbidden one, is not used.
     let lacks = |device: &&Device| {
         let capability = device.compute_capability;
-        capability.is_some_and(|has| (has.major, has.minor) < least)
+        device.capacity() > Bytes::ZERO
+            && capability.is_some_and(|has| (has.major, has.minor) < least)
     };
     match rig.devices().iter().find(lacks) {
         Some(Device {

@@ -11,7 +11,7 @@ use crate::units::{Bytes, Tokens};
 
 /// CUDA context and kernels: 0.3 to 0.5 GiB reported. A guess within it.
 const CONTEXT: Bytes = Bytes::mib(400);
-/// NCCL's buffers, where more than one GPU serves. A guess.
+/// NCCL's buffers, where a GPU serves with others. A guess.
 const NCCL: Bytes = Bytes::mib(200);
 /// Graphs that are captured for decoding. A guess.
 const GRAPHS: Bytes = Bytes::mib(512);
@@ -35,14 +35,28 @@ pub(super) struct Room {
     pub(super) n_cards: u64,
 }
 
+/// Which part of a pipeline a GPU is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    Alone,
+    /// Of the last stage.
+    Last,
+    /// Of an earlier one.
+    Other,
+}
+
 impl Room {
     /// Buffers of a stage, and what else is taken there.
-    pub(super) fn beside(&self, activations: Bytes, is_last: bool) -> (Bytes, Bytes) {
+    pub(super) fn beside(&self, activations: Bytes, part: Part) -> (Bytes, Bytes) {
         match self.server {
             Server::Vllm => {
                 let sampling = Bytes(self.vocab.saturating_mul(SAMPLING)) * self.limit.sequences;
-                let sampling = if is_last { sampling } else { Bytes::ZERO };
-                let nccl = if self.n_cards > 1 { NCCL } else { Bytes::ZERO };
+                let (sampling, nccl) = match part {
+                    Part::Alone => (sampling, Bytes::ZERO),
+                    Part::Last => (sampling, NCCL),
+                    Part::Other => (Bytes::ZERO, NCCL),
+                };
                 (activations + sampling, CONTEXT + GRAPHS + nccl)
             }
             Server::Sglang => {
