@@ -380,4 +380,6 @@ pub enum GraphFormat {
     Dot,
     /// For Markdown pages
     Mermaid,
+    /// For `shardplan place`: bytes that a token reads and passes on
+    Yaml,
 }

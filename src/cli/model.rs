@@ -154,6 +154,7 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<Outcome, Failure> 
     let text = match arguments.graph {
         Some(GraphFormat::Dot) => render::graph::dot(&inspection),
         Some(GraphFormat::Mermaid) => render::graph::mermaid(&inspection),
+        Some(GraphFormat::Yaml) => render::graph::yaml(&inspection),
         None if arguments.json => json::inspection(&inspection),
         None => render::inspection(&inspection),
     };

@@ -1,7 +1,8 @@
-//! The layer graph as DOT and as Mermaid, with bytes on nodes and edges.
+//! The layer graph as DOT, as Mermaid and as a document for `place`, with bytes on nodes and edges.
 
 use crate::cli::model::Inspection;
-use crate::model::Node;
+use crate::model::{Node, NodeKind};
+use crate::units::Bytes;
 
 /// For Graphviz.
 pub(in crate::cli) fn dot(inspection: &Inspection) -> String {
@@ -29,6 +30,45 @@ pub(in crate::cli) fn mermaid(inspection: &Inspection) -> String {
         .map(|(from, to, size)| format!("  {from} -->|{size}| {to}\n"));
     let body: String = nodes.chain(edges).collect();
     format!("flowchart TD\n{body}")
+}
+
+/// For `shardplan place`: a token reads each matrix once and one row of the embedding.
+pub(in crate::cli) fn yaml(inspection: &Inspection) -> String {
+    let size = |node: &Node| inspection.bytes(node).first().copied().unwrap_or_default();
+    let embedding = inspection
+        .graph
+        .nodes()
+        .find(|node| node.kind == NodeKind::Embedding);
+    let nodes = inspection.graph.nodes().map(|node| {
+        let read = match node.kind {
+            NodeKind::Embedding => Bytes::ZERO,
+            NodeKind::Head if node.tied => embedding.map(size).unwrap_or_default(),
+            NodeKind::Head
+            | NodeKind::Tower
+            | NodeKind::Attention(_)
+            | NodeKind::FeedForward(_)
+            | NodeKind::FinalNorm => size(node),
+        };
+        let shared = inspection.graph.nodes().any(|node| node.tied);
+        let together = match node.kind {
+            NodeKind::Embedding | NodeKind::Head if shared => ", together: embedding",
+            NodeKind::Embedding
+            | NodeKind::Head
+            | NodeKind::Tower
+            | NodeKind::Attention(_)
+            | NodeKind::FeedForward(_)
+            | NodeKind::FinalNorm => "",
+        };
+        let (name, read) = (&node.name, String::from(read));
+        let memory = String::from(size(node));
+        format!("- {{name: {name}, reads: {read}, memory: {memory}{together}}}\n")
+    });
+    let edges = inspection.graph.edges().map(|(from, to, size)| {
+        let size = String::from(size);
+        format!("- {{from: {from}, to: {to}, size: {size}}}\n")
+    });
+    let (nodes, edges): (String, String) = (nodes.collect(), edges.collect());
+    format!("version: 1\nnodes:\n{nodes}edges:\n{edges}")
 }
 
 /// What a node shows: its name, its bytes at the first precision, and what it keeps a token.

@@ -29,7 +29,9 @@ const WEIGHTS: [[f64; 3]; 8] = [
 /// The largest bound of the paths that are tried.
 pub(super) fn paths(problem: &Problem<'_>, stop: &Stop) -> u64 {
     let costs = Costs::new(problem);
-    let bounds = WEIGHTS.iter().filter(|_| !stop.is_set()).map(|weights| {
+    let tried = WEIGHTS.iter().enumerate();
+    let tried = tried.filter(|(index, _)| *index == 0 || !stop.is_set());
+    let bounds = tried.map(|(_, weights)| {
         let path = costs.longest(weights);
         costs.cut(&path).max(costs.least_sum(&path))
     });

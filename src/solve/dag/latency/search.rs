@@ -10,9 +10,10 @@ use crate::solve::Stop;
 use crate::solve::random::Random;
 use crate::units::Bytes;
 
-/// Operators valued in one run of annealing, and the most moves.
+/// Operators valued in one run of annealing, and the most moves, in all and for each operator.
 const VALUED: usize = 60_000_000;
 const MOVES: usize = 120_000;
+const MOVES_EACH: usize = 2_000;
 
 /// Temperatures that runs begin with, as shares of the start's latency.
 const HEATS: [f64; 6] = [0.03, 0.01, 0.003, 0.03, 0.01, 0.003];
@@ -24,7 +25,8 @@ const MOST_ACCELERATORS: usize = 64;
 /// The best way found and its latency.
 pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<(Vec<Spot>, u64)> {
     let wires: usize = problem.reads.iter().map(Vec::len).sum();
-    let moves = MOVES.min(VALUED / (problem.operators.len() + wires).max(1));
+    let n = problem.operators.len();
+    let moves = MOVES.min(MOVES_EACH * n).min(VALUED / (n + wires).max(1));
     best_in(problem, moves, stop)
 }
 
@@ -62,7 +64,7 @@ fn starts(problem: &Problem<'_>, accelerators: &[usize], stop: &Stop) -> Vec<Vec
     for _ in 0..2 {
         for order in orders(problem) {
             if !stop.is_set() {
-                starts.extend(runs(problem, accelerators, &order, &devices));
+                starts.extend(runs(problem, (accelerators, &devices), &order, stop));
             }
         }
         // The roomiest first, once they are not all alike.
@@ -92,12 +94,13 @@ fn orders(problem: &Problem<'_>) -> Vec<Vec<usize>> {
     vec![problem.sorted.clone(), levels, lates]
 }
 
-/// The best runs along an order, on devices in an order; none where they do not hold it all.
+/// The best runs along an order, on devices in an order; none where they do not hold it all, or the
+/// time is over.
 fn runs(
     problem: &Problem<'_>,
-    accelerators: &[usize],
+    (accelerators, devices): (&[usize], &[usize]),
     order: &[usize],
-    devices: &[usize],
+    stop: &Stop,
 ) -> Option<Vec<Spot>> {
     let n = order.len();
     let stride = n.div_ceil(MOST_PLACES).max(1);
@@ -117,6 +120,9 @@ fn runs(
     let mut table = vec![(u64::MAX, (0, 0)); places.len() * width];
     table[0].0 = 0;
     for from in 0..places.len() {
+        if stop.is_set() {
+            return None;
+        }
         for used in 0..width {
             let (time, _) = table[from * width + used];
             if time == u64::MAX {
