@@ -29,8 +29,14 @@ fn arguments(line: &str) -> Vec<String> {
 
 /// What a command prints, both streams, without the spaces at the ends of lines.
 fn printed(folder: &Path, arguments: &[String]) -> String {
+    // What is found must not depend on how busy the machine is.
+    let patience: &[&str] = match arguments.first().map(String::as_str) {
+        Some("plan" | "whatif") => &["--time-limit", "600s"],
+        _ => &[],
+    };
     let output = Command::new(env!("CARGO_BIN_EXE_shardplan"))
         .args(arguments)
+        .args(patience)
         .current_dir(folder)
         .env("NO_COLOR", "1")
         .output()

@@ -1,9 +1,8 @@
 //! llama.cpp's compute buffers of any stage, each asked of the replay once.
 //!
-//! A buffer depends on little: which kinds of blocks a device has, whether the last block and the
-//! head are among them, what runs before, and which matrices stream in. So a stage is answered by
-//! the smallest chain that has all of these, with no more blocks of a kind than change the answer
-//! (`cost/graph` replays that chain to the byte), and the answer is kept.
+//! It depends on which kinds of blocks a device has, whether the last block and the head are there,
+//! what runs before, and what streams in. So `cost/graph` replays the smallest chain with all of these
+//! and no more blocks of a kind than change the answer, and the answer is kept.
 
 mod kinds;
 
@@ -29,13 +28,14 @@ const STREAMED_BATCH: u64 = 32;
 pub struct Compute {
     shape: GraphShape,
     batch: Batch,
-    /// Blocks that differ in shape, whatever their formats.
+    /// Blocks that differ in shape, whatever their formats, and those that differ in either.
     kinds: Kinds,
-    /// Blocks that differ in shape or formats.
     stored: Kinds,
     /// The largest formats in which experts are stored.
     experts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
+    /// By stage: cards of many kinds ask the same.
+    asked: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
 }
 
 /// What a stage takes for its graph.
@@ -105,6 +105,7 @@ impl Compute {
             experts: largest_experts(&shape.blocks),
             batch: batch(workload),
             known: RefCell::default(),
+            asked: RefCell::default(),
             shape,
         }
     }
@@ -112,12 +113,19 @@ impl Compute {
     /// The same for a context that gives one row of logits a sequence.
     pub fn with_one_output_a_sequence(mut self) -> Self {
         self.batch.outputs = self.batch.outputs.min(self.batch.sequences);
-        self.known = RefCell::default();
+        (self.known, self.asked) = Default::default();
         self
     }
 
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
+        let key = (layout, position, units.start, units.end);
+        let known = self.asked.borrow().get(&key).copied();
+        let buffer = known.unwrap_or_else(|| self.derived(layout, position, units));
+        *self.asked.borrow_mut().entry(key).or_insert(buffer)
+    }
+
+    fn derived(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let own = self.answer(self.chain_of(layout, position, units));
         match (layout, position) {
             // The matrices of all blocks before it stream through the first device.
@@ -167,8 +175,10 @@ impl Compute {
     /// kind of these: inputs that both read stay between.
     fn chain_behind(&self, units: &Range<usize>) -> Asked {
         let n_blocks = self.shape.blocks.len();
-        let own = units.start.min(n_blocks)..units.end.min(n_blocks);
-        let layout = Layout::Offloaded;
+        let (layout, own) = (
+            Layout::Offloaded,
+            units.start.min(n_blocks)..units.end.min(n_blocks),
+        );
         let own_kinds = self.kinds.within(own.clone());
         let chain = Chain {
             layout,

@@ -183,8 +183,7 @@ pub trait Accounting {
     /// prompt is left to the CPU alone only where no GPU can take part.
     fn ranks(&self) -> Vec<Vec<Layout>>;
 
-    /// What a stage needs and takes. Weights and caches of stages that cover the chain on GPUs are
-    /// no less than those of one stage with the whole chain.
+    /// What a stage needs and takes.
     fn stage(&self, layout: Layout, span: &Span) -> Stage;
 
     /// The same, stored as well as `room` has space for where that is a choice, and what that costs in

@@ -1,49 +1,14 @@
 //! Bounds that need no order of the devices: what each kind of card can do at its best.
 
+use crate::cost::ColumnSet;
 use crate::cost::column::{Column, GroupId, Owner};
-use crate::cost::{Accounting, ColumnSet, Layout, Place, Position, Span};
 use crate::solve::Objective;
 use crate::solve::objective::{Goal, Kind};
-use crate::units::Bytes;
 
 /// The best that a group (or the host) can do.
 pub(super) struct Rate {
     pub(super) per_unit: f64,
     pub(super) most_units: usize,
-}
-
-/// Whether weights and cache alone are more than all GPUs together hold, in a layout that leaves no
-/// unit to the CPU. Both add up along the chain, so one stage with all of it says how much they are:
-/// this is asked before any column is priced.
-pub(super) fn overflows(accounting: &dyn Accounting, layout: Layout) -> bool {
-    match layout {
-        Layout::OneDevice
-        | Layout::Pipelined
-        | Layout::Sequential
-        | Layout::Served(_)
-        | Layout::ExpertsOffloaded(_) => {}
-        Layout::Offloaded | Layout::HostOnly => return false,
-    }
-    let rig = accounting.grouped(layout);
-    let room: Bytes = rig.devices().iter().map(|device| device.capacity()).sum();
-    // Sizes differ by what aligns them, which is a matter of the class.
-    let mut classes = Vec::new();
-    let needs = rig.device_ids().filter_map(|id| {
-        let class = rig.device(id).class;
-        if classes.contains(&class) {
-            return None;
-        }
-        classes.push(class);
-        let whole = Span {
-            place: Place::Device(id),
-            units: 0..accounting.units().len(),
-            streamed: 0..0,
-            position: Position::First,
-        };
-        let memory = accounting.stage(layout, &whole).device;
-        Some(memory.weights + memory.kv_cache)
-    });
-    needs.min().is_some_and(|least| least > room)
 }
 
 /// Whether all devices together could hold the chain, if each took its longest run.

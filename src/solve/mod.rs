@@ -195,10 +195,6 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
     for rank in accounting.ranks() {
         let mut found: Vec<Found> = Vec::new();
         for layout in rank {
-            if area::overflows(accounting, layout) {
-                hardest = hardest.max(Ruling::Area);
-                continue;
-            }
             let set = ColumnSet::new(accounting, layout, Fit::Strict, &ask.rules);
             // A layout that can only be worse says nothing of the best.
             let worst = found.iter().map(|found| found.worth[0]).min();
