@@ -82,7 +82,7 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push('\n');
     text.push_str(&bar::strip(plan));
     text.push_str(&extras(plan));
-    let _ = writeln!(text, "\n{}\n{}\n", speed(plan), proof(plan));
+    let _ = writeln!(text, "\n{}{}\n{}\n", speed(plan), disk(plan), proof(plan));
     if !plan.proof.given.is_empty() {
         let _ = writeln!(text, "{DIM}given{DIM:#}   {}\n", plan.proof.given.join(" "));
     }
@@ -149,6 +149,20 @@ fn speed(plan: &Plan) -> String {
         short(rate.high),
         plan.estimate.at_depth,
         build::describe(plan.layout),
+    )
+}
+
+/// What is read from disk, which decides the speed: nobody should find out by waiting.
+fn disk(plan: &Plan) -> String {
+    let rate = plan.rig.host().and_then(|host| host.disk);
+    let (Some(disk), Some(rate)) = (plan.disk, rate) else {
+        return String::new();
+    };
+    format!(
+        "\n{ERROR}disk{ERROR:#}    {BOLD}{} are read from disk for every token{BOLD:#}: {} at {rate}; {} of weights are in no memory",
+        disk.read_a_token,
+        disk.read_a_token / rate,
+        disk.weights,
     )
 }
 

@@ -4,23 +4,27 @@
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
 mod ahead;
+mod disk;
 mod draft;
 pub mod mix;
+mod outlook;
+mod stage;
 mod stored;
 
 use std::ops::Range;
 
 use crate::cost::compute::Compute;
-use crate::cost::experts::{self, Experts};
 use crate::cost::extras;
-use crate::cost::prefill::{Prefill, Work};
+use crate::cost::parts::{self, PartSums};
+use crate::cost::prefill::Work;
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
+    Accounting, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place, Span, Stage, Store,
+    Unit, memory, time,
 };
-use crate::hardware::{Rig, Transfer};
+use crate::hardware::Rig;
 use crate::model::format::Format;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
-use crate::units::{Bytes, Seconds};
+use crate::units::Bytes;
 use crate::workload::Workload;
 
 pub use stored::allocated;
@@ -48,14 +52,16 @@ pub struct LlamaCpp<'a> {
     compute: Compute,
     /// What each unit adds, summed up to it.
     sums: Vec<Sums>,
-    /// What of it are experts.
-    experts: Experts,
+    /// What of it may be in RAM without its block.
+    experts: PartSums,
+    feed_forward: PartSums,
     /// Copied to every device that has blocks.
     everywhere: Bytes,
     /// The input embedding, which stays on the CPU.
     input: Bytes,
     /// What adapters add to any graph.
     adapted: Bytes,
+    has_adapters: bool,
     /// The last block, and what its context takes for its graph, where it runs ahead of the others.
     ahead: Option<(usize, Ahead)>,
     /// A projector and a draft model, beside a chain on GPUs and beside one in RAM.
@@ -181,7 +187,7 @@ impl<'a> LlamaCpp<'a> {
             (last, Ahead::new(&compute, last))
         });
         let apart = tensors.iter().map(|stored| {
-            let sums = experts::Sums {
+            let sums = parts::Sums {
                 on_device: stored.cuda(),
                 on_host: stored.cpu(),
                 read: model.read_for_a_token(stored.tensor, stored.bytes()),
@@ -191,7 +197,9 @@ impl<'a> LlamaCpp<'a> {
         });
         Ok(Self {
             rig,
-            experts: Experts::new(&units, apart),
+            experts: PartSums::new(Matrices::Experts, &units, apart.clone()),
+            feed_forward: PartSums::new(Matrices::FeedForward, &units, apart),
+            has_adapters: !model.extras.adapters.is_empty(),
             work: Work::new(model, &units, workload.ubatch),
             units,
             compute: Compute::new(shape, workload),
@@ -217,104 +225,6 @@ impl<'a> LlamaCpp<'a> {
             n_blocks: to.n_blocks - from.n_blocks,
         }
     }
-
-    /// What of a stage on a GPU are experts in RAM.
-    fn in_ram(&self, layout: Layout, units: &Range<usize>) -> experts::Sums {
-        self.experts.between(units, &layout.experts_in_ram())
-    }
-
-    /// What experts in RAM take of a token's time.
-    fn on_cpu(&self, in_ram: &experts::Sums) -> Seconds {
-        let rate = self.rig.host().map(time::host_rate);
-        let reading = rate.map_or(Seconds::default(), |rate| in_ram.read / rate);
-        reading + time::EXPERTS * in_ram.n_blocks as f64
-    }
-
-    fn on_device(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
-        // Prompts are computed on the first GPU also for the CPU's blocks, whose weights stream.
-        let buffer = self.compute.device(layout, span.position, &span.units);
-        let everywhere = if sums.n_blocks > 0 {
-            self.everywhere
-        } else {
-            Bytes::ZERO
-        };
-        let in_ram = self.in_ram(layout, &span.units).on_device;
-        let weights = sums.on_device.saturating_sub(in_ram);
-        let margin = buffer.compute.scale(COMPUTE_MARGIN) + self.compute.residual_stream();
-        Memory {
-            weights: weights + everywhere,
-            kv_cache: sums.kv_device,
-            compute: buffer.compute + self.adapted + self.ahead_on(span),
-            overhead: CUDA_CONTEXT + margin + buffer.unpacked,
-        }
-    }
-
-    fn on_host(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
-        Memory {
-            weights: sums.on_host,
-            kv_cache: sums.kv_host,
-            compute: self.compute.host(layout, span.units.end) + self.adapted + self.ahead_on(span),
-            ..Memory::default()
-        }
-    }
-
-    /// A stage whose units sum up to this.
-    fn priced(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
-        let all = 0..self.units.len();
-        let kv_read = sums.kv_read;
-        match span.place {
-            Place::Host => {
-                let rate = self.rig.host().map(time::host_rate);
-                let reading = rate.map_or(Seconds::default(), |rate| (sums.read + kv_read) / rate);
-                Stage {
-                    device: self.on_host(layout, span, sums),
-                    host: Memory::default(),
-                    time: reading + time::HOST_BLOCK * sums.n_blocks as f64,
-                    // Beside a GPU, prompts are computed there.
-                    prefill: match layout {
-                        Layout::HostOnly => self.work.on_cpu(&span.units),
-                        _ => Prefill::default(),
-                    },
-                }
-            }
-            Place::Device(device) => {
-                let device = self.rig.device(device);
-                let law = time::llama_cpp(device.class);
-                let in_ram = self.in_ram(layout, &span.units);
-                let read = sums.read.saturating_sub(in_ram.read);
-                let decode = law.decode(device.bandwidth, read, kv_read, sums.n_blocks)
-                    + self.on_cpu(&in_ram);
-                let hop = if span.units.start > 0 {
-                    time::HOP
-                } else {
-                    Seconds::default()
-                };
-                let is_first = span.position == Position::First;
-                let (from, streamed) = match layout {
-                    Layout::Offloaded if is_first => (0, self.sums[span.units.start].on_host),
-                    Layout::ExpertsOffloaded(_) if is_first => {
-                        (span.units.start, self.in_ram(layout, &all).on_host)
-                    }
-                    _ => (span.units.start, Bytes::ZERO),
-                };
-                let link = device.link.bandwidth(Transfer::Pageable);
-                let beside = match span.position {
-                    Position::First => self.beside.on_gpu.first,
-                    Position::Later => Memory::default(),
-                };
-                Stage {
-                    device: self.on_device(layout, span, sums) + beside,
-                    host: Memory::default(),
-                    time: decode + hop,
-                    prefill: self.work.on_gpu(
-                        &(from..span.units.end),
-                        (device.class, device.bandwidth),
-                        (streamed, link),
-                    ),
-                }
-            }
-        }
-    }
 }
 
 impl Accounting for LlamaCpp<'_> {
@@ -327,10 +237,15 @@ impl Accounting for LlamaCpp<'_> {
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
-        let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
-        let with_experts = self.experts.counts().map(Layout::ExpertsOffloaded);
-        let offloaded = with_experts.chain([Layout::Offloaded]);
-        let offloaded = offloaded.map(|layout| (layout, has_host && n_devices > 0));
+        let (n_devices, host) = (self.rig.devices().len(), self.rig.host());
+        let may_offload = host.is_some() && n_devices > 0;
+        let may_read_disk = host.is_some_and(|host| host.disk.is_some());
+        let layouts = |of: fn(Parts) -> Layout| self.parts().map(of);
+        let whole = [Layout::OFFLOADED];
+        let in_ram = layouts(Layout::parts_alone).chain(whole);
+        let in_ram = in_ram.chain(layouts(Layout::whole_and));
+        let on_disk = layouts(Layout::parts_alone).chain(whole);
+        let on_disk = on_disk.map(|layout| layout.held_by(Store::Disk));
         // Where the pipeline's copies do not fit, llama.cpp loads without them.
         let ranks = [
             vec![
@@ -338,8 +253,12 @@ impl Accounting for LlamaCpp<'_> {
                 (Layout::Pipelined, n_devices > 1),
                 (Layout::Sequential, n_devices > 1),
             ],
-            offloaded.collect(),
-            vec![(Layout::HostOnly, has_host)],
+            in_ram.map(|layout| (layout, may_offload)).collect(),
+            vec![(Layout::HOST_ONLY, host.is_some())],
+            on_disk
+                .map(|layout| (layout, may_offload && may_read_disk))
+                .collect(),
+            vec![(Layout::HostOnly(Store::Disk), may_read_disk)],
         ];
         super::allowed(ranks)
     }
@@ -348,31 +267,16 @@ impl Accounting for LlamaCpp<'_> {
         self.priced(layout, span, &self.between(&span.units))
     }
 
+    fn outlook(&self, layout: Layout) -> Outlook {
+        self.best_of(layout)
+    }
+
+    fn on_disk(&self, layout: Layout, stages: &[Span]) -> OnDisk {
+        self.left_on_disk(layout, stages)
+    }
+
     fn host_base(&self, layout: Layout) -> Memory {
-        let compute = match layout {
-            Layout::OneDevice
-            | Layout::Pipelined
-            | Layout::Sequential
-            | Layout::ExpertsOffloaded(_) => self.compute.host(layout, 0),
-            // It depends on the blocks that the CPU computes, and is a part of their stage.
-            Layout::Offloaded | Layout::HostOnly => Bytes::ZERO,
-        };
-        let beside = match layout {
-            Layout::HostOnly => self.beside.in_ram.first + self.beside.in_ram.host,
-            Layout::OneDevice
-            | Layout::Pipelined
-            | Layout::Sequential
-            | Layout::Offloaded
-            | Layout::ExpertsOffloaded(_) => self.beside.on_gpu.host,
-        };
-        let (_, ahead) = self.ahead.unwrap_or_default();
-        let own = Memory {
-            weights: self.input + self.in_ram(layout, &(0..self.units.len())).on_host,
-            compute: compute + ahead.host,
-            overhead: self.compute.output_buffer(),
-            ..Memory::default()
-        };
-        own + beside
+        self.on_host_in_any_plan(layout)
     }
 
     fn offload(&self) -> Offload {

@@ -1,12 +1,14 @@
 //! From a solution to a plan: names instead of indices, sums by device, an estimate with its
 //! interval.
 
-use crate::cost::{Accounting, Layout, Memory, Place, Target, Unit};
+use crate::cost::{
+    Accounting, Layout, Matrices, Memory, OnDisk, Place, Store, Target, Unit, Whole,
+};
 use crate::hardware::Rig;
 use crate::model::{Model, Origin, Precision, PrecisionError};
 use crate::plan::extras::{self, Placed};
 use crate::plan::{
-    BaselineSummary, CPU, DeviceMap, DeviceUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
+    BaselineSummary, CPU, DISK, DeviceMap, DeviceUse, DiskUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
     ProofSummary, Run, Status, WorkloadSummary,
 };
 use crate::solve::baseline::Baseline;
@@ -40,7 +42,10 @@ impl Plan {
         baselines: &[Baseline],
     ) -> Result<Self, PrecisionError> {
         let rig = question.accounting.rig();
-        let places = places(question.accounting, solution);
+        let on_disk = question
+            .accounting
+            .on_disk(solution.layout, &solution.stages);
+        let homes = homes(question.accounting, solution, &on_disk);
         let mut plan = Self {
             model: summary(question),
             target: question.target,
@@ -53,8 +58,12 @@ impl Plan {
                 ubatch: question.workload.ubatch.0,
             },
             layout: solution.layout,
-            device_map: device_map(question, &places, rig),
-            devices: devices(question.accounting, solution),
+            device_map: device_map(question, &homes),
+            devices: devices(question.accounting, solution, &on_disk),
+            disk: (solution.layout.store() == Store::Disk).then_some(DiskUse {
+                weights: on_disk.weights,
+                read_a_token: on_disk.read,
+            }),
             extras: Vec::new(),
             estimate: estimate(question, solution),
             proof: proof(&solution.proof),
@@ -70,19 +79,19 @@ impl Plan {
     }
 }
 
-/// Where each unit is kept, streamed ones on the host.
-fn places(accounting: &dyn Accounting, solution: &Solution) -> Vec<Place> {
-    let mut places = vec![Place::Host; accounting.units().len()];
+/// Where each unit is kept, streamed ones on the host or on disk.
+fn homes(accounting: &dyn Accounting, solution: &Solution, on_disk: &OnDisk) -> Vec<String> {
+    let mut homes = vec![CPU.to_owned(); accounting.units().len()];
     for span in &solution.stages {
         for unit in span.units.clone() {
-            places[unit] = if span.streamed.contains(&unit) {
-                Place::Host
-            } else {
-                span.place
+            homes[unit] = match span.streamed.contains(&unit) {
+                true if on_disk.units.contains(&unit) => DISK.to_owned(),
+                true => CPU.to_owned(),
+                false => name(accounting.rig(), span.place),
             };
         }
     }
-    places
+    homes
 }
 
 fn name(rig: &Rig, place: Place) -> String {
@@ -124,7 +133,7 @@ fn precision(question: &Question<'_>) -> String {
     }
 }
 
-fn device_map(question: &Question<'_>, places: &[Place], rig: &Rig) -> DeviceMap {
+fn device_map(question: &Question<'_>, homes: &[String]) -> DeviceMap {
     let mut runs: Vec<Run> = Vec::new();
     let units = question.accounting.units();
     let mut modules = ModuleMap {
@@ -132,8 +141,7 @@ fn device_map(question: &Question<'_>, places: &[Place], rig: &Rig) -> DeviceMap
         final_norm: String::new(),
         head: String::new(),
     };
-    for (unit, place) in units.iter().zip(places) {
-        let device = name(rig, *place);
+    for (unit, device) in units.iter().zip(homes.iter().cloned()) {
         match unit {
             Unit::Embedding => modules.embedding = device,
             Unit::FinalNorm => modules.final_norm = device,
@@ -157,9 +165,10 @@ fn device_map(question: &Question<'_>, places: &[Place], rig: &Rig) -> DeviceMap
     DeviceMap { runs, modules }
 }
 
-fn devices(accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
+fn devices(accounting: &dyn Accounting, solution: &Solution, on_disk: &OnDisk) -> Vec<DeviceUse> {
     let rig = accounting.rig();
     let mut on_host = accounting.host_base(solution.layout);
+    on_host.weights += on_disk.in_ram;
     let mut on_device = vec![Memory::default(); rig.devices().len()];
     for span in &solution.stages {
         let stage = accounting.stage(solution.layout, span);
@@ -262,8 +271,13 @@ pub fn describe(layout: Layout) -> &'static str {
         Layout::OneDevice => "on one GPU",
         Layout::Pipelined => "pipelined over GPUs",
         Layout::Sequential => "one GPU after the other",
-        Layout::ExpertsOffloaded(_) => "with experts in RAM",
-        Layout::Offloaded => "partly in RAM",
-        Layout::HostOnly => "on the CPU",
+        Layout::Offloaded(below) => match (below.store, below.whole, below.parts.matrices) {
+            (Store::Disk, ..) => "partly on disk",
+            (Store::Ram, Whole::FirstUnits, _) => "partly in RAM",
+            (Store::Ram, Whole::Nothing, Matrices::Experts) => "with experts in RAM",
+            (Store::Ram, Whole::Nothing, Matrices::FeedForward) => "with feed-forwards in RAM",
+        },
+        Layout::HostOnly(Store::Ram) => "on the CPU",
+        Layout::HostOnly(Store::Disk) => "on the CPU, partly on disk",
     }
 }

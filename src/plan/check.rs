@@ -4,11 +4,11 @@
 //! it against the model: it adds up every tensor where the map puts it, in whole bytes, and refuses a
 //! plan whose devices hold another sum, or more than they can.
 
-use crate::cost::{Layout, Target};
+use crate::cost::{Layout, Matrices, Store, Target, Whole};
 use crate::model::{Extra, Model, Precision, PrecisionError};
 use crate::plan::extras::{self, Placed};
 use crate::plan::sums::{Laid, llama_cpp_sums, transformers_sums};
-use crate::plan::{CPU, Plan};
+use crate::plan::{CPU, DISK, Plan};
 use crate::units::Bytes;
 use crate::workload::{Workload, WorkloadError};
 
@@ -69,19 +69,30 @@ pub enum CheckError {
         /// Whether the layout leaves every GPU out.
         host_only: bool,
     },
-    /// Experts in RAM of no block, of more than there are, or beside blocks on the CPU.
+    /// Parts in RAM of no block, of more than there are, or of none that is on a GPU.
     #[error(
-        "`experts_on_cpu: {found}` needs llama.cpp, every layer on a GPU, and 1 to {blocks} blocks"
+        "`{}: {found}` needs llama.cpp, 1 to {blocks} blocks, and the last of them on a GPU, with `offloaded` behind layers on `cpu`, else with all on GPUs",
+        match .matrices {
+            Matrices::Experts => "experts_on_cpu",
+            Matrices::FeedForward => "feed_forward_on_cpu",
+        }
     )]
-    Experts {
+    Parts {
+        /// Which.
+        matrices: Matrices,
         /// What the plan says.
         found: u32,
         /// Blocks of the model.
         blocks: u32,
     },
-    /// A number of blocks whose experts are in RAM, in a layout that has none.
-    #[error("`experts_on_cpu` goes with the layout `experts_offloaded`, and the plan has another")]
-    ExpertsBesideLayout,
+    /// A number of blocks of which a part is in RAM, in a layout that has none.
+    #[error(
+        "`experts_on_cpu` goes with the layouts `experts_offloaded` and `offloaded`, `feed_forward_on_cpu` with `feed_forward_offloaded` and `offloaded`, and the plan has another"
+    )]
+    PartsBesideLayout,
+    /// A disk that the rig or the layout has not.
+    #[error("`disk` needs a rate of `disk` in the rig, and a layout that leaves weights off the GPUs")]
+    Disk,
     /// The input embedding is where this target cannot have it.
     #[error("llama.cpp keeps the input embedding on the CPU, and the plan has it on `{0}`")]
     Embedding(String),
@@ -168,20 +179,51 @@ impl Plan {
         }
         self.check_list()?;
         self.check_devices()?;
-        let host_only = self.layout == Layout::HostOnly;
+        let host_only = self.layout.is_host_only();
         if host_only != self.used_gpus().is_empty() {
             return Err(CheckError::Layout { host_only });
         }
-        if let Some(found) = self.experts_on_cpu() {
-            let blocks = self.model.blocks;
-            let on_gpus = self.device_map.runs.iter().all(|run| run.device != CPU);
-            if self.target != Target::LlamaCpp || !on_gpus || !(1..=blocks).contains(&found) {
-                return Err(CheckError::Experts { found, blocks });
-            }
-        }
+        self.check_parts()?;
+        self.check_disk()?;
         match self.target {
             Target::LlamaCpp => self.check_llama_cpp(),
             Target::Transformers => Ok(()),
+        }
+    }
+
+    fn check_parts(&self) -> Result<(), CheckError> {
+        let (parts, blocks) = (self.layout.parts(), self.model.blocks);
+        let Layout::Offloaded(below) = self.layout else {
+            return Ok(());
+        };
+        let found = parts.n_blocks;
+        let on_cpu = self.device_map.runs.iter().filter(|run| run.device == CPU);
+        let first_on_gpu = on_cpu.map(|run| run.layers.end() + 1).max().unwrap_or(0);
+        let is_kept = match (below.whole, found) {
+            (Whole::FirstUnits, 0) => true,
+            (Whole::FirstUnits, _) => first_on_gpu > 0,
+            (Whole::Nothing, _) => first_on_gpu == 0,
+        };
+        let is_within = found == 0 || (found > first_on_gpu && found <= blocks);
+        let may_be_none = below.whole == Whole::FirstUnits && found == 0;
+        let is_right_target = self.target == Target::LlamaCpp;
+        match may_be_none || (is_kept && is_within && found > 0 && is_right_target) {
+            true => Ok(()),
+            false => Err(CheckError::Parts {
+                matrices: parts.matrices,
+                found,
+                blocks,
+            }),
+        }
+    }
+
+    /// A plan says what it reads from disk exactly where its layout does, and the rig has a disk.
+    fn check_disk(&self) -> Result<(), CheckError> {
+        let reads = self.layout.store() == Store::Disk;
+        let has_disk = self.rig.host().is_some_and(|host| host.disk.is_some());
+        match reads == self.disk.is_some() && (!reads || has_disk) {
+            true => Ok(()),
+            false => Err(CheckError::Disk),
         }
     }
 
@@ -225,7 +267,10 @@ impl Plan {
         let modules = &self.device_map.modules;
         let runs = self.device_map.runs.iter().map(|run| &run.device);
         for name in runs.chain([&modules.embedding, &modules.final_norm, &modules.head]) {
-            if name != CPU && self.gpu(name).is_none() {
+            // llama.cpp maps a file, and names no place on disk.
+            let is_on_disk =
+                name == DISK && self.disk.is_some() && self.target == Target::Transformers;
+            if name != CPU && !is_on_disk && self.gpu(name).is_none() {
                 return Err(CheckError::UnknownDevice(name.clone()));
             }
         }
@@ -305,7 +350,7 @@ pub fn verify(
         Target::LlamaCpp => {
             let laid = Laid {
                 map: &plan.device_map,
-                experts_on_cpu: plan.experts_on_cpu().unwrap_or(0),
+                parts: plan.layout.parts(),
                 mix: mix.as_ref(),
             };
             llama_cpp_sums(&laid, model, precision, workload)?
@@ -322,6 +367,22 @@ pub fn verify(
         let sum = sums.entry(extra.device.as_str()).or_default();
         *sum = (sum.0 + extra.weights, sum.1 + extra.kv_cache);
     }
+    let on_disk = plan.disk.map_or(Bytes::ZERO, |disk| disk.weights);
+    // What llama.cpp reads from disk are weights of the CPU that RAM does not hold.
+    let place = match plan.target {
+        Target::LlamaCpp => CPU,
+        Target::Transformers => DISK,
+    };
+    let sum = sums.entry(place).or_default();
+    let Some(in_memory) = sum.0.checked_sub(on_disk) else {
+        return Ok(Err(CheckError::Sum {
+            device: DISK.to_owned(),
+            what: "weights",
+            found: on_disk,
+            expected: sum.0,
+        }));
+    };
+    sum.0 = in_memory;
     let differs = plan.devices.iter().find_map(|device| {
         let (weights, kv_cache) = sums.get(device.name.as_str()).copied().unwrap_or_default();
         let sum = |what, found, expected| {

@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_yaml::FlowMap;
 
-use crate::cost::{Layout, Memory, Target};
+use crate::cost::{Memory, Store, Target};
 use crate::hardware::{Rig, yaml};
+use crate::plan::layout::{DiskUse, LayoutName, OnCpu};
 use crate::plan::{
     BaselineSummary, CheckError, DeviceMap, DeviceUse, Estimate, ExtraUse, MixSummary,
     ModelSummary, Plan, ProofSummary, VERSION, WorkloadSummary,
@@ -55,11 +56,15 @@ struct Document {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mix: Option<MixSummary>,
     workload: FlowMap<WorkloadSummary>,
-    layout: Layout,
+    layout: LayoutName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     experts_on_cpu: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    feed_forward_on_cpu: Option<u32>,
     device_map: DeviceMap,
     devices: Vec<FlowMap<Use>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disk: Option<FlowMap<DiskUse>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extras: Vec<FlowMap<ExtraUse>>,
     estimate: Estimate,
@@ -89,6 +94,7 @@ struct Versioned {
 impl Plan {
     /// Writes the plan as YAML.
     pub fn to_yaml(&self) -> String {
+        let on_cpu = OnCpu::of(self.layout.parts());
         let document = Document {
             version: VERSION,
             model: self.model.clone(),
@@ -96,14 +102,16 @@ impl Plan {
             precision: self.precision.clone(),
             mix: self.mix.clone(),
             workload: FlowMap(self.workload),
-            layout: self.layout,
-            experts_on_cpu: self.experts_on_cpu(),
+            layout: LayoutName::of(self.layout),
+            experts_on_cpu: on_cpu.experts,
+            feed_forward_on_cpu: on_cpu.feed_forward,
             device_map: self.device_map.clone(),
             devices: self
                 .devices
                 .iter()
                 .map(|device| FlowMap(Use::from(device)))
                 .collect(),
+            disk: self.disk.map(FlowMap),
             extras: self.extras.iter().cloned().map(FlowMap).collect(),
             estimate: self.estimate,
             proof: self.proof.clone(),
@@ -134,31 +142,33 @@ impl Plan {
         }
         let document: Document = yaml::from_str(text)
             .map_err(|error| DocumentError::Syntax(format!("{origin}: {error}")))?;
+        let contradicts = |fault| DocumentError::Check {
+            origin: origin.to_owned(),
+            fault,
+        };
+        let on_cpu = OnCpu {
+            experts: document.experts_on_cpu,
+            feed_forward: document.feed_forward_on_cpu,
+        };
+        let store = match document.disk {
+            Some(_) => Store::Disk,
+            None => Store::Ram,
+        };
+        let layout = document.layout.layout(on_cpu, store);
         let plan = Self {
             model: document.model,
             target: document.target,
             precision: document.precision,
             mix: document.mix,
             workload: document.workload.0,
-            layout: match (document.layout, document.experts_on_cpu) {
-                // None is a number that the check refuses.
-                (Layout::ExpertsOffloaded(_), blocks) => {
-                    Layout::ExpertsOffloaded(blocks.unwrap_or(0))
-                }
-                (layout, None) => layout,
-                (_, Some(_)) => {
-                    return Err(DocumentError::Check {
-                        origin: origin.to_owned(),
-                        fault: CheckError::ExpertsBesideLayout,
-                    });
-                }
-            },
+            layout: layout.map_err(contradicts)?,
             device_map: document.device_map,
             devices: document
                 .devices
                 .into_iter()
                 .map(|device| device.0.into())
                 .collect(),
+            disk: document.disk.map(|disk| disk.0),
             extras: document.extras.into_iter().map(|extra| extra.0).collect(),
             estimate: document.estimate,
             proof: document.proof,
@@ -169,10 +179,7 @@ impl Plan {
                 .collect(),
             rig: document.rig,
         };
-        plan.check().map_err(|fault| DocumentError::Check {
-            origin: origin.to_owned(),
-            fault,
-        })?;
+        plan.check().map_err(contradicts)?;
         Ok(plan)
     }
 }

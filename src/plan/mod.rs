@@ -7,6 +7,7 @@ pub mod build;
 pub mod check;
 pub mod document;
 pub mod extras;
+mod layout;
 pub mod mix;
 mod sums;
 
@@ -24,6 +25,7 @@ use crate::workload::{KvFormat, Workload};
 pub use check::CheckError;
 pub use document::DocumentError;
 pub use extras::ExtraUse;
+pub use layout::{DiskUse, LayoutName};
 pub use mix::MixSummary;
 
 /// The version of the document that this program writes.
@@ -31,6 +33,8 @@ pub const VERSION: u32 = 1;
 
 /// Where units may be besides GPUs, in maps.
 pub const CPU: &str = "cpu";
+/// Where units are that neither GPUs nor RAM hold.
+pub const DISK: &str = "disk";
 
 /// A plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +55,8 @@ pub struct Plan {
     pub device_map: DeviceMap,
     /// What each device holds, GPUs in the order of the rig, then the host.
     pub devices: Vec<DeviceUse>,
+    /// What is read from disk, where the layout says so.
+    pub disk: Option<DiskUse>,
     /// What stands beside the model, each with its share of what the devices hold.
     pub extras: Vec<ExtraUse>,
     /// How fast it will be.
@@ -256,18 +262,6 @@ impl Plan {
         self.device_map.device_of(layer)
     }
 
-    /// Of how many first blocks the experts are in RAM, where that is the layout.
-    pub fn experts_on_cpu(&self) -> Option<u32> {
-        match self.layout {
-            Layout::ExpertsOffloaded(blocks) => Some(blocks),
-            Layout::OneDevice
-            | Layout::Pipelined
-            | Layout::Sequential
-            | Layout::Offloaded
-            | Layout::HostOnly => None,
-        }
-    }
-
     /// The GPU of a name.
     pub fn gpu(&self, name: &str) -> Option<DeviceId> {
         self.rig.find(name).ok()
@@ -284,7 +278,7 @@ impl Plan {
             .chain(runs)
             .chain([modules.final_norm.as_str(), &modules.head]);
         for name in all {
-            if name != CPU && !names.contains(&name) {
+            if name != CPU && name != DISK && !names.contains(&name) {
                 names.push(name);
             }
         }

@@ -221,7 +221,7 @@ impl Rules<'_> {
 
     fn stage(&self, on_host: usize, device: DeviceId, units: Range<usize>, first: bool) -> Stage {
         let layout = if on_host > 0 {
-            Layout::Offloaded
+            Layout::OFFLOADED
         } else {
             Layout::Sequential
         };
@@ -260,8 +260,8 @@ impl Rules<'_> {
             (0, 0) => return None,
             (0, 1) => Layout::OneDevice,
             (0, _) => Layout::Sequential,
-            (_, 0) => Layout::HostOnly,
-            (..) => Layout::Offloaded,
+            (_, 0) => Layout::HOST_ONLY,
+            (..) => Layout::OFFLOADED,
         };
         let mut spans = Vec::new();
         if split.on_host > 0 && (used.is_empty() || self.accounting.offload() == Offload::Computes)

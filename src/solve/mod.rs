@@ -26,7 +26,7 @@ pub mod stop;
 
 use crate::cost::column::Owner;
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Place, Rule, Span};
-use crate::units::Seconds;
+use crate::units::{Bytes, Seconds};
 use search::{Found, Searched, search};
 
 pub use amount::Amount;
@@ -149,19 +149,25 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
     // The least that a layout could be worth in which nothing was found though nothing rules it out.
     let mut unknown: Option<u64> = None;
     for rank in accounting.ranks() {
-        let mut found: Vec<Found> = Vec::new();
-        for layout in rank {
-            let set = ColumnSet::new(accounting, layout, Fit::Strict, &ask.rules);
+        let mut found: Vec<(usize, Found)> = Vec::new();
+        for (promised, index) in promising(accounting, &rank, ask) {
             // A layout that can only be worse says nothing of the best.
-            let worst = found.iter().map(|found| found.worth[0]).min();
+            let worst = found.iter().map(|(_, found)| found.worth[0]).min();
+            if worst.is_some_and(|worst| promised > worst) {
+                break;
+            }
+            let set = ColumnSet::new(accounting, rank[index], Fit::Strict, &ask.rules);
             match search(set, ask, worst.unwrap_or(u64::MAX)) {
-                Searched::Found(path) => found.push(path),
+                Searched::Found(path) => found.push((index, path)),
                 Searched::Impossible | Searched::Worse => {}
                 Searched::Unknown(bound) => {
                     unknown = Some(unknown.map_or(bound, |other| other.min(bound)));
                 }
             }
         }
+        found.sort_by_key(|(index, _)| *index);
+        let found = found.into_iter().map(|(_, found)| found);
+        let found: Vec<_> = found.collect();
         let bound = found.iter().map(|found| found.bound).chain(unknown).min();
         // Of equals the first, so that fewer devices win.
         let best = found.into_iter().min_by(|a, b| a.worth.cmp(&b.worth));
@@ -174,6 +180,20 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
         None => NoPlan::RuledOut,
         Some(_) => NoPlan::NotFound,
     })
+}
+
+/// The layouts of a rank that may have a plan, by what none of their plans is worth less than, and of
+/// equals in their order.
+fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u64, usize)> {
+    let first = ask.goal.by_stages()[0];
+    let outlooks = rank.iter().map(|layout| accounting.outlook(*layout));
+    let mut promising: Vec<_> = outlooks
+        .enumerate()
+        .filter(|(_, outlook)| outlook.missing == Bytes::ZERO)
+        .map(|(index, outlook)| (ask.goal.least(first, outlook.time), index))
+        .collect();
+    promising.sort_unstable();
+    promising
 }
 
 /// The linear program's second opinion, and the path as stages on devices.

@@ -27,7 +27,7 @@ enum Worth {
 fn is_offloaded(layout: Layout) -> bool {
     match layout {
         Layout::OneDevice | Layout::Pipelined | Layout::Sequential => false,
-        Layout::ExpertsOffloaded(_) | Layout::Offloaded | Layout::HostOnly => true,
+        Layout::Offloaded(_) | Layout::HostOnly(_) => true,
     }
 }
 

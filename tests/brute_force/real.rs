@@ -130,7 +130,7 @@ fn rig(shares: &Shares, model: &Model, target: Target, precision: Precision) -> 
             card(index, memory, BytesPerSecond(*gigabytes as f64 * 1e9))
         })
         .collect();
-    let on_host = accounting.host_base(Layout::Offloaded).total();
+    let on_host = accounting.host_base(Layout::OFFLOADED).total();
     let host = shares.ram.map(|(share, gigabytes)| {
         let memory = on_host + Bytes(weights.0 / 100 * share);
         ram(memory, BytesPerSecond(gigabytes as f64 * 1e9))

@@ -8,7 +8,9 @@
 use super::stored::{Held, held};
 use super::{LlamaCpp, Sums};
 use crate::cost::frontier::{Frontiers, Way};
-use crate::cost::{Accounting, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity};
+use crate::cost::{
+    Accounting, Layout, Memory, Offload, Parts, Place, Span, Stage, Store, Unit, capacity,
+};
 use crate::hardware::Rig;
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
@@ -171,7 +173,7 @@ impl<'a> Mixed<'a> {
         };
         let alike = match layout {
             Layout::OneDevice | Layout::Pipelined | Layout::Sequential => &self.alike[..1],
-            Layout::Offloaded | Layout::ExpertsOffloaded(_) | Layout::HostOnly => &self.alike[..],
+            Layout::Offloaded(_) | Layout::HostOnly(_) => &self.alike[..],
         };
         let stages = alike.iter().map(|alike| alike.priced(layout, span, &sums));
         stages
@@ -205,13 +207,15 @@ impl Accounting for Mixed<'_> {
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
-        // Experts in RAM are priced for one recipe only.
-        let in_one = |layout: &Layout| !matches!(layout, Layout::ExpertsOffloaded(_));
+        // Parts in RAM, and what is read from disk, are priced for one recipe only.
+        let in_one =
+            |layout: &Layout| layout.parts() == Parts::NONE && layout.store() == Store::Ram;
         let mut ranks = self.alike[0].ranks();
-        ranks.truncate(self.n_ranks);
         for rank in &mut ranks {
             rank.retain(in_one);
         }
+        ranks.retain(|rank| !rank.is_empty());
+        ranks.truncate(self.n_ranks);
         ranks
     }
 
