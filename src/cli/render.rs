@@ -67,6 +67,7 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
         .devices
         .iter()
         .map(|device| device.memory.weights)
+        .chain(plan.disk.map(|disk| disk.weights))
         .sum();
     let workload = &plan.workload;
     let mut text = format!(

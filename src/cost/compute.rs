@@ -12,9 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::cost::graph::{
-    self, Batch, BlockPlace, BlockShape, GraphShape, Placement,
-};
+use crate::cost::graph::{self, Batch, BlockPlace, BlockShape, GraphShape, Placement};
 use crate::cost::{Layout, Matrices, Parts, Place, Position, Whole, memory};
 use crate::hardware::DeviceId;
 use crate::model::format::Format;
@@ -345,10 +343,7 @@ impl Compute {
 
 impl Member {
     fn whole(kind: usize) -> Self {
-        Self {
-            kind,
-            in_ram: None,
-        }
+        Self { kind, in_ram: None }
     }
 }
 

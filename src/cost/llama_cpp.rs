@@ -18,8 +18,8 @@ use crate::cost::extras;
 use crate::cost::parts::{self, PartSums};
 use crate::cost::prefill::Work;
 use crate::cost::{
-    Accounting, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place, Span, Stage, Store,
-    Unit, memory, time,
+    Accounting, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place, Span, Stage,
+    Store, Unit, memory, time,
 };
 use crate::hardware::Rig;
 use crate::model::format::Format;

@@ -11,8 +11,8 @@ use std::ops::Range;
 use crate::cost::prefill::{Prefill, Work};
 use crate::cost::time::Kernels;
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, OnDisk, Place, Position, Span, Stage, Store, Unit, capacity,
-    memory, time,
+    Accounting, Layout, Memory, Offload, OnDisk, Place, Position, Span, Stage, Store, Unit,
+    capacity, memory, time,
 };
 use crate::hardware::{Rig, Transfer};
 use crate::model::format::Format;
@@ -382,3 +382,6 @@ fn activations(model: &Model, workload: &Workload, checkpoint: Checkpoint) -> By
     };
     Bytes(tokens.saturating_mul(width).saturating_mul(element)) + Bytes(unpacked)
 }
+
+#[cfg(test)]
+mod tests;

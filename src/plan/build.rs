@@ -8,8 +8,8 @@ use crate::hardware::Rig;
 use crate::model::{Model, Origin, Precision, PrecisionError};
 use crate::plan::extras::{self, Placed};
 use crate::plan::{
-    BaselineSummary, CPU, DISK, DeviceMap, DeviceUse, DiskUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
-    ProofSummary, Run, Status, WorkloadSummary,
+    BaselineSummary, CPU, DISK, DeviceMap, DeviceUse, DiskUse, Estimate, Interval, ModelSummary,
+    ModuleMap, Plan, ProofSummary, Run, Status, WorkloadSummary,
 };
 use crate::solve::baseline::Baseline;
 use crate::solve::{self, Objective, Solution};
@@ -273,7 +273,13 @@ pub fn describe(layout: Layout) -> &'static str {
         Layout::Sequential => "one GPU after the other",
         Layout::Offloaded(below) => match (below.store, below.whole, below.parts.matrices) {
             (Store::Disk, ..) => "partly on disk",
-            (Store::Ram, Whole::FirstUnits, _) => "partly in RAM",
+            (Store::Ram, Whole::FirstUnits, _) if below.parts.n_blocks == 0 => "partly in RAM",
+            (Store::Ram, Whole::FirstUnits, Matrices::Experts) => {
+                "partly in RAM, as are experts of further layers"
+            }
+            (Store::Ram, Whole::FirstUnits, Matrices::FeedForward) => {
+                "partly in RAM, as are feed-forwards of further layers"
+            }
             (Store::Ram, Whole::Nothing, Matrices::Experts) => "with experts in RAM",
             (Store::Ram, Whole::Nothing, Matrices::FeedForward) => "with feed-forwards in RAM",
         },

@@ -4,7 +4,7 @@
 //! it against the model: it adds up every tensor where the map puts it, in whole bytes, and refuses a
 //! plan whose devices hold another sum, or more than they can.
 
-use crate::cost::{Layout, Matrices, Store, Target, Whole};
+use crate::cost::{Matrices, Target};
 use crate::model::{Extra, Model, Precision, PrecisionError};
 use crate::plan::extras::{self, Placed};
 use crate::plan::sums::{Laid, llama_cpp_sums, transformers_sums};
@@ -91,7 +91,9 @@ pub enum CheckError {
     )]
     PartsBesideLayout,
     /// A disk that the rig or the layout has not.
-    #[error("`disk` needs a rate of `disk` in the rig, and a layout that leaves weights off the GPUs")]
+    #[error(
+        "`disk` needs a rate of `disk` in the rig, and a layout that leaves weights off the GPUs"
+    )]
     Disk,
     /// The input embedding is where this target cannot have it.
     #[error("llama.cpp keeps the input embedding on the CPU, and the plan has it on `{0}`")]
@@ -188,42 +190,6 @@ impl Plan {
         match self.target {
             Target::LlamaCpp => self.check_llama_cpp(),
             Target::Transformers => Ok(()),
-        }
-    }
-
-    fn check_parts(&self) -> Result<(), CheckError> {
-        let (parts, blocks) = (self.layout.parts(), self.model.blocks);
-        let Layout::Offloaded(below) = self.layout else {
-            return Ok(());
-        };
-        let found = parts.n_blocks;
-        let on_cpu = self.device_map.runs.iter().filter(|run| run.device == CPU);
-        let first_on_gpu = on_cpu.map(|run| run.layers.end() + 1).max().unwrap_or(0);
-        let is_kept = match (below.whole, found) {
-            (Whole::FirstUnits, 0) => true,
-            (Whole::FirstUnits, _) => first_on_gpu > 0,
-            (Whole::Nothing, _) => first_on_gpu == 0,
-        };
-        let is_within = found == 0 || (found > first_on_gpu && found <= blocks);
-        let may_be_none = below.whole == Whole::FirstUnits && found == 0;
-        let is_right_target = self.target == Target::LlamaCpp;
-        match may_be_none || (is_kept && is_within && found > 0 && is_right_target) {
-            true => Ok(()),
-            false => Err(CheckError::Parts {
-                matrices: parts.matrices,
-                found,
-                blocks,
-            }),
-        }
-    }
-
-    /// A plan says what it reads from disk exactly where its layout does, and the rig has a disk.
-    fn check_disk(&self) -> Result<(), CheckError> {
-        let reads = self.layout.store() == Store::Disk;
-        let has_disk = self.rig.host().is_some_and(|host| host.disk.is_some());
-        match reads == self.disk.is_some() && (!reads || has_disk) {
-            true => Ok(()),
-            false => Err(CheckError::Disk),
         }
     }
 

@@ -1,9 +1,10 @@
-//! Layouts as plans write them: a name, and beside it what a name cannot say.
+//! Layouts as plans write them: a name, and beside it what a name cannot say; and whether the map is
+//! one of that layout.
 
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{Below, Layout, Matrices, Parts, Store, Whole};
-use crate::plan::CheckError;
+use crate::cost::{Below, Layout, Matrices, Parts, Store, Target, Whole};
+use crate::plan::{CPU, CheckError, Plan};
 use crate::units::Bytes;
 
 /// What is read from disk, where a plan does so.
@@ -104,6 +105,45 @@ impl OnCpu {
                 feed_forward: n_blocks,
                 ..Self::default()
             },
+        }
+    }
+}
+
+impl Plan {
+    /// Parts in RAM are of blocks of which the last is on a GPU.
+    pub(super) fn check_parts(&self) -> Result<(), CheckError> {
+        let (parts, blocks) = (self.layout.parts(), self.model.blocks);
+        let Layout::Offloaded(below) = self.layout else {
+            return Ok(());
+        };
+        let found = parts.n_blocks;
+        let on_cpu = self.device_map.runs.iter().filter(|run| run.device == CPU);
+        let first_on_gpu = on_cpu.map(|run| run.layers.end() + 1).max().unwrap_or(0);
+        let is_kept = match (below.whole, found) {
+            (Whole::FirstUnits, 0) => true,
+            (Whole::FirstUnits, _) => first_on_gpu > 0,
+            (Whole::Nothing, _) => first_on_gpu == 0,
+        };
+        let is_within = found == 0 || (found > first_on_gpu && found <= blocks);
+        let may_be_none = below.whole == Whole::FirstUnits && found == 0;
+        let is_right_target = self.target == Target::LlamaCpp;
+        match may_be_none || (is_kept && is_within && found > 0 && is_right_target) {
+            true => Ok(()),
+            false => Err(CheckError::Parts {
+                matrices: parts.matrices,
+                found,
+                blocks,
+            }),
+        }
+    }
+
+    /// A plan says what it reads from disk exactly where its layout does, and the rig has a disk.
+    pub(super) fn check_disk(&self) -> Result<(), CheckError> {
+        let reads = self.layout.store() == Store::Disk;
+        let has_disk = self.rig.host().is_some_and(|host| host.disk.is_some());
+        match reads == self.disk.is_some() && (!reads || has_disk) {
+            true => Ok(()),
+            false => Err(CheckError::Disk),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::ops::Range;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shardplan::cost::{
-    Accounting, Layout, Matrices, Memory, Offload, Parts, Place, Position, Prefill, Span, Stage, Unit,
+    Accounting, Layout, Matrices, Memory, Offload, Parts, Place, Position, Prefill, Span, Stage,
+    Unit,
 };
 use shardplan::hardware::{Device, DeviceClass, Host, Pcie, Rig, Source};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
@@ -156,10 +157,9 @@ impl Toy {
     fn buffers(&self, layout: Layout, span: &Span) -> Bytes {
         let mut buffers = match layout {
             Layout::Pipelined => 2,
-            Layout::OneDevice
-            | Layout::Sequential
-            | Layout::Offloaded(_)
-            | Layout::HostOnly(_) => 0,
+            Layout::OneDevice | Layout::Sequential | Layout::Offloaded(_) | Layout::HostOnly(_) => {
+                0
+            }
         };
         if span.position == Position::First {
             buffers += 1;

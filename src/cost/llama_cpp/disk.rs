@@ -32,7 +32,9 @@ fn reread(read: Bytes, routed: &Sums, room: Bytes) -> Reread {
         None => read,
         Some(room) => {
             let lacking = routed.on_host.saturating_sub(room);
-            routed.read.scale(lacking.0 as f64 / routed.on_host.0.max(1) as f64)
+            routed
+                .read
+                .scale(lacking.0 as f64 / routed.on_host.0.max(1) as f64)
         }
     };
     Reread {
@@ -122,5 +124,40 @@ impl LlamaCpp<'_> {
             weights: weights.saturating_sub(in_ram),
             read,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_token_needs_is_read_whole_and_of_experts_what_ram_lacks() {
+        let none = Sums::default();
+        let gib = Bytes::gib;
+        // 36 GiB of a dense model through 10 GiB of RAM, or through enough.
+        let dense = |room| reread(gib(36), &none, room);
+        assert_eq!(dense(gib(10)).of_tokens, gib(36));
+        assert_eq!(dense(gib(36)).of_tokens, Bytes::ZERO);
+        // 2 GiB that every token needs, and a sixteenth of 160 GiB of experts.
+        let experts = Sums {
+            on_host: gib(160),
+            read: gib(10),
+            ..none
+        };
+        let mixture = |room| reread(gib(12), &experts, room);
+        // Half of the experts are in RAM beside the rest.
+        assert_eq!(mixture(gib(82)).of_tokens, gib(5));
+        assert_eq!(mixture(gib(82)).of_prompts, gib(162));
+        assert_eq!(mixture(gib(162)).of_tokens, Bytes::ZERO);
+        assert_eq!(mixture(gib(162)).of_prompts, Bytes::ZERO);
+        // A token pushes out what the next one needs.
+        assert_eq!(mixture(gib(11)).of_tokens, gib(12));
+        let more = (0..170).map(|room| mixture(gib(room)).of_tokens);
+        assert!(
+            more.clone()
+                .zip(more.skip(1))
+                .all(|(less, more)| more <= less)
+        );
     }
 }

@@ -48,8 +48,8 @@ impl LlamaCpp<'_> {
 
     /// What RAM holds in any plan, without buffers.
     fn base(&self, layout: Layout) -> Bytes {
-        let base = self.on_host_in_any_plan(layout);
-        base.weights + base.kv_cache
+        let beside = self.beside.on_gpu.host;
+        self.weights_in_any_plan(layout) + beside.weights + beside.kv_cache
     }
 
     fn whole_on_host(&self, layout: Layout, units: &Range<usize>) -> Bytes {

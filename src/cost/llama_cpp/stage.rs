@@ -94,15 +94,20 @@ impl LlamaCpp<'_> {
         };
         let (_, ahead) = self.ahead.unwrap_or_default();
         let own = Memory {
-            weights: match layout.store() {
-                Store::Ram => self.input + self.in_ram(layout, &(0..self.units.len())).on_host,
-                Store::Disk => Bytes::ZERO,
-            },
+            weights: self.weights_in_any_plan(layout),
             compute: compute + ahead.host,
             overhead: self.compute.output_buffer(),
             ..Memory::default()
         };
         own + beside
+    }
+
+    /// Weights of the model that RAM has to hold in any plan.
+    pub(super) fn weights_in_any_plan(&self, layout: Layout) -> Bytes {
+        match layout.store() {
+            Store::Ram => self.input + self.in_ram(layout, &(0..self.units.len())).on_host,
+            Store::Disk => Bytes::ZERO,
+        }
     }
 
     /// A stage whose units sum up to this.
