@@ -80,8 +80,6 @@ pub(crate) struct Shares {
     pub(crate) cards: Vec<(u64, u64)>,
     /// Of RAM, in the same way.
     pub(crate) ram: Option<(u64, u64)>,
-    /// Whether weights may be read from disk, where there is RAM.
-    pub(crate) disk: bool,
 }
 
 pub(crate) fn shares(most_cards: usize) -> impl Strategy<Value = Shares> {
@@ -95,11 +93,7 @@ pub(crate) fn shares(most_cards: usize) -> impl Strategy<Value = Shares> {
         prop::sample::select(vec![2_u64, 40]),
     );
     let ram = prop::option::weighted(0.6, ram);
-    (vec(card, 1..=most_cards), ram, any::<bool>()).prop_map(|(cards, ram, disk)| Shares {
-        cards,
-        ram,
-        disk,
-    })
+    (vec(card, 1..=most_cards), ram).prop_map(|(cards, ram)| Shares { cards, ram })
 }
 
 /// One sequence of 2,048 tokens.
@@ -140,7 +134,8 @@ fn rig(shares: &Shares, model: &Model, target: Target, precision: Precision) -> 
     let host = shares.ram.map(|(share, gigabytes)| {
         let memory = on_host + Bytes(weights.0 / 100 * share);
         shardplan::hardware::Host {
-            disk: shares.disk.then_some(BytesPerSecond(1e9)),
+            // Slow RAM has a disk behind it.
+            disk: (gigabytes == 2).then_some(BytesPerSecond(1e9)),
             ..ram(memory, BytesPerSecond(gigabytes as f64 * 1e9))
         }
     });
