@@ -16,7 +16,7 @@ use std::ops::Range;
 use serde_json::{Value, json};
 use shardplan::cost::compute::Compute;
 use shardplan::cost::llama_cpp::LlamaCpp;
-use shardplan::cost::{Accounting, Layout, Place, Position, Span, graph};
+use shardplan::cost::{Accounting, Layout, Matrices, Parts, Place, Position, Span, graph};
 use shardplan::hardware::{DeviceId, Rig, text};
 use shardplan::model::{Model, Origin, Precision, config};
 use shardplan::units::Tokens;
@@ -132,8 +132,11 @@ fn layout(record: &Value) -> Layout {
         in_ram.filter(|blocks| *blocks > 0),
         record["pipeline_parallel"] == "on",
     ) {
-        (true, ..) => Layout::Offloaded,
-        (false, Some(blocks), _) => Layout::ExpertsOffloaded(blocks),
+        (true, ..) => Layout::OFFLOADED,
+        (false, Some(n_blocks), _) => Layout::parts_alone(Parts {
+            matrices: Matrices::Experts,
+            n_blocks,
+        }),
         (false, None, true) => Layout::Pipelined,
         (false, None, false) => Layout::Sequential,
     }

@@ -1,4 +1,4 @@
 #!/bin/sh
 # bloom at q4_k_m, placed by shardplan.
 set -eu
-CUDA_DEVICE_ORDER=PCI_BUS_ID llama-server -m bloom-Q4_K_M.gguf --fit off --split-mode layer --device CUDA2,CUDA0,CUDA1 -ngl 27 -ts 4,15,8 -c 2048 -np 1 -b 2048 -ub 512 -fa on -ctk f16 -ctv f16 "$@"
+CUDA_DEVICE_ORDER=PCI_BUS_ID llama-server -m bloom-Q4_K_M.gguf --fit off --split-mode layer --device CUDA2,CUDA0,CUDA1 -ngl 32 -ts 9,15,8 -ncffn 47 -c 2048 -np 1 -b 2048 -ub 512 -fa on -ctk f16 -ctv f16 "$@"

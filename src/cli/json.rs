@@ -6,11 +6,12 @@ use super::model::Inspection;
 use super::plan::Refusal;
 use super::render;
 use super::whatif::Row;
+use crate::cost::Matrices;
 use crate::cost::paged::Engine;
 use crate::hardware::Rig;
 use crate::model::Tensor;
 use crate::plan::document::layers;
-use crate::plan::{BaselineSummary, DeviceUse, ExtraUse, Plan};
+use crate::plan::{BaselineSummary, DeviceUse, ExtraUse, LayoutName, Plan};
 use crate::scenario::{Fix, Robustness, Scenario, ScenarioError, TooSlow};
 use crate::solve::Infeasible;
 use crate::units::{Bytes, Tokens};
@@ -51,7 +52,7 @@ fn plan_value(plan: &Plan, seconds: f64) -> Value {
         "precision": plan.precision,
         "mix": plan.mix,
         "workload": plan.workload,
-        "layout": plan.layout,
+        "layout": LayoutName::of(plan.layout),
         "device_map": {"runs": runs, "modules": plan.device_map.modules},
         "devices": plan.devices.iter().map(device).collect::<Vec<_>>(),
         "estimate": plan.estimate,
@@ -65,8 +66,16 @@ fn plan_value(plan: &Plan, seconds: f64) -> Value {
         },
         "baselines": plan.baselines.iter().map(|it| baseline(plan, it)).collect::<Vec<_>>(),
     });
-    if let Some(blocks) = plan.experts_on_cpu() {
-        value["experts_on_cpu"] = json!(blocks);
+    let parts = plan.layout.parts();
+    if parts.n_blocks > 0 {
+        let key = match parts.matrices {
+            Matrices::Experts => "experts_on_cpu",
+            Matrices::FeedForward => "feed_forward_on_cpu",
+        };
+        value[key] = json!(parts.n_blocks);
+    }
+    if let Some(disk) = plan.disk {
+        value["disk"] = json!({"weights": disk.weights.0, "read_a_token": disk.read_a_token.0});
     }
     if let Some(service) = plan.service {
         value["service"] = json!(service);

@@ -68,6 +68,7 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
         .devices
         .iter()
         .map(|device| device.memory.weights)
+        .chain(plan.disk.map(|disk| disk.weights))
         .sum();
     let workload = &plan.workload;
     let mut text = format!(
@@ -83,7 +84,7 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push('\n');
     text.push_str(&bar::strip(plan));
     text.push_str(&extras(plan));
-    let _ = writeln!(text, "\n{}", speed(plan));
+    let _ = writeln!(text, "\n{}{}", speed(plan), disk(plan));
     let _ = writeln!(text, "{}{}\n", service::lines(plan), proof(plan));
     if !plan.proof.given.is_empty() {
         let _ = writeln!(text, "{DIM}given{DIM:#}   {}\n", plan.proof.given.join(" "));
@@ -151,6 +152,20 @@ fn speed(plan: &Plan) -> String {
         short(rate.high),
         plan.estimate.at_depth,
         build::describe(plan.layout),
+    )
+}
+
+/// What is read from disk, which decides the speed: nobody should find out by waiting.
+fn disk(plan: &Plan) -> String {
+    let rate = plan.rig.host().and_then(|host| host.disk);
+    let (Some(disk), Some(rate)) = (plan.disk, rate) else {
+        return String::new();
+    };
+    format!(
+        "\n{ERROR}disk{ERROR:#}    {BOLD}{} are read from disk for every token{BOLD:#}: {} at {rate}; {} of weights are in no memory",
+        disk.read_a_token,
+        disk.read_a_token / rate,
+        disk.weights,
     )
 }
 

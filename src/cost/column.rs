@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::cost::sites::Kinds;
 use crate::cost::{
-    Accounting, Batch, Layout, Offload, Place, Position, Prefill, Rule, Sites, Span, Stage,
+    Accounting, Batch, Layout, Offload, Place, Position, Prefill, Rule, Sites, Span, Stage, Whole,
     capacity,
 };
 use crate::hardware::{Device, DeviceId, Rig};
@@ -117,7 +117,7 @@ impl ColumnSet {
         // Where RAM is stated, what never leaves it must fit it too.
         let host_is_stated = rig.host().is_some();
         let base_fits = !host_is_stated || base <= host_room;
-        let in_ram = layout.experts_in_ram();
+        let in_ram = layout.parts().units();
         let is_allowed = rules
             .iter()
             .all(|rule| rule.allows_in_ram(&in_ram) && rule.allows_layout(layout));
@@ -224,12 +224,11 @@ struct Pricing<'a> {
 impl Pricing<'_> {
     /// Prefixes of the chain that the CPU computes.
     fn host_columns(&self, n_units: usize, columns: &mut Vec<Column>) {
-        let ends = match self.layout {
-            Layout::HostOnly => n_units..=n_units,
-            Layout::Offloaded if self.accounting.offload() == Offload::Computes => 1..=n_units - 1,
-            _ => return,
-        };
-        for end in ends {
+        let computes = self.accounting.offload() == Offload::Computes;
+        if !computes && !self.layout.is_host_only() {
+            return;
+        }
+        for end in self.layout.ends_of_whole(n_units) {
             let span = Span {
                 place: Place::Host,
                 units: 0..end,
@@ -252,12 +251,12 @@ impl Pricing<'_> {
         device: DeviceId,
         columns: &mut Vec<Column>,
     ) {
-        if self.layout == Layout::HostOnly {
+        if self.layout.is_host_only() {
             return;
         }
         let room = capacity(self.accounting.grouped(self.layout), Place::Device(device));
-        let streams =
-            self.layout == Layout::Offloaded && self.accounting.offload() == Offload::Streams;
+        let streams = self.layout.whole() == Whole::FirstUnits
+            && self.accounting.offload() == Offload::Streams;
         for position in [Position::First, Position::Later] {
             for start in 0..n_units {
                 if !self.may_start(start, position) {
@@ -298,24 +297,27 @@ impl Pricing<'_> {
 
     /// Whether one device has the whole chain.
     fn is_on_one_device(&self) -> bool {
-        match self.layout {
-            Layout::OneDevice => true,
-            Layout::ExpertsOffloaded(_) => self.accounting.rig().devices().len() == 1,
-            Layout::Pipelined
-            | Layout::Sequential
-            | Layout::Offloaded
-            | Layout::HostOnly
-            | Layout::Served(_) => false,
+        match (self.layout, self.layout.whole()) {
+            (Layout::OneDevice, _) => true,
+            (Layout::Offloaded(_), Whole::Nothing) => self.accounting.rig().devices().len() == 1,
+            (Layout::Offloaded(_), Whole::FirstUnits)
+            | (
+                Layout::Pipelined | Layout::Sequential | Layout::HostOnly(_) | Layout::Served(_),
+                _,
+            ) => false,
         }
     }
 
     /// Whether a device may begin at a unit: the first one at the start, or behind the CPU's prefix.
     fn may_start(&self, start: usize, position: Position) -> bool {
         let computes = self.accounting.offload() == Offload::Computes;
-        match (self.layout, position) {
+        match (self.layout.whole(), position) {
             _ if self.is_on_one_device() => start == 0 && position == Position::First,
-            (Layout::Offloaded, Position::First) if computes => start > 0,
-            (Layout::Offloaded, Position::Later) if computes => start > 1,
+            (Whole::FirstUnits, Position::First) if computes => {
+                let n_units = self.accounting.units().len();
+                self.layout.ends_of_whole(n_units).contains(&start)
+            }
+            (Whole::FirstUnits, Position::Later) if computes => start > 1,
             (_, Position::First) => start == 0,
             (_, Position::Later) => start > 0,
         }

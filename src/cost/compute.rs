@@ -5,20 +5,20 @@
 //! and no more blocks of a kind than change the answer, and the answer is kept.
 
 mod kinds;
+mod parts;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::cost::graph::{
-    self, Batch, BlockPlace, BlockShape, FeedForwardShape, GraphShape, Matrix, Placement,
-};
-use crate::cost::{Layout, Place, Position, memory};
+use crate::cost::graph::{self, Batch, BlockPlace, BlockShape, GraphShape, Placement};
+use crate::cost::{Layout, Matrices, Parts, Place, Position, Whole, memory};
 use crate::hardware::DeviceId;
 use crate::model::format::Format;
 use crate::units::Bytes;
 use crate::workload::Workload;
 use kinds::Kinds;
+use parts::{largest_parts, of_graph};
 
 /// Fewer tokens than this are computed where their weights are (`GGML_OP_OFFLOAD_MIN_BATCH`).
 const STREAMED_BATCH: u64 = 32;
@@ -31,8 +31,8 @@ pub struct Compute {
     /// Blocks that differ in shape, whatever their formats, and those that differ in either.
     kinds: Kinds,
     stored: Kinds,
-    /// The largest formats in which experts are stored.
-    experts: graph::Formats,
+    /// The largest formats in which parts are stored that may be in RAM.
+    parts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
     /// By stage: cards of many kinds ask the same.
     asked: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
@@ -52,25 +52,29 @@ pub struct DeviceBuffer {
 /// A chain that stands for all that are alike: blocks by kind, in the order of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Chain {
-    layout: Layout,
+    flow: Flow,
     host: Vec<usize>,
     /// Blocks of each device; the head is on the last.
     devices: Vec<Vec<Member>>,
 }
 
-/// A block of a chain, on a device.
+/// All of a layout that a chain does not tell by where its blocks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Flow {
+    /// Micro-batches overlap.
+    Pipelined,
+    /// They do not, and norms are computed on the device of their block.
+    Pinned,
+    /// Nor are norms.
+    Free,
+}
+
+/// A block of a chain, on a device, and what of it is in RAM. That streams, so its formats count: the
+/// largest ones of the model stand for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Member {
     kind: usize,
-    experts: Experts,
-}
-
-/// Where the experts of a block on a device are. Those in RAM stream, so their formats count: the
-/// largest ones of the model stand for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Experts {
-    Beside,
-    InRam,
+    in_ram: Option<Matrices>,
 }
 
 /// A device of a chain, or behind all devices the host.
@@ -102,7 +106,7 @@ impl Compute {
         Self {
             kinds: Kinds::new(&blind),
             stored: Kinds::new(&shape.blocks),
-            experts: largest_experts(&shape.blocks),
+            parts: largest_parts(&shape.blocks),
             batch: batch(workload),
             known: RefCell::default(),
             asked: RefCell::default(),
@@ -127,10 +131,10 @@ impl Compute {
 
     fn derived(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let own = self.answer(self.chain_of(layout, position, units));
-        match (layout, position) {
+        match (layout.whole(), position) {
             // The matrices of all blocks before it stream through the first device.
-            (Layout::Offloaded, Position::First) if units.start > 1 => {
-                let streamed = self.chain_behind(units);
+            (Whole::FirstUnits, Position::First) if units.start > 1 => {
+                let streamed = self.chain_behind(layout, units);
                 own.or(self.answer(streamed))
             }
             _ => own,
@@ -141,8 +145,8 @@ impl Compute {
     fn chain_of(&self, layout: Layout, position: Position, units: &Range<usize>) -> Asked {
         let n_blocks = self.shape.blocks.len();
         let (blocks, has_head) = (units.start..units.end.min(n_blocks), units.end > n_blocks);
-        let host = match (layout, units.start) {
-            (Layout::Offloaded, 1..) => self.stored.sample(0..1),
+        let host = match (layout.whole(), units.start) {
+            (Whole::FirstUnits, 1..) => self.stored.sample(0..1),
             _ => Vec::new(),
         };
         let mut devices = match (position, units.start.checked_sub(1)) {
@@ -151,9 +155,9 @@ impl Compute {
         };
         let index = devices.len();
         devices.push(self.sample(layout, blocks));
-        let in_ram = units.end..layout.experts_in_ram().end.min(n_blocks);
+        let in_ram = units.end..layout.parts().units().end.min(n_blocks);
         if position == Position::First && !in_ram.is_empty() {
-            // The first device also computes the prompts of the experts behind its own blocks.
+            // The first device also computes prompts with the parts behind its own blocks.
             devices.push(self.sample(layout, in_ram));
         }
         if !has_head {
@@ -164,7 +168,7 @@ impl Compute {
             });
         }
         let chain = Chain {
-            layout: alike(layout),
+            flow: self.flow(layout),
             host,
             devices,
         };
@@ -173,19 +177,16 @@ impl Compute {
 
     /// A chain whose first device computes for the blocks before these units, and has one of each
     /// kind of these: inputs that both read stay between.
-    fn chain_behind(&self, units: &Range<usize>) -> Asked {
+    fn chain_behind(&self, layout: Layout, units: &Range<usize>) -> Asked {
         let n_blocks = self.shape.blocks.len();
-        let (layout, own) = (
-            Layout::Offloaded,
-            units.start.min(n_blocks)..units.end.min(n_blocks),
-        );
+        let own = units.start.min(n_blocks)..units.end.min(n_blocks);
         let own_kinds = self.kinds.within(own.clone());
         let chain = Chain {
-            layout,
+            flow: self.flow(layout),
             host: self.stored.sample(0..own.start),
             devices: vec![
                 own_kinds.map(Member::whole).collect(),
-                self.one(layout, n_blocks - 1),
+                self.one(Layout::OFFLOADED, n_blocks - 1),
             ],
         };
         Asked { chain, index: 0 }
@@ -197,18 +198,18 @@ impl Compute {
         let n_blocks = self.shape.blocks.len();
         let rest = |from: usize| self.sample(layout, from.min(n_blocks)..n_blocks);
         let devices = match layout {
-            Layout::OneDevice | Layout::ExpertsOffloaded(_) => vec![rest(0)],
+            Layout::OneDevice => vec![rest(0)],
             Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
                 vec![rest(0), Vec::new()]
             }
-            Layout::Offloaded => vec![rest(on_host)],
-            Layout::HostOnly => Vec::new(),
+            Layout::Offloaded(_) => vec![rest(on_host)],
+            Layout::HostOnly(_) => Vec::new(),
         };
         let host = self.kinds.sample(0..on_host.min(n_blocks));
         let host = host.into_iter().map(|kind| self.stored_like(kind));
         let index = devices.len();
         let chain = Chain {
-            layout: alike(layout),
+            flow: self.flow(layout),
             host: host.collect(),
             devices,
         };
@@ -232,11 +233,12 @@ impl Compute {
 
     /// Blocks that stand for a run of them on a device.
     fn sample(&self, layout: Layout, run: Range<usize>) -> Vec<Member> {
-        let cut = layout.experts_in_ram().end.clamp(run.start, run.end);
+        let Parts { matrices, .. } = layout.parts();
+        let cut = layout.parts().units().end.clamp(run.start, run.end);
         let in_ram = self.kinds.sample(run.start..cut).into_iter();
         let in_ram = in_ram.map(|kind| Member {
             kind,
-            experts: Experts::InRam,
+            in_ram: Some(matrices),
         });
         let beside = self.kinds.sample(cut..run.end).into_iter();
         in_ram.chain(beside.map(Member::whole)).collect()
@@ -247,16 +249,37 @@ impl Compute {
         self.stored.of[self.kinds.first[kind]]
     }
 
-    /// A block of a device, its experts in RAM.
-    fn without_experts(&self, block: BlockShape, at: BlockPlace) -> (BlockShape, BlockPlace) {
-        let formats = EXPERTS.iter().fold(block.formats, |formats, matrix| {
-            formats.with(*matrix, self.experts.of(*matrix))
+    /// A block of a device, a part of it in RAM.
+    fn without(
+        &self,
+        matrices: Matrices,
+        block: BlockShape,
+        at: BlockPlace,
+    ) -> (BlockShape, BlockPlace) {
+        let moved = of_graph(matrices).iter();
+        let formats = moved.fold(block.formats, |formats, matrix| {
+            formats.with(*matrix, self.parts.of(*matrix))
         });
-        let place = BlockPlace {
-            experts: Place::Host,
-            ..at
+        let place = match matrices {
+            Matrices::Experts => BlockPlace {
+                experts: Place::Host,
+                ..at
+            },
+            Matrices::FeedForward => BlockPlace {
+                dense: Place::Host,
+                ..at
+            },
         };
         (BlockShape { formats, ..block }, place)
+    }
+
+    fn flow(&self, layout: Layout) -> Flow {
+        let leaves_blocks = layout.whole() == Whole::FirstUnits || layout.is_host_only();
+        match layout {
+            Layout::Pipelined => Flow::Pipelined,
+            _ if leaves_blocks && self.batch.tokens >= STREAMED_BATCH => Flow::Free,
+            _ => Flow::Pinned,
+        }
     }
 
     fn answer(&self, asked: Asked) -> DeviceBuffer {
@@ -284,9 +307,9 @@ impl Compute {
             let whole = BlockPlace::whole(Place::Device(DeviceId(index)));
             for member in members {
                 let shape = block(&self.kinds, member.kind);
-                let (shape, place) = match member.experts {
-                    Experts::Beside => (shape, whole),
-                    Experts::InRam => self.without_experts(shape, whole),
+                let (shape, place) = match member.in_ram {
+                    None => (shape, whole),
+                    Some(matrices) => self.without(matrices, shape, whole),
                 };
                 blocks.push(shape);
                 places.push(place);
@@ -304,8 +327,8 @@ impl Compute {
                 0 => Place::Host,
                 _ => Place::Device(DeviceId(n_devices - 1)),
             },
-            pipelined: chain.layout == Layout::Pipelined,
-            pins_norms: pins_norms(chain.layout, &self.batch),
+            pipelined: chain.flow == Flow::Pipelined,
+            pins_norms: chain.flow != Flow::Free,
             streams: true,
         };
         let plain = graph::buffers(&shape, &self.batch, &placement);
@@ -330,53 +353,7 @@ impl Compute {
 
 impl Member {
     fn whole(kind: usize) -> Self {
-        Self {
-            kind,
-            experts: Experts::Beside,
-        }
-    }
-}
-
-/// One layout for all that differ in where experts are, which the blocks of a chain tell.
-fn alike(layout: Layout) -> Layout {
-    match layout {
-        Layout::ExpertsOffloaded(_) => Layout::ExpertsOffloaded(0),
-        Layout::OneDevice
-        | Layout::Pipelined
-        | Layout::Sequential
-        | Layout::Offloaded
-        | Layout::HostOnly
-        | Layout::Served(_) => layout,
-    }
-}
-
-/// The largest format of each of the experts' matrices.
-fn largest_experts(blocks: &[BlockShape]) -> graph::Formats {
-    let routed = |block: &&BlockShape| matches!(block.feed_forward, FeedForwardShape::Experts(_));
-    let mut formats = graph::Formats::all(Format::F16);
-    for matrix in EXPERTS {
-        let stored = blocks.iter().filter(routed);
-        let stored = stored.map(|block| block.formats.of(matrix));
-        if let Some(largest) = stored.max_by_key(|format| format.row_bytes(ROW)) {
-            formats = formats.with(matrix, largest);
-        }
-    }
-    formats
-}
-
-/// Matrices that a router chooses.
-const EXPERTS: [Matrix; 3] = [Matrix::ExpertGate, Matrix::ExpertUp, Matrix::ExpertDown];
-/// Elements of a row that is whole blocks in every format.
-const ROW: u64 = 256;
-
-fn pins_norms(layout: Layout, batch: &Batch) -> bool {
-    match layout {
-        Layout::OneDevice
-        | Layout::Pipelined
-        | Layout::Sequential
-        | Layout::Served(_)
-        | Layout::ExpertsOffloaded(_) => true,
-        Layout::Offloaded | Layout::HostOnly => batch.tokens < STREAMED_BATCH,
+        Self { kind, in_ram: None }
     }
 }
 

@@ -4,8 +4,10 @@
 //! `ggml/src/ggml-cuda`), held against its own allocations: weights and cache to the byte.
 
 mod ahead;
+mod disk;
 mod draft;
 pub mod mix;
+mod outlook;
 mod remote;
 mod stage;
 mod stored;
@@ -13,11 +15,12 @@ mod stored;
 use std::ops::Range;
 
 use crate::cost::compute::Compute;
-use crate::cost::experts::{self, Experts};
 use crate::cost::extras;
+use crate::cost::parts::{self, PartSums};
 use crate::cost::prefill::Work;
 use crate::cost::{
-    Accounting, Crossing, Layout, Memory, Offload, Place, Span, Stage, Unit, memory, time,
+    Accounting, Crossing, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place, Span,
+    Stage, Store, Unit, memory, time,
 };
 use crate::hardware::{HostId, Rig};
 use crate::model::format::Format;
@@ -51,14 +54,16 @@ pub struct LlamaCpp<'a> {
     compute: Compute,
     /// What each unit adds, summed up to it.
     sums: Vec<Sums>,
-    /// What of it are experts.
-    experts: Experts,
+    /// What of it may be in RAM without its block.
+    experts: PartSums,
+    feed_forward: PartSums,
     /// Copied to every device that has blocks.
     everywhere: Bytes,
     /// The input embedding, which stays on the CPU.
     input: Bytes,
     /// What adapters add to any graph.
     adapted: Bytes,
+    has_adapters: bool,
     /// The last block, and what its context takes for its graph, where it runs ahead of the others.
     ahead: Option<(usize, Ahead)>,
     /// A projector and a draft model, beside a chain on GPUs and beside one in RAM.
@@ -186,7 +191,7 @@ impl<'a> LlamaCpp<'a> {
             (last, Ahead::new(&compute, last))
         });
         let apart = tensors.iter().map(|stored| {
-            let sums = experts::Sums {
+            let sums = parts::Sums {
                 on_device: stored.cuda(),
                 on_host: stored.cpu(),
                 read: model.read_for_a_token(stored.tensor, stored.bytes()),
@@ -196,7 +201,9 @@ impl<'a> LlamaCpp<'a> {
         });
         Ok(Self {
             rig,
-            experts: Experts::new(&units, apart),
+            experts: PartSums::new(Matrices::Experts, &units, apart.clone()),
+            feed_forward: PartSums::new(Matrices::FeedForward, &units, apart),
+            has_adapters: !model.extras.adapters.is_empty(),
             work: Work::new(model, &units, workload.ubatch),
             units,
             compute: Compute::new(shape, workload),
@@ -223,11 +230,6 @@ impl<'a> LlamaCpp<'a> {
             n_blocks: to.n_blocks - from.n_blocks,
         }
     }
-
-    /// What of a stage on a GPU are experts in RAM.
-    fn in_ram(&self, layout: Layout, units: &Range<usize>) -> experts::Sums {
-        self.experts.between(units, &layout.experts_in_ram())
-    }
 }
 
 impl Accounting for LlamaCpp<'_> {
@@ -240,10 +242,15 @@ impl Accounting for LlamaCpp<'_> {
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
-        let (n_devices, has_host) = (self.rig.devices().len(), self.rig.host().is_some());
-        let with_experts = self.experts.counts().map(Layout::ExpertsOffloaded);
-        let offloaded = with_experts.chain([Layout::Offloaded]);
-        let offloaded = offloaded.map(|layout| (layout, has_host && n_devices > 0));
+        let (n_devices, host) = (self.rig.devices().len(), self.rig.host());
+        let may_offload = host.is_some() && n_devices > 0;
+        let may_read_disk = host.is_some_and(|host| host.disk.is_some());
+        let layouts = |of: fn(Parts) -> Layout| self.parts().map(of);
+        let whole = [Layout::OFFLOADED];
+        let in_ram = layouts(Layout::parts_alone).chain(whole);
+        let in_ram = in_ram.chain(layouts(Layout::whole_and));
+        let on_disk = layouts(Layout::parts_alone).chain(whole);
+        let on_disk = on_disk.map(|layout| layout.held_by(Store::Disk));
         // Where the pipeline's copies do not fit, llama.cpp loads without them.
         let ranks = [
             vec![
@@ -251,8 +258,12 @@ impl Accounting for LlamaCpp<'_> {
                 (Layout::Pipelined, n_devices > 1),
                 (Layout::Sequential, n_devices > 1),
             ],
-            offloaded.collect(),
-            vec![(Layout::HostOnly, has_host)],
+            in_ram.map(|layout| (layout, may_offload)).collect(),
+            vec![(Layout::HOST_ONLY, host.is_some())],
+            on_disk
+                .map(|layout| (layout, may_offload && may_read_disk))
+                .collect(),
+            vec![(Layout::HostOnly(Store::Disk), may_read_disk)],
         ];
         super::allowed(ranks)
     }
@@ -261,32 +272,16 @@ impl Accounting for LlamaCpp<'_> {
         self.priced(layout, span, &self.between(&span.units))
     }
 
+    fn outlook(&self, layout: Layout) -> Outlook {
+        self.best_of(layout)
+    }
+
+    fn on_disk(&self, layout: Layout, stages: &[Span]) -> OnDisk {
+        self.left_on_disk(layout, stages)
+    }
+
     fn host_base(&self, layout: Layout) -> Memory {
-        let compute = match layout {
-            Layout::OneDevice
-            | Layout::Pipelined
-            | Layout::Sequential
-            | Layout::ExpertsOffloaded(_) => self.host_buffer(layout, 0),
-            // It depends on the blocks that the CPU computes, and is a part of their stage.
-            Layout::Offloaded | Layout::HostOnly | Layout::Served(_) => Bytes::ZERO,
-        };
-        let beside = match layout {
-            Layout::HostOnly => self.beside.in_ram.first + self.beside.in_ram.host,
-            Layout::OneDevice
-            | Layout::Pipelined
-            | Layout::Sequential
-            | Layout::Offloaded
-            | Layout::Served(_)
-            | Layout::ExpertsOffloaded(_) => self.beside.on_gpu.host,
-        };
-        let (_, ahead) = self.ahead.unwrap_or_default();
-        let own = Memory {
-            weights: self.input + self.in_ram(layout, &(0..self.units.len())).on_host,
-            compute: compute + ahead.host,
-            overhead: self.compute.output_buffer(),
-            ..Memory::default()
-        };
-        own + beside
+        self.on_host_in_any_plan(layout)
     }
 
     fn crossing(&self, from: HostId, to: HostId) -> Crossing {

@@ -6,14 +6,15 @@
 
 pub mod column;
 pub mod compute;
-pub mod experts;
 pub mod extras;
 pub mod frontier;
 pub mod graph;
+pub mod layout;
 pub mod llama_cpp;
 pub mod memory;
 pub mod menu;
 pub mod paged;
+pub mod parts;
 pub mod prefill;
 pub mod rules;
 pub mod served;
@@ -25,12 +26,11 @@ pub mod transformers;
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 use crate::hardware::{DeviceId, HostId, Rig};
 use crate::units::{Bytes, Seconds};
 
 pub use column::{Column, ColumnSet, Fit};
+pub use layout::{Below, Layout, Matrices, Parts, Store, Whole};
 pub use memory::Memory;
 pub use prefill::Prefill;
 pub use rules::Rule;
@@ -58,55 +58,6 @@ pub enum Unit {
     FinalNorm,
     /// The output head; with llama.cpp it includes the final norm.
     Head,
-}
-
-/// How a target may lay out a chain; each is a problem of its own, tried in the order of the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// Everything on one GPU.
-    OneDevice,
-    /// Everything on GPUs, and micro-batches overlap (llama.cpp: inputs are held four times).
-    Pipelined,
-    /// Everything on GPUs, one after the other.
-    Sequential,
-    /// Every block on a GPU, but for the experts of so many first blocks: these are in RAM, and the
-    /// CPU computes them (llama.cpp).
-    ExpertsOffloaded(#[serde(skip)] u32),
-    /// The first units on the CPU (llama.cpp), or in RAM and streamed to the first GPU (transformers).
-    Offloaded,
-    /// No GPU at all.
-    HostOnly,
-    /// A pipeline of groups of GPUs, with a cache of pages in what is left (vLLM, SGLang).
-    Served(#[serde(skip)] Shape),
-}
-
-impl Layout {
-    /// How an engine uses the cards, where it is one that serves.
-    pub fn shape(self) -> Option<Shape> {
-        match self {
-            Self::Served(shape) => Some(shape),
-            Self::OneDevice
-            | Self::Pipelined
-            | Self::Sequential
-            | Self::ExpertsOffloaded(_)
-            | Self::Offloaded
-            | Self::HostOnly => None,
-        }
-    }
-
-    /// Units whose experts are in RAM while the rest of them is on a GPU.
-    pub fn experts_in_ram(self) -> Range<usize> {
-        match self {
-            Self::ExpertsOffloaded(n_blocks) => 0..n_blocks as usize,
-            Self::OneDevice
-            | Self::Pipelined
-            | Self::Sequential
-            | Self::Offloaded
-            | Self::HostOnly
-            | Self::Served(_) => 0..0,
-        }
-    }
 }
 
 /// Whether a stage is the first on a GPU: it then takes the inputs of the whole chain.
@@ -146,6 +97,28 @@ pub struct Stage {
     pub pages: Pages,
     /// What sequences that are decoded together take in it, where the target does so.
     pub batch: Batch,
+}
+
+/// What any plan of a layout lacks and takes at the least: what can be said before a stage is priced.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// No plan lacks less memory.
+    pub missing: Bytes,
+    /// No plan that fits takes less for a token.
+    pub time: Seconds,
+}
+
+/// What a plan leaves on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// Units of which nothing is in RAM.
+    pub units: Range<usize>,
+    /// What RAM holds of weights that may be read from disk, beside what the stages need.
+    pub in_ram: Bytes,
+    /// Weights that are on disk alone.
+    pub weights: Bytes,
+    /// What is read from disk for every token.
+    pub read: Bytes,
 }
 
 /// A target's accounting: its units, its layouts, and the price of any stage.
@@ -190,6 +163,16 @@ pub trait Accounting {
     /// quality.
     fn fitted(&self, layout: Layout, span: &Span, _room: Bytes) -> (Stage, u64) {
         (self.stage(layout, span), 0)
+    }
+
+    /// What no plan of a layout does better than; nothing where that is not known.
+    fn outlook(&self, _layout: Layout) -> Outlook {
+        Outlook::default()
+    }
+
+    /// What a plan leaves on disk; nothing unless its layout says so.
+    fn on_disk(&self, _layout: Layout, _stages: &[Span]) -> OnDisk {
+        OnDisk::default()
     }
 
     /// What the host holds besides the stages: inputs, and tables that never leave it.

@@ -100,10 +100,11 @@ pub fn host_rate(host: &Host) -> BytesPerSecond {
 
 /// Fixed cost of a block on a CPU, and the half-width where RAM or a link decides the time.
 pub const HOST_BLOCK: Seconds = Seconds(0.1e-3);
-/// What a block costs besides, whose experts the CPU computes while the rest of it is on a GPU. From
-/// one published run (Qwen3-30B-A3B on an RTX 2080 with RAM of 102 GB/s, the experts of 36 of 48
-/// blocks on the CPU: 36.7 tokens/s); others leave 0.1 to 0.4 ms.
-pub const EXPERTS: Seconds = Seconds(0.15e-3);
+/// What a block costs besides, of which the CPU computes a part while the rest of it is on a GPU: the
+/// way there and back. From one published run (Qwen3-30B-A3B on an RTX 2080 with RAM of 102 GB/s, the
+/// experts of 36 of 48 blocks on the CPU: 36.7 tokens/s); others leave 0.1 to 0.4 ms. That a dense
+/// feed-forward costs the same is a guess by likeness: it is left and entered as often.
+pub const PARTS: Seconds = Seconds(0.15e-3);
 /// Half-width where a stage is reached over a network, whose round trips are guesses.
 pub const NETWORK_UNCERTAINTY: f64 = 0.3;
 /// Half-width of an estimate in which a CPU computes.

@@ -1,15 +1,18 @@
 //! Accounting of transformers with accelerate's hooks: modules on GPUs one after the other, and
-//! "cpu" modules that are copied to the first GPU for every token.
+//! "cpu" modules that are copied to the first GPU for every token, "disk" modules that are read first.
 //!
 //! Facts from transformers 5.24 and accelerate 1.15, read and run: a module on "cpu" never computes
 //! there while any GPU is in the map; its keys and values live on the first GPU, which also holds
 //! the largest single module that is being copied. Weights and cache are exact; activations are an
 //! estimate for a prompt as long as the context.
 
-use crate::cost::prefill::Work;
+use std::ops::Range;
+
+use crate::cost::prefill::{Prefill, Work};
 use crate::cost::time::Kernels;
 use crate::cost::{
-    Accounting, Layout, Memory, Offload, Place, Position, Span, Stage, Unit, memory, time,
+    Accounting, Layout, Memory, Offload, OnDisk, Place, Position, Span, Stage, Store, Unit,
+    capacity, memory, time,
 };
 use crate::hardware::{Rig, Transfer};
 use crate::model::format::Format;
@@ -129,6 +132,31 @@ impl<'a> Transformers<'a> {
         }
     }
 
+    /// Of the units that stream those that are on disk: as few of the last as RAM cannot hold.
+    fn tail(&self, layout: Layout, streamed: &Range<usize>) -> Range<usize> {
+        let room = capacity(self.rig, Place::Host);
+        let overflows = |start: &usize| {
+            let held = self.between(streamed.start, *start).weights;
+            held + self.staging(streamed, &(*start..streamed.end)) > room
+        };
+        match layout.store() {
+            Store::Ram => streamed.end..streamed.end,
+            Store::Disk => {
+                let starts = (streamed.start..=streamed.end).rev();
+                let start = starts.into_iter().find(|start| !overflows(start));
+                start.unwrap_or(streamed.start)..streamed.end
+            }
+        }
+    }
+
+    /// What passes through RAM from disk: one matrix at a time.
+    fn staging(&self, streamed: &Range<usize>, tail: &Range<usize>) -> Bytes {
+        match tail.is_empty() {
+            true => Bytes::ZERO,
+            false => self.largest[streamed.end],
+        }
+    }
+
     /// Whether a stage computes the head: the last one, or the first where the head is tied.
     fn computes_head(&self, span: &Span) -> bool {
         match self.tied_head {
@@ -150,18 +178,23 @@ impl Accounting for Transformers<'_> {
     fn ranks(&self) -> Vec<Vec<Layout>> {
         let n_devices = self.rig.devices().len();
         let may_offload = self.rig.host().is_some() && self.offload == Offload::Streams;
+        let has_disk = self.rig.host().is_some_and(|host| host.disk.is_some());
         let ranks = [
             vec![
                 (Layout::OneDevice, n_devices > 0),
                 (Layout::Sequential, n_devices > 1),
             ],
-            vec![(Layout::Offloaded, may_offload && n_devices > 0)],
-            vec![(Layout::HostOnly, may_offload)],
+            vec![(Layout::OFFLOADED, may_offload && n_devices > 0)],
+            vec![(Layout::HOST_ONLY, may_offload)],
+            vec![(
+                Layout::OFFLOADED.held_by(Store::Disk),
+                may_offload && n_devices > 0 && has_disk,
+            )],
         ];
         super::allowed(ranks)
     }
 
-    fn stage(&self, _layout: Layout, span: &Span) -> Stage {
+    fn stage(&self, layout: Layout, span: &Span) -> Stage {
         let all = self.between(span.units.start, span.units.end);
         let streamed = self.between(span.streamed.start, span.streamed.end);
         let resident = all.weights.saturating_sub(streamed.weights);
@@ -198,12 +231,21 @@ impl Accounting for Transformers<'_> {
                 let read = all.read + tied_read;
                 let decode = law.decode(device.bandwidth, read, kv_read, all.n_blocks);
                 let link = device.link.bandwidth(Transfer::Pageable);
-                let copying = streamed.weights / link;
+                let tail = self.tail(layout, &span.streamed);
+                let from_disk = self.between(tail.start, tail.end).weights;
+                let disk = self.rig.host().and_then(|host| host.disk);
+                let reading = disk.map_or(Seconds::default(), |rate| from_disk / rate);
+                let copying = streamed.weights / link + reading;
                 let mut hops = f64::from(u8::from(span.units.start > 0));
                 if self.tied_head.is_some() && span.units.end == self.units.len() && hops > 0.0 {
                     // Back to the first device, where the tied head is.
                     hops += 1.0;
                 }
+                let prefill = self.work.on_gpu(
+                    &span.units,
+                    (device.class, device.bandwidth),
+                    (streamed.weights, link),
+                );
                 Stage {
                     device: Memory {
                         weights: resident,
@@ -212,18 +254,30 @@ impl Accounting for Transformers<'_> {
                         overhead: CUDA_CONTEXT,
                     },
                     host: Memory {
-                        weights: streamed.weights,
+                        weights: streamed.weights.saturating_sub(from_disk),
+                        compute: self.staging(&span.streamed, &tail),
                         ..Memory::default()
                     },
                     time: decode + copying + time::HOP * hops,
-                    prefill: self.work.on_gpu(
-                        &span.units,
-                        (device.class, device.bandwidth),
-                        (streamed.weights, link),
-                    ),
+                    prefill: Prefill {
+                        batch: prefill.batch + reading,
+                        ..prefill
+                    },
                     ..Stage::default()
                 }
             }
+        }
+    }
+
+    fn on_disk(&self, layout: Layout, stages: &[Span]) -> OnDisk {
+        let streamed = stages.iter().map(|span| self.tail(layout, &span.streamed));
+        let units = streamed.max_by_key(|units| units.len()).unwrap_or_default();
+        let weights = self.between(units.start, units.end).weights;
+        OnDisk {
+            units,
+            in_ram: Bytes::ZERO,
+            weights,
+            read: weights,
         }
     }
 
@@ -330,3 +384,6 @@ fn activations(model: &Model, workload: &Workload, checkpoint: Checkpoint) -> By
     };
     Bytes(tokens.saturating_mul(width).saturating_mul(element)) + Bytes(unpacked)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@
 //! `--device`; llama.cpp then divides the same integers on both sides of its comparison, so the cut is
 //! exact (`src/llama-model.cpp`, 0c1e57098; run for real in `tests/engines`). Everything with a
 //! default that moves between versions is stated. `-ot` is never needed: stages are
-//! contiguous, and experts in RAM are those of the first blocks (`-ncmoe`).
+//! contiguous, and parts in RAM are those of the first blocks (`-ncmoe`, `-ncffn`).
 
+use crate::cost::Matrices;
 use crate::emit::{Backend, Emission, EmitError, quoted, rpc};
 use crate::hardware::{Device, HostId};
 use crate::model::Extra;
@@ -67,8 +68,13 @@ fn flags(plan: &Plan) -> Vec<String> {
         );
         add("-ts", counts.join(","));
     }
-    if let Some(blocks) = plan.experts_on_cpu() {
-        add("-ncmoe", blocks.to_string());
+    let parts = plan.layout.parts();
+    if parts.n_blocks > 0 {
+        let flag = match parts.matrices {
+            Matrices::Experts => "-ncmoe",
+            Matrices::FeedForward => "-ncffn",
+        };
+        add(flag, parts.n_blocks.to_string());
     }
     add(
         "-c",
@@ -83,6 +89,10 @@ fn flags(plan: &Plan) -> Vec<String> {
     add("-fa", "on".to_owned());
     add("-ctk", workload.kv.to_string());
     add("-ctv", workload.kv.to_string());
+    if plan.disk.is_some() {
+        // Pages that RAM cannot hold are read again; repacked weights would be no pages of the file.
+        flags.extend(["-lm", "mmap", "--no-repack"].map(str::to_owned));
+    }
     flags.extend(extras(plan));
     flags
 }

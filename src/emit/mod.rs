@@ -123,7 +123,7 @@ fn visible_devices(plan: &Plan) -> String {
     let mut devices = plan.rig.devices().iter();
     let by_rocm = devices.any(|device| Backend::of(device.class) == Backend::Rocm);
     match plan.layout {
-        Layout::HostOnly => "CUDA_VISIBLE_DEVICES=".to_owned(),
+        Layout::HostOnly(_) => "CUDA_VISIBLE_DEVICES=".to_owned(),
         _ if by_rocm => format!("HIP_VISIBLE_DEVICES={numbers}"),
         _ => format!("CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES={numbers}"),
     }

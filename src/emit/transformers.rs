@@ -11,13 +11,14 @@ use crate::emit::{Emission, EmitError, visible_devices};
 use crate::model::family::Modules;
 use crate::model::source::HubName;
 use crate::model::{Checkpoint, Extra, Precision};
-use crate::plan::{CPU, Plan};
+use crate::plan::{CPU, DISK, Plan};
 
 /// The map from module to device, in the order of execution.
 fn device_map(plan: &Plan, modules: &Modules) -> Map<String, Value> {
     let gpus = plan.used_gpus();
     let number = |device: &str| match gpus.iter().position(|gpu| *gpu == device) {
         Some(number) => json!(number),
+        None if device == DISK => json!(DISK),
         None => json!(CPU),
     };
     let around = &plan.device_map.modules;
@@ -100,6 +101,11 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
         }
         Err(_) => python_string(&plan.model.name),
     };
+    // Where a checkpoint cannot be read in place, accelerate writes what is on disk there.
+    let offload = match plan.disk {
+        Some(_) => ", offload_folder=\"offload\"",
+        None => "",
+    };
     let auto = plan
         .model
         .modules
@@ -111,7 +117,7 @@ fn loader(plan: &Plan, checkpoint: Checkpoint) -> String {
     format!(
         "import json, torch; from transformers import {auto}{import}\n\
          device_map = json.load(open(\"device_map.json\"))\n\
-         model = {auto}.from_pretrained({name}, device_map=device_map, dtype={dtype}{config})\n{}",
+         model = {auto}.from_pretrained({name}, device_map=device_map, dtype={dtype}{config}{offload})\n{}",
         adapters(plan)
     )
 }

@@ -1,14 +1,16 @@
 //! From a solution to a plan: names instead of indices, sums by device, an estimate with its
 //! interval.
 
-use crate::cost::{Accounting, Layout, Memory, Place, Target, Unit};
+use crate::cost::{
+    Accounting, Layout, Matrices, Memory, OnDisk, Place, Store, Target, Unit, Whole,
+};
 use crate::hardware::Rig;
 use crate::model::{Model, Origin, Precision, PrecisionError};
 use crate::plan::crossing;
 use crate::plan::extras::{self, Placed};
 use crate::plan::{
-    BaselineSummary, CPU, DeviceMap, DeviceUse, Estimate, Interval, ModelSummary, ModuleMap, Plan,
-    ProofSummary, Run, ServiceSummary, Status, WorkloadSummary, served,
+    BaselineSummary, CPU, DISK, DeviceMap, DeviceUse, DiskUse, Estimate, Interval, ModelSummary,
+    ModuleMap, Plan, ProofSummary, Run, ServiceSummary, Status, WorkloadSummary, served,
 };
 use crate::solve::baseline::Baseline;
 use crate::solve::{self, Objective, Solution};
@@ -43,11 +45,10 @@ impl Plan {
         baselines: &[Baseline],
     ) -> Result<Self, PrecisionError> {
         let rig = question.rig;
-        let places = places(question.accounting, solution);
-        let names: Vec<_> = places
-            .iter()
-            .map(|place| name(question.accounting, solution.layout, *place))
-            .collect();
+        let on_disk = question
+            .accounting
+            .on_disk(solution.layout, &solution.stages);
+        let homes = homes(question.accounting, solution, &on_disk);
         let mut plan = Self {
             model: summary(question),
             target: question.target,
@@ -61,8 +62,12 @@ impl Plan {
             },
             layout: solution.layout,
             service: ServiceSummary::of(question.accounting, solution),
-            device_map: device_map(question, names, solution.layout),
-            devices: devices(rig, question.accounting, solution),
+            device_map: device_map(question, homes, solution.layout),
+            devices: devices(rig, question.accounting, solution, &on_disk),
+            disk: (solution.layout.store() == Store::Disk).then_some(DiskUse {
+                weights: on_disk.weights,
+                read_a_token: on_disk.read,
+            }),
             extras: Vec::new(),
             crossings: Vec::new(),
             estimate: estimate(question, solution),
@@ -80,19 +85,19 @@ impl Plan {
     }
 }
 
-/// Where each unit is kept, streamed ones on the host.
-fn places(accounting: &dyn Accounting, solution: &Solution) -> Vec<Place> {
-    let mut places = vec![Place::Host; accounting.units().len()];
+/// Where each unit is kept, streamed ones on the host or on disk.
+fn homes(accounting: &dyn Accounting, solution: &Solution, on_disk: &OnDisk) -> Vec<String> {
+    let mut homes = vec![CPU.to_owned(); accounting.units().len()];
     for span in &solution.stages {
         for unit in span.units.clone() {
-            places[unit] = if span.streamed.contains(&unit) {
-                Place::Host
-            } else {
-                span.place
+            homes[unit] = match span.streamed.contains(&unit) {
+                true if on_disk.units.contains(&unit) => DISK.to_owned(),
+                true => CPU.to_owned(),
+                false => name(accounting, solution.layout, span.place),
             };
         }
     }
-    places
+    homes
 }
 
 fn name(accounting: &dyn Accounting, layout: Layout, place: Place) -> String {
@@ -138,7 +143,7 @@ fn precision(question: &Question<'_>) -> String {
     }
 }
 
-fn device_map(question: &Question<'_>, names: Vec<String>, layout: Layout) -> DeviceMap {
+fn device_map(question: &Question<'_>, homes: Vec<String>, layout: Layout) -> DeviceMap {
     let mut runs: Vec<Run> = Vec::new();
     let units = question.accounting.units();
     let mut modules = ModuleMap {
@@ -146,7 +151,7 @@ fn device_map(question: &Question<'_>, names: Vec<String>, layout: Layout) -> De
         final_norm: String::new(),
         head: String::new(),
     };
-    for (unit, device) in units.iter().zip(names) {
+    for (unit, device) in units.iter().zip(homes) {
         match unit {
             Unit::Embedding => modules.embedding = device,
             Unit::FinalNorm => modules.final_norm = device,
@@ -175,8 +180,14 @@ fn device_map(question: &Question<'_>, names: Vec<String>, layout: Layout) -> De
     DeviceMap { runs, modules }
 }
 
-fn devices(rig: &Rig, accounting: &dyn Accounting, solution: &Solution) -> Vec<DeviceUse> {
+fn devices(
+    rig: &Rig,
+    accounting: &dyn Accounting,
+    solution: &Solution,
+    on_disk: &OnDisk,
+) -> Vec<DeviceUse> {
     let mut on_host = accounting.host_base(solution.layout);
+    on_host.weights += on_disk.in_ram;
     let mut on_device = vec![Memory::default(); rig.devices().len()];
     for span in &solution.stages {
         let stage = accounting.stage(solution.layout, span);
@@ -289,9 +300,20 @@ pub fn describe(layout: Layout) -> &'static str {
         Layout::OneDevice => "on one GPU",
         Layout::Pipelined => "pipelined over GPUs",
         Layout::Sequential => "one GPU after the other",
-        Layout::ExpertsOffloaded(_) => "with experts in RAM",
-        Layout::Offloaded => "partly in RAM",
-        Layout::HostOnly => "on the CPU",
         Layout::Served(_) => "of one sequence alone",
+        Layout::Offloaded(below) => match (below.store, below.whole, below.parts.matrices) {
+            (Store::Disk, ..) => "partly on disk",
+            (Store::Ram, Whole::FirstUnits, _) if below.parts.n_blocks == 0 => "partly in RAM",
+            (Store::Ram, Whole::FirstUnits, Matrices::Experts) => {
+                "partly in RAM, as are experts of further layers"
+            }
+            (Store::Ram, Whole::FirstUnits, Matrices::FeedForward) => {
+                "partly in RAM, as are feed-forwards of further layers"
+            }
+            (Store::Ram, Whole::Nothing, Matrices::Experts) => "with experts in RAM",
+            (Store::Ram, Whole::Nothing, Matrices::FeedForward) => "with feed-forwards in RAM",
+        },
+        Layout::HostOnly(Store::Ram) => "on the CPU",
+        Layout::HostOnly(Store::Disk) => "on the CPU, partly on disk",
     }
 }

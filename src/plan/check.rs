@@ -4,174 +4,20 @@
 //! it against the model: it adds up every tensor where the map puts it, in whole bytes, and refuses a
 //! plan whose devices hold another sum, or more than they can.
 
+mod error;
+
+use crate::cost::Target;
 use crate::cost::serving::Server;
-use crate::cost::{Layout, Target};
 use crate::model::{Extra, Model, Precision, PrecisionError};
 use crate::plan::crossing;
 use crate::plan::extras::{self, Placed};
 use crate::plan::served::served_sums;
 use crate::plan::sums::{Laid, llama_cpp_sums, transformers_sums};
-use crate::plan::{CPU, Plan, members};
+use crate::plan::{CPU, DISK, Plan, members};
 use crate::units::Bytes;
-use crate::workload::{Workload, WorkloadError};
+use crate::workload::Workload;
 
-/// What is wrong with a plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CheckError {
-    /// A layer is nowhere, twice, or out of order.
-    #[error("the runs cover layer {found} where layer {expected} is due, of {blocks}")]
-    Runs {
-        /// The layer that the runs must go on with.
-        expected: u32,
-        /// The layer that they go on with.
-        found: u32,
-        /// Blocks of the model.
-        blocks: u32,
-    },
-    /// A block has no recipe in the mix, or two.
-    #[error("the mix must go on with block {expected}, of {blocks}")]
-    MixRuns {
-        /// The block.
-        expected: u32,
-        /// Blocks of the model.
-        blocks: u32,
-    },
-    /// A block's precision that llama-quantize does not write.
-    #[error("a mix is made of recipes of llama-quantize, and {0} is none")]
-    NoRecipe(Precision),
-    /// Formats that the recipes do not give.
-    #[error("the formats of the mix are not those of its recipes")]
-    MixTensors,
-    /// A workload that nothing can hold.
-    #[error(transparent)]
-    Workload(#[from] WorkloadError),
-    /// A precision that the target cannot load, or that is none.
-    #[error(transparent)]
-    Precision(#[from] PrecisionError),
-    /// Devices that are not those of the rig, each once and in its order.
-    #[error("the devices are not those of the rig: `{found}` stands where `{expected}` is due")]
-    Devices {
-        /// What the plan lists.
-        found: String,
-        /// What the rig has there.
-        expected: String,
-    },
-    /// A capacity that is not the rig's.
-    #[error("`{device}` can hold {expected} in this rig, and the plan says {found}")]
-    Capacity {
-        /// The device.
-        device: String,
-        /// What the plan says.
-        found: Bytes,
-        /// What the rig gives.
-        expected: Bytes,
-    },
-    /// A layout that the map is not.
-    #[error("the layout says that {} used, and the map says otherwise", if *.host_only { "no GPU is" } else { "GPUs are" })]
-    Layout {
-        /// Whether the layout leaves every GPU out.
-        host_only: bool,
-    },
-    /// Experts in RAM of no block, of more than there are, or beside blocks on the CPU.
-    #[error(
-        "`experts_on_cpu: {found}` needs llama.cpp, every layer on a GPU, and 1 to {blocks} blocks"
-    )]
-    Experts {
-        /// What the plan says.
-        found: u32,
-        /// Blocks of the model.
-        blocks: u32,
-    },
-    /// A number of blocks whose experts are in RAM, in a layout that has none.
-    #[error("`experts_on_cpu` goes with the layout `experts_offloaded`, and the plan has another")]
-    ExpertsBesideLayout,
-    /// The input embedding is where this target cannot have it.
-    #[error("llama.cpp keeps the input embedding on the CPU, and the plan has it on `{0}`")]
-    Embedding(String),
-    /// A device that the rig has not.
-    #[error("`{0}` is no device of the rig")]
-    UnknownDevice(String),
-    /// The runs put a device in two places.
-    #[error("`{0}` has two runs of layers, and this target takes one")]
-    TwoRuns(String),
-    /// Layers on the CPU that are not the first ones.
-    #[error("llama.cpp can only keep the first layers on the CPU, and layer {0} is behind a GPU's")]
-    CpuBehindGpu(u32),
-    /// More than fits.
-    #[error("`{device}` holds {needs} of {capacity}")]
-    TooMuch {
-        /// The device.
-        device: String,
-        /// What the plan puts there.
-        needs: Bytes,
-        /// What it can hold.
-        capacity: Bytes,
-    },
-    /// Sums that the tensors do not give.
-    #[error("`{device}` holds {found} of {what}, and its tensors sum up to {expected}")]
-    Sum {
-        /// The device.
-        device: String,
-        /// Weights or cache.
-        what: &'static str,
-        /// What the plan says.
-        found: Bytes,
-        /// What the tensors give.
-        expected: Bytes,
-    },
-    /// An extra that is not what its tensors make it.
-    #[error("the extra {kind} `{file}` takes something else on `{device}` than its tensors give")]
-    Extra {
-        /// What it is.
-        kind: &'static str,
-        /// Its file.
-        file: String,
-        /// The device.
-        device: String,
-    },
-    /// A map that an engine cannot be told.
-    #[error("the plan is none for an engine that serves: {0}")]
-    Served(&'static str),
-    /// Tokens in the cache that there is other room for.
-    #[error("`resident_tokens` are {found}, and the GPUs have room for {expected}")]
-    Resident {
-        /// What the plan says.
-        found: u64,
-        /// What there is room for.
-        expected: u64,
-    },
-    /// A hand-over between hosts that the plan does not list so.
-    #[error("`{before}` is handed from `{from}` to `{to}`, and `crossings` says otherwise")]
-    Crossing {
-        /// What comes behind it.
-        before: String,
-        /// The host that hands over.
-        from: String,
-        /// The host that is handed to.
-        to: String,
-    },
-    /// A hand-over that the map does not make.
-    #[error("no host hands over before `{0}`, and `crossings` says so")]
-    NoCrossing(String),
-    /// A hand-over of other bytes than the model's.
-    #[error("{expected} pass before `{before}`, and the plan says {found}")]
-    CrossingBytes {
-        /// What comes behind it.
-        before: String,
-        /// What the plan says.
-        found: Bytes,
-        /// What the model gives.
-        expected: Bytes,
-    },
-    /// The head is where this target cannot have it.
-    #[error("the head is on `{head}`, and this target puts it on `{expected}`")]
-    Head {
-        /// Where the plan has it.
-        head: String,
-        /// Where it would be.
-        expected: String,
-    },
-}
+pub use error::CheckError;
 
 impl Plan {
     /// Holds the plan against itself.
@@ -206,17 +52,12 @@ impl Plan {
         self.check_list()?;
         self.check_devices()?;
         crossing::check(self)?;
-        let host_only = self.layout == Layout::HostOnly;
+        let host_only = self.layout.is_host_only();
         if host_only != self.used_gpus().is_empty() {
             return Err(CheckError::Layout { host_only });
         }
-        if let Some(found) = self.experts_on_cpu() {
-            let blocks = self.model.blocks;
-            let on_gpus = self.device_map.runs.iter().all(|run| run.device != CPU);
-            if self.target != Target::LlamaCpp || !on_gpus || !(1..=blocks).contains(&found) {
-                return Err(CheckError::Experts { found, blocks });
-            }
-        }
+        self.check_parts()?;
+        self.check_disk()?;
         let is_served = self.service.is_some() || self.layout.shape().is_some();
         if is_served && self.target.server().is_none() {
             return Err(CheckError::Served("its target is none"));
@@ -269,7 +110,10 @@ impl Plan {
         let runs = self.device_map.runs.iter().map(|run| &run.device);
         let all = runs.chain([&modules.embedding, &modules.final_norm, &modules.head]);
         for name in all.flat_map(|device| members(device)) {
-            if name != CPU && self.gpu(name).is_none() {
+            // llama.cpp maps a file, and names no place on disk.
+            let is_on_disk =
+                name == DISK && self.disk.is_some() && self.target == Target::Transformers;
+            if name != CPU && !is_on_disk && self.gpu(name).is_none() {
                 return Err(CheckError::UnknownDevice(name.to_owned()));
             }
         }
@@ -348,7 +192,7 @@ pub fn verify(
         Target::LlamaCpp => {
             let laid = Laid {
                 map: &plan.device_map,
-                experts_on_cpu: plan.experts_on_cpu().unwrap_or(0),
+                parts: plan.layout.parts(),
                 mix: mix.as_ref(),
             };
             llama_cpp_sums(&laid, model, precision, workload)?
@@ -378,6 +222,22 @@ pub fn verify(
         let sum = sums.entry(extra.device.as_str()).or_default();
         *sum = (sum.0 + extra.weights, sum.1 + extra.kv_cache);
     }
+    let on_disk = plan.disk.map_or(Bytes::ZERO, |disk| disk.weights);
+    // What llama.cpp reads from disk are weights of the CPU that RAM does not hold.
+    let place = match plan.target {
+        Target::LlamaCpp => CPU,
+        Target::Transformers | Target::Vllm | Target::Sglang => DISK,
+    };
+    let sum = sums.entry(place).or_default();
+    let Some(in_memory) = sum.0.checked_sub(on_disk) else {
+        return Ok(Err(CheckError::Sum {
+            device: DISK.to_owned(),
+            what: "weights",
+            found: on_disk,
+            expected: sum.0,
+        }));
+    };
+    sum.0 = in_memory;
     let differs = plan.devices.iter().find_map(|device| {
         let (weights, kv_cache) = sums.get(device.name.as_str()).copied().unwrap_or_default();
         let sum = |what, found, expected| {

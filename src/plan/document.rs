@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_yaml::FlowMap;
 
-use crate::cost::{Layout, Memory, Target};
+use crate::cost::{Memory, Store, Target};
 use crate::hardware::{Rig, yaml};
+use crate::plan::layout::{DiskUse, LayoutName, OnCpu};
 use crate::plan::{
     BaselineSummary, CheckError, CrossingUse, DeviceMap, DeviceUse, Estimate, ExtraUse, MixSummary,
     ModelSummary, Plan, ProofSummary, ServiceSummary, VERSION, WorkloadSummary,
@@ -55,13 +56,17 @@ struct Document {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mix: Option<MixSummary>,
     workload: FlowMap<WorkloadSummary>,
-    layout: Layout,
+    layout: LayoutName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     experts_on_cpu: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     service: Option<FlowMap<ServiceSummary>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    feed_forward_on_cpu: Option<u32>,
     device_map: DeviceMap,
     devices: Vec<FlowMap<Use>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disk: Option<FlowMap<DiskUse>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extras: Vec<FlowMap<ExtraUse>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -93,6 +98,7 @@ struct Versioned {
 impl Plan {
     /// Writes the plan as YAML.
     pub fn to_yaml(&self) -> String {
+        let on_cpu = OnCpu::of(self.layout.parts());
         let document = Document {
             version: VERSION,
             model: self.model.clone(),
@@ -100,8 +106,9 @@ impl Plan {
             precision: self.precision.clone(),
             mix: self.mix.clone(),
             workload: FlowMap(self.workload),
-            layout: self.layout,
-            experts_on_cpu: self.experts_on_cpu(),
+            layout: LayoutName::of(self.layout),
+            experts_on_cpu: on_cpu.experts,
+            feed_forward_on_cpu: on_cpu.feed_forward,
             service: self.service.map(FlowMap),
             device_map: self.device_map.clone(),
             devices: self
@@ -109,6 +116,7 @@ impl Plan {
                 .iter()
                 .map(|device| FlowMap(Use::from(device)))
                 .collect(),
+            disk: self.disk.map(FlowMap),
             extras: self.extras.iter().cloned().map(FlowMap).collect(),
             crossings: self.crossings.iter().cloned().map(FlowMap).collect(),
             estimate: self.estimate,
@@ -140,29 +148,28 @@ impl Plan {
         }
         let document: Document = yaml::from_str(text)
             .map_err(|error| DocumentError::Syntax(format!("{origin}: {error}")))?;
+        let contradicts = |fault| DocumentError::Check {
+            origin: origin.to_owned(),
+            fault,
+        };
+        let on_cpu = OnCpu {
+            experts: document.experts_on_cpu,
+            feed_forward: document.feed_forward_on_cpu,
+        };
+        let store = match document.disk {
+            Some(_) => Store::Disk,
+            None => Store::Ram,
+        };
+        let service = document.service.as_ref();
+        let shape = service.map(|it| it.0.shape()).unwrap_or_default();
+        let layout = document.layout.layout(on_cpu, store, shape);
         let plan = Self {
             model: document.model,
             target: document.target,
             precision: document.precision,
             mix: document.mix,
             workload: document.workload.0,
-            layout: match (document.layout, document.experts_on_cpu) {
-                // None is a number that the check refuses.
-                (Layout::ExpertsOffloaded(_), blocks) => {
-                    Layout::ExpertsOffloaded(blocks.unwrap_or(0))
-                }
-                (Layout::Served(_), None) => {
-                    let service = document.service.as_ref();
-                    Layout::Served(service.map(|it| it.0.shape()).unwrap_or_default())
-                }
-                (layout, None) => layout,
-                (_, Some(_)) => {
-                    return Err(DocumentError::Check {
-                        origin: origin.to_owned(),
-                        fault: CheckError::ExpertsBesideLayout,
-                    });
-                }
-            },
+            layout: layout.map_err(contradicts)?,
             service: document.service.map(|service| service.0),
             device_map: document.device_map,
             devices: document
@@ -170,6 +177,7 @@ impl Plan {
                 .into_iter()
                 .map(|device| device.0.into())
                 .collect(),
+            disk: document.disk.map(|disk| disk.0),
             extras: document.extras.into_iter().map(|extra| extra.0).collect(),
             crossings: document.crossings.into_iter().map(|it| it.0).collect(),
             estimate: document.estimate,
@@ -181,10 +189,7 @@ impl Plan {
                 .collect(),
             rig: document.rig,
         };
-        plan.check().map_err(|fault| DocumentError::Check {
-            origin: origin.to_owned(),
-            fault,
-        })?;
+        plan.check().map_err(contradicts)?;
         Ok(plan)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::llama_cpp::{self, Ahead};
-use crate::cost::{Layout, Target, extras, memory, transformers};
+use crate::cost::{Layout, Parts, Target, extras, memory, transformers};
 use crate::hardware::Rig;
 use crate::model::{BlockId, Extra, Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::plan::{CPU, CheckError, DeviceMap, ModuleMap, Plan, Run, sums};
@@ -88,7 +88,7 @@ pub(super) fn uses(
     }
     let [projector, draft] = extras::beside(&model.extras, placed.rig, workload)?;
     let first = match placed.layout {
-        Layout::HostOnly => CPU,
+        Layout::HostOnly(_) => CPU,
         _ => placed.first_gpu.unwrap_or(CPU),
     };
     let beside = |extra: extras::Extra| match first {
@@ -223,7 +223,7 @@ fn draft_sums(
     };
     let laid = sums::Laid {
         map: &map,
-        experts_on_cpu: 0,
+        parts: Parts::NONE,
         mix: None,
     };
     let sums = sums::llama_cpp_sums(&laid, draft, extras::draft_precision(draft), workload)?;

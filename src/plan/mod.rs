@@ -8,6 +8,7 @@ pub mod check;
 pub mod crossing;
 pub mod document;
 pub mod extras;
+mod layout;
 pub mod mix;
 pub mod served;
 mod sums;
@@ -28,6 +29,7 @@ pub use check::CheckError;
 pub use crossing::CrossingUse;
 pub use document::DocumentError;
 pub use extras::ExtraUse;
+pub use layout::{DiskUse, LayoutName};
 pub use mix::MixSummary;
 pub use served::{ServiceSummary, members};
 
@@ -36,6 +38,8 @@ pub const VERSION: u32 = 1;
 
 /// Where units may be besides GPUs, in maps.
 pub const CPU: &str = "cpu";
+/// Where units are that neither GPUs nor RAM hold.
+pub const DISK: &str = "disk";
 
 /// A plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +62,8 @@ pub struct Plan {
     pub device_map: DeviceMap,
     /// What each device holds, GPUs in the order of the rig, then the host.
     pub devices: Vec<DeviceUse>,
+    /// What is read from disk, where the layout says so.
+    pub disk: Option<DiskUse>,
     /// What stands beside the model, each with its share of what the devices hold.
     pub extras: Vec<ExtraUse>,
     /// Where it passes from one host to another.
@@ -271,19 +277,6 @@ impl Plan {
         self.device_map.device_of(layer)
     }
 
-    /// Of how many first blocks the experts are in RAM, where that is the layout.
-    pub fn experts_on_cpu(&self) -> Option<u32> {
-        match self.layout {
-            Layout::ExpertsOffloaded(blocks) => Some(blocks),
-            Layout::OneDevice
-            | Layout::Pipelined
-            | Layout::Sequential
-            | Layout::Offloaded
-            | Layout::HostOnly
-            | Layout::Served(_) => None,
-        }
-    }
-
     /// By which share of what a rule is worth the plan is better, by the first objective, else by the
     /// time of a token. Below zero where a rule that moves more to RAM gains by it: it is of another
     /// kind.
@@ -317,7 +310,7 @@ impl Plan {
             .chain(runs)
             .chain([modules.final_norm.as_str(), &modules.head]);
         for name in all.flat_map(members) {
-            if name != CPU && !names.contains(&name) {
+            if name != CPU && name != DISK && !names.contains(&name) {
                 names.push(name);
             }
         }

@@ -4,21 +4,21 @@
 use std::collections::BTreeMap;
 
 use crate::cost::memory::{self, Allocator};
-use crate::cost::{Layout, experts, llama_cpp, transformers};
+use crate::cost::{Parts, llama_cpp, transformers};
 use crate::model::mix::Mix;
 use crate::model::{BlockId, Kind, Model, Part, Precision, PrecisionError, Tensor};
-use crate::plan::{CPU, DeviceMap, Plan};
+use crate::plan::{CPU, DISK, DeviceMap, Plan};
 use crate::units::Bytes;
 use crate::workload::Workload;
 
 /// Weights and cache by device.
 pub(super) type Sums<'a> = BTreeMap<&'a str, (Bytes, Bytes)>;
 
-/// How llama.cpp holds a model: where its blocks are, how many keep their experts in RAM, and the
+/// How llama.cpp holds a model: where its blocks are, what of them is in RAM besides, and the
 /// recipes of its blocks where they differ.
 pub(super) struct Laid<'a, 'mix> {
     pub(super) map: &'a DeviceMap,
-    pub(super) experts_on_cpu: u32,
+    pub(super) parts: Parts,
     pub(super) mix: Option<&'mix Mix>,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn llama_cpp_sums<'a>(
     precision: Precision,
     workload: &Workload,
 ) -> Result<Sums<'a>, PrecisionError> {
-    let (map, in_ram) = (laid.map, laid.experts_on_cpu);
+    let (map, parts) = (laid.map, laid.parts);
     let formats = match laid.mix {
         Some(mix) => mix.formats(model)?,
         None => precision.for_llama_cpp()?.formats(model)?,
@@ -40,7 +40,8 @@ pub(super) fn llama_cpp_sums<'a>(
         .iter()
         .zip(&formats)
         .any(|(tensor, format)| tensor.part == Part::Head && format.is_some());
-    let is_in_ram = |tensor: &Tensor, block: u32| block < in_ram && experts::is_moved(tensor);
+    let is_in_ram =
+        |tensor: &Tensor, block: u32| block < parts.n_blocks && parts.matrices.hold(tensor);
     for (tensor, format) in model.tensors.iter().zip(formats) {
         let Some(format) = format else { continue };
         let mut add = |device: &'a str| {
@@ -112,10 +113,10 @@ pub(super) fn transformers_sums<'a>(
         };
         sums.entry(device).or_default().0 += size;
     }
-    // Layers on "cpu" compute on the first GPU, and keep their keys and values there.
+    // Layers on "cpu" and "disk" compute on the first GPU, and keep their keys and values there.
     let first_gpu = plan.used_gpus().first().copied();
     let computes = |device: &'a str| match (device, first_gpu) {
-        (CPU, Some(gpu)) if plan.layout != Layout::HostOnly => gpu,
+        (CPU | DISK, Some(gpu)) if !plan.layout.is_host_only() => gpu,
         (device, _) => device,
     };
     for run in &plan.device_map.runs {

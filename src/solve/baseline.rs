@@ -278,7 +278,7 @@ impl Rules<'_> {
     fn stage(&self, on_host: usize, device: DeviceId, units: Range<usize>, first: bool) -> Stage {
         let layout = match self.layout {
             layout @ Layout::Served(_) => layout,
-            _ if on_host > 0 => Layout::Offloaded,
+            _ if on_host > 0 => Layout::OFFLOADED,
             _ => Layout::Sequential,
         };
         self.accounting.stage(
@@ -317,8 +317,8 @@ impl Rules<'_> {
             _ if self.layout.shape().is_some() => self.layout,
             (0, 1) => Layout::OneDevice,
             (0, _) => Layout::Sequential,
-            (_, 0) => Layout::HostOnly,
-            (..) => Layout::Offloaded,
+            (_, 0) => Layout::HOST_ONLY,
+            (..) => Layout::OFFLOADED,
         };
         let mut spans = Vec::new();
         if split.on_host > 0 && (used.is_empty() || self.accounting.offload() == Offload::Computes)

@@ -58,25 +58,35 @@ fn sentence(reasons: &[Reason]) -> String {
 
 /// Finds the plan whose devices are exceeded by the least in total.
 pub(super) fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Infeasible {
-    let layouts = accounting.ranks().into_iter().flatten();
+    let layouts: Vec<_> = accounting.ranks().into_iter().flatten().collect();
     let missing =
         |reasons: &Vec<Reason>| reasons.iter().map(|reason| reason.missing).sum::<Bytes>();
-    let mut least: Option<Vec<Reason>> = None;
-    for layout in layouts {
-        let best = least.as_ref().map(missing);
-        // What never leaves RAM alone may lack more.
-        if best.is_some_and(|best| base_lacks(accounting, layout) >= best) {
+    let outlooks = layouts.iter().map(|layout| {
+        let base = base_lacks(accounting, *layout);
+        accounting.outlook(*layout).missing.max(base)
+    });
+    let mut by_outlook: Vec<_> = outlooks.zip(0..).collect();
+    by_outlook.sort_unstable();
+    let mut least: Option<(Bytes, usize, Vec<Reason>)> = None;
+    for (promised, index) in by_outlook {
+        // Of equals the first of all layouts.
+        let may_be_less = |(best, of, _): &(Bytes, usize, _)| (promised, index) < (*best, *of);
+        if !least.as_ref().is_none_or(may_be_less) {
             continue;
         }
-        if let Some(reasons) = closest(accounting, ask, layout)
-            && best.is_none_or(|best| missing(&reasons) < best)
-        {
-            least = Some(reasons);
+        if let Some(reasons) = closest(accounting, ask, layouts[index]) {
+            let found = (missing(&reasons), index);
+            if least
+                .as_ref()
+                .is_none_or(|(best, of, _)| found < (*best, *of))
+            {
+                least = Some((found.0, found.1, reasons));
+            }
         }
     }
     Infeasible {
         no,
-        reasons: least.unwrap_or_default(),
+        reasons: least.map(|(.., reasons)| reasons).unwrap_or_default(),
     }
 }
 

@@ -30,7 +30,7 @@ pub mod stop;
 pub mod tradeoff;
 
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Rule, Span};
-use crate::units::Seconds;
+use crate::units::{Bytes, Seconds};
 use path::stages;
 use search::{Found, Searched, search};
 
@@ -193,13 +193,16 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
     let mut unknown: Option<u64> = None;
     let mut hardest = Ruling::default();
     for rank in accounting.ranks() {
-        let mut found: Vec<Found> = Vec::new();
-        for layout in rank {
-            let set = ColumnSet::new(accounting, layout, Fit::Strict, &ask.rules);
+        let mut found: Vec<(usize, Found)> = Vec::new();
+        for (promised, index) in promising(accounting, &rank, ask) {
             // A layout that can only be worse says nothing of the best.
-            let worst = found.iter().map(|found| found.worth[0]).min();
+            let worst = found.iter().map(|(_, found)| found.worth[0]).min();
+            if worst.is_some_and(|worst| promised > worst) {
+                break;
+            }
+            let set = ColumnSet::new(accounting, rank[index], Fit::Strict, &ask.rules);
             match search(set, ask, worst.unwrap_or(u64::MAX)) {
-                Searched::Found(path) => found.push(path),
+                Searched::Found(path) => found.push((index, path)),
                 Searched::Impossible(ruling) => hardest = hardest.max(ruling),
                 Searched::Worse => {}
                 Searched::Unknown(bound) => {
@@ -207,6 +210,9 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
                 }
             }
         }
+        found.sort_by_key(|(index, _)| *index);
+        let found = found.into_iter().map(|(_, found)| found);
+        let found: Vec<_> = found.collect();
         let bound = found.iter().map(|found| found.bound).chain(unknown).min();
         // Of equals the first, so that fewer devices win.
         let best = found.into_iter().min_by(|a, b| a.worth.cmp(&b.worth));
@@ -219,6 +225,20 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
         None => NoPlan::RuledOut(hardest),
         Some(_) => NoPlan::NotFound,
     })
+}
+
+/// The layouts of a rank that may have a plan, by what none of their plans is worth less than, and of
+/// equals in their order.
+fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u64, usize)> {
+    let first = ask.goal.by_stages()[0];
+    let outlooks = rank.iter().map(|layout| accounting.outlook(*layout));
+    let mut promising: Vec<_> = outlooks
+        .enumerate()
+        .filter(|(_, outlook)| outlook.missing == Bytes::ZERO)
+        .map(|(index, outlook)| (ask.goal.least(first, outlook.time), index))
+        .collect();
+    promising.sort_unstable();
+    promising
 }
 
 /// The linear program's second opinion, and the path as stages on devices.

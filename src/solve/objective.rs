@@ -229,6 +229,25 @@ impl Goal {
         }
     }
 
+    /// What no plan is worth less than that takes at least this time for a token.
+    pub fn least(&self, objective: Objective, time: Seconds) -> u64 {
+        // A sum of rounded times may be below the rounded sum.
+        let least = |time: Seconds| Cost::from(time * (1.0 - 1e-9));
+        let picoseconds = |time: Seconds| u64::try_from(least(time).0).unwrap_or(u64::MAX);
+        match objective {
+            Objective::Decode => picoseconds(time),
+            Objective::Request => picoseconds(time * self.output.0 as f64),
+            Objective::Prefill
+            | Objective::Throughput
+            | Objective::Context
+            | Objective::Devices
+            | Objective::Headroom
+            | Objective::Kv
+            | Objective::Serving
+            | Objective::Quality => 0,
+        }
+    }
+
     /// What a path is worth by an objective.
     pub fn worth(&self, objective: Objective, set: &ColumnSet, path: &[Taken]) -> u64 {
         let columns = path.iter().map(|taken| &set.columns[taken.column]);

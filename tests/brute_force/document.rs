@@ -102,9 +102,9 @@ fn tampered(plan: &Plan) -> Vec<(&'static str, Plan)> {
     change("the embedding elsewhere", &mut |plan| {
         plan.device_map.modules.embedding.clone_from(&elsewhere);
     });
-    if plan.layout != Layout::HostOnly {
+    if !plan.layout.is_host_only() {
         change("a layout without cards", &mut |plan| {
-            plan.layout = Layout::HostOnly
+            plan.layout = Layout::HOST_ONLY
         });
     }
     changes

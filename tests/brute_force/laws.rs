@@ -1,6 +1,8 @@
 //! What every optimum keeps, whatever the prices: more room never hurts, one more card never hurts,
 //! the order in which a rig lists its cards decides nothing, and no simple rule is better.
 
+use std::cmp::Reverse;
+
 use proptest::prelude::*;
 use shardplan::cost::column::Cost;
 use shardplan::cost::{Accounting, Layout, Place, Target};
@@ -15,30 +17,28 @@ use crate::real::{self, scenario};
 use crate::seeded;
 use crate::toy::{self, Case, Toy};
 
-/// How good an answer is, the best first: nothing is offloaded that cards could hold, and among
-/// such plans the fastest wins.
+/// How good an answer is, the best first: of the first rank that has a plan the fastest wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    OnCards(Cost),
-    Offloaded(Cost),
+    /// Ranks are counted from the last, which every rig has.
+    OfRank(Reverse<usize>, Cost),
     NoPlan,
 }
 
 fn is_offloaded(layout: Layout) -> bool {
     match layout {
         Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => false,
-        Layout::ExpertsOffloaded(_) | Layout::Offloaded | Layout::HostOnly => true,
+        Layout::Offloaded(_) | Layout::HostOnly(_) => true,
     }
 }
 
 fn worth(accounting: &dyn Accounting) -> Worth {
     match solve::solve(accounting, &Ask::default()) {
         Ok(solution) => {
-            let cost = Cost::from(solution.time);
-            match is_offloaded(solution.layout) {
-                false => Worth::OnCards(cost),
-                true => Worth::Offloaded(cost),
-            }
+            let mut ranks = accounting.ranks().into_iter().rev();
+            let rank = ranks.position(|rank| rank.contains(&solution.layout));
+            let rank = rank.expect("a plan is of a layout that the target has");
+            Worth::OfRank(Reverse(rank), Cost::from(solution.time))
         }
         Err(_) => Worth::NoPlan,
     }

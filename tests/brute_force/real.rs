@@ -137,10 +137,14 @@ fn rig(shares: &Shares, model: &Model, target: Target, precision: Precision) -> 
             card(index, memory, BytesPerSecond(*gigabytes as f64 * 1e9))
         })
         .collect();
-    let on_host = accounting.host_base(Layout::Offloaded).total();
+    let on_host = accounting.host_base(Layout::OFFLOADED).total();
     let host = shares.ram.map(|(share, gigabytes)| {
         let memory = on_host + Bytes(weights.0 / 100 * share);
-        ram(memory, BytesPerSecond(gigabytes as f64 * 1e9))
+        shardplan::hardware::Host {
+            // Slow RAM has a disk behind it.
+            disk: (gigabytes == 2).then_some(BytesPerSecond(1e9)),
+            ..ram(memory, BytesPerSecond(gigabytes as f64 * 1e9))
+        }
     });
     Rig::new(devices, host).expect("the model's needs are plausible")
 }

@@ -4,7 +4,7 @@
 //! own, in any order, on any subset; behind a prefix on the CPU, or with a run of units streamed to
 //! the first device, where the target offloads so. It shares no column, bound or order with `solve`.
 
-use shardplan::cost::{Accounting, Layout, Offload, Place, Position, Rule, Span, capacity};
+use shardplan::cost::{Accounting, Layout, Offload, Place, Position, Rule, Span, Whole, capacity};
 use shardplan::hardware::DeviceId;
 use shardplan::solve::{Ask, Goal, Objective};
 use shardplan::units::{Bytes, Seconds};
@@ -202,28 +202,25 @@ fn prices(accounting: &dyn Accounting, layout: Layout, ask: &Ask) -> Vec<Price> 
         stages: Vec::new(),
         prices: Vec::new(),
     };
-    match (layout, accounting.offload()) {
-        (Layout::HostOnly, _) => plans.behind_the_cpu(n_units),
-        (Layout::Offloaded, Offload::Computes) => {
-            (1..n_units).for_each(|end| plans.behind_the_cpu(end));
+    match (layout, layout.whole(), accounting.offload()) {
+        (Layout::HostOnly(_), ..) => plans.behind_the_cpu(n_units),
+        (_, Whole::FirstUnits, Offload::Computes) => {
+            // Where parts of all blocks are in RAM that are there as a whole, nothing is apart.
+            let most = match layout.parts().units().end {
+                0 => n_units - 1,
+                n_blocks => (n_blocks - 1).min(n_units - 1),
+            };
+            (1..=most).for_each(|end| plans.behind_the_cpu(end));
         }
-        (Layout::Offloaded, Offload::Refused) => {}
-        (
-            Layout::OneDevice
-            | Layout::Pipelined
-            | Layout::Sequential
-            | Layout::ExpertsOffloaded(_)
-            | Layout::Offloaded
-            | Layout::Served(_),
-            _,
-        ) => plans.go_on(0),
+        (_, Whole::FirstUnits, Offload::Refused) => {}
+        (_, Whole::FirstUnits, Offload::Streams) | (_, Whole::Nothing, _) => plans.go_on(0),
     }
     plans.prices
 }
 
 /// Whether a plan keeps a rule, unit by unit. A unit whose experts are in RAM is partly there.
 fn keeps(rule: &Rule, layout: Layout, stages: &[Span]) -> bool {
-    let moved = layout.experts_in_ram();
+    let moved = layout.parts().units();
     let place_of = |unit: usize| {
         let span = stages.iter().find(|span| span.units.contains(&unit));
         span.map(|span| match span.streamed.contains(&unit) {
@@ -308,8 +305,8 @@ impl Plans<'_> {
     /// The runs of a stage that could stay in RAM: from the first unit, or behind the embedding. One
     /// unit at least is on the device itself, or no map would name it as the one that computes.
     fn streamable(&self, is_first: bool, end: usize) -> Vec<std::ops::Range<usize>> {
-        let streams =
-            self.layout == Layout::Offloaded && self.accounting.offload() == Offload::Streams;
+        let streams = self.layout.whole() == Whole::FirstUnits
+            && self.accounting.offload() == Offload::Streams;
         if !streams || !is_first {
             return std::iter::once(0..0).collect();
         }

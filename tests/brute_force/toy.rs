@@ -8,8 +8,8 @@ use std::ops::Range;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use shardplan::cost::{
-    Accounting, Batch, Crossing, Layout, Memory, Offload, Pages, Place, Position, Prefill, Span,
-    Stage, Unit,
+    Accounting, Batch, Crossing, Layout, Matrices, Memory, Offload, Pages, Parts, Place, Position,
+    Prefill, Span, Stage, Unit,
 };
 use shardplan::hardware::{Device, DeviceClass, Host, HostId, Machine, Network, Pcie, Rig, Source};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
@@ -158,7 +158,7 @@ impl Toy {
 
     /// A third of each unit is experts; those of these units that the layout leaves in RAM.
     fn in_ram(&self, layout: Layout, units: Range<usize>) -> Bytes {
-        let moved = layout.experts_in_ram();
+        let moved = layout.parts().units();
         let units = units.filter(|unit| moved.contains(unit));
         units
             .map(|unit| Bytes::mib(self.case.units[unit]).scale(1.0 / 3.0))
@@ -206,9 +206,8 @@ impl Toy {
             Layout::Pipelined => 2,
             Layout::OneDevice
             | Layout::Sequential
-            | Layout::ExpertsOffloaded(_)
-            | Layout::Offloaded
-            | Layout::HostOnly
+            | Layout::Offloaded(_)
+            | Layout::HostOnly(_)
             | Layout::Served(_) => 0,
         };
         if span.position == Position::First {
@@ -241,14 +240,18 @@ impl Accounting for Toy {
         };
         let offloaded = match (may_offload, n_devices) {
             (false, _) => vec![],
-            (true, 0) => vec![Layout::HostOnly],
+            (true, 0) => vec![Layout::HOST_ONLY],
             (true, _) if self.case.offload == Offload::Computes => {
-                let n_units = self.chain.len() as u32;
-                let with_experts = (1..=n_units).map(Layout::ExpertsOffloaded);
-                let whole = [Layout::Offloaded, Layout::HostOnly];
-                with_experts.chain(whole).collect()
+                let parts = (1..=self.chain.len() as u32).map(|n_blocks| Parts {
+                    matrices: Matrices::Experts,
+                    n_blocks,
+                });
+                let alone = parts.clone().map(Layout::parts_alone);
+                let whole = [Layout::OFFLOADED, Layout::HOST_ONLY];
+                let both = parts.map(Layout::whole_and);
+                alone.chain(whole).chain(both).collect()
             }
-            (true, _) => vec![Layout::Offloaded, Layout::HostOnly],
+            (true, _) => vec![Layout::OFFLOADED, Layout::HOST_ONLY],
         };
         let ranks = [on_devices, offloaded].into_iter();
         ranks.filter(|rank| !rank.is_empty()).collect()
@@ -267,7 +270,11 @@ impl Accounting for Toy {
         };
         match span.place {
             Place::Host => Stage {
-                device: memory(weights, Bytes::ZERO),
+                // What is a part of a unit is there in any plan of the layout.
+                device: memory(
+                    weights.saturating_sub(self.in_ram(layout, span.units.clone())),
+                    Bytes::ZERO,
+                ),
                 host: Memory::default(),
                 time: self
                     .rig

@@ -61,6 +61,8 @@ RIGS = [
     Rig("experts on one GPU", [(1.1, 900)], {"cuda0"}, model="mixture"),
     Rig("experts in RAM", [(0.5, 900)], {"cuda0"}, model="mixture", ram=SLOW),
     Rig("experts in RAM beside two GPUs", [(0.3, 900), (0.4, 600)], {"cuda0", "cuda1"}, model="mixture", ram=SLOW),
+    Rig("whole blocks beside experts in RAM", [(0.13, 900)], {"cpu", "cuda0"}, model="mixture", ram=SLOW),
+    Rig("feed-forwards in RAM", [(0.93, 900)], {"cuda0"}, ram=SLOW),
 ]
 
 

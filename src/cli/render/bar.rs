@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{BOLD, DIM};
 use crate::plan::document::layers;
-use crate::plan::{CPU, DeviceUse, Plan, members};
+use crate::plan::{CPU, DISK, DeviceUse, Plan, members};
 use crate::units::Bytes;
 
 /// Cells of a bar.
@@ -128,6 +128,7 @@ pub(super) fn strip(plan: &Plan) -> String {
     for run in &plan.device_map.runs {
         let mark = match number(&run.device) {
             Some(number) => char::from_digit(number as u32 % 36, 36).unwrap_or('?'),
+            None if run.device == DISK => '_',
             None => '-',
         };
         let colour = match number(&run.device) {
@@ -144,8 +145,13 @@ pub(super) fn strip(plan: &Plan) -> String {
         runs.push(format!("{} {}", layers::text(&run.layers), run.device));
     }
     runs.push(format!("head {}", plan.device_map.modules.head));
-    let by_cpu = plan.device_map.runs.iter().any(|run| run.device == CPU);
-    let legend = if by_cpu { " (- is the CPU)" } else { "" };
+    let has = |place: &str| plan.device_map.runs.iter().any(|run| run.device == place);
+    let legend = match (has(CPU), has(DISK)) {
+        (true, true) => " (- is the CPU, _ the disk)",
+        (true, false) => " (- is the CPU)",
+        (false, true) => " (_ is the disk)",
+        (false, false) => "",
+    };
     format!(
         "{DIM}layers{DIM:#}  {cells}{DIM}{legend}{DIM:#}\n        {}\n",
         runs.join(" · ")

@@ -5,9 +5,19 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::cost::graph::samples;
+use crate::cost::Below;
+use crate::cost::graph::{FeedForwardShape, samples};
 use crate::units::Tokens;
 use crate::workload::KvFormat;
+
+const EXPERTS: Parts = Parts {
+    matrices: Matrices::Experts,
+    n_blocks: 1,
+};
+const FEED_FORWARD: Parts = Parts {
+    matrices: Matrices::FeedForward,
+    n_blocks: 1,
+};
 
 /// A cut of a chain: units on the host, and where each device ends.
 #[derive(Clone, Debug)]
@@ -28,8 +38,11 @@ fn case() -> impl Strategy<Value = Case> {
     let layouts = [
         Layout::Pipelined,
         Layout::Sequential,
-        Layout::ExpertsOffloaded(0),
-        Layout::Offloaded,
+        Layout::parts_alone(EXPERTS),
+        Layout::parts_alone(FEED_FORWARD),
+        Layout::OFFLOADED,
+        Layout::whole_and(FEED_FORWARD),
+        Layout::whole_and(EXPERTS),
     ];
     let formats = [KvFormat::F16, KvFormat::F16, KvFormat::Q8_0, KvFormat::F32];
     (
@@ -49,16 +62,22 @@ fn case() -> impl Strategy<Value = Case> {
                 let mut ends: Vec<usize> = cuts.iter().map(|cut| 1 + cut.index(n_blocks)).collect();
                 ends.sort_unstable();
                 ends.dedup();
-                let on_host = match layout {
-                    Layout::Offloaded => ends.remove(0),
-                    _ => 0,
+                let on_host = match layout.whole() {
+                    Whole::FirstUnits => ends.remove(0),
+                    Whole::Nothing => 0,
                 };
                 ends.push(n_blocks + 1);
-                let layout = match layout {
-                    Layout::ExpertsOffloaded(_) => {
-                        Layout::ExpertsOffloaded(1 + in_ram.index(n_blocks) as u32)
+                let behind = (on_host < n_blocks).then(|| in_ram.index(n_blocks - on_host));
+                let layout = match (layout, behind) {
+                    (Layout::Offloaded(below), Some(behind)) if layout != Layout::OFFLOADED => {
+                        let parts = Parts {
+                            n_blocks: (on_host + 1 + behind) as u32,
+                            ..below.parts
+                        };
+                        Layout::Offloaded(Below { parts, ..below })
                     }
-                    layout => layout,
+                    (Layout::Offloaded(_), None) => Layout::OFFLOADED,
+                    (layout, _) => layout,
                 };
                 Case {
                     shape,
@@ -91,18 +110,23 @@ fn whole(case: &Case) -> Vec<Bytes> {
         blocks: (0..n_blocks)
             .map(|block| {
                 let whole = BlockPlace::whole(place(block));
-                match case.layout.experts_in_ram().contains(&block) {
-                    true => BlockPlace {
+                let parts = case.layout.parts();
+                match (parts.units().contains(&block), parts.matrices) {
+                    (false, _) => whole,
+                    (true, Matrices::Experts) => BlockPlace {
                         experts: Place::Host,
                         ..whole
                     },
-                    false => whole,
+                    (true, Matrices::FeedForward) => BlockPlace {
+                        dense: Place::Host,
+                        ..whole
+                    },
                 }
             })
             .collect(),
         head: place(n_blocks),
         pipelined: case.layout == Layout::Pipelined,
-        pins_norms: pins_norms(case.layout, &batch),
+        pins_norms: case.cut.on_host == 0 || batch.tokens < STREAMED_BATCH,
         streams: true,
     };
     graph::buffers(&case.shape, &batch, &placement)
@@ -131,32 +155,45 @@ fn stream(case: &Case) -> Bytes {
     Bytes(4 * batch(&case.workload).tokens * case.shape.hidden)
 }
 
-/// Holds every stage against the whole graph: how many are the same, of how many.
-fn hold(case: &Case) -> (u32, u32) {
-    let (whole, staged) = (whole(case), staged(case));
-    let devices = whole.len() - 1;
-    let mut n_exact = 0;
-    for (index, (whole, staged)) in whole.iter().zip(&staged).enumerate() {
-        n_exact += u32::from(whole == staged);
-        // The margins of `cost/llama_cpp.rs`; RAM has the room for logits besides.
-        let margin = staged.scale(0.02) + stream(case);
-        let is_short = index < devices && *whole > *staged + margin;
-        assert!(!is_short, "{index}: {whole:?} of {staged:?}, {case:?}");
+/// Buffers of stages held against those of whole graphs.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    all: u32,
+    exact: u32,
+    /// Of GPUs, beyond the margins of `cost/llama_cpp.rs`; RAM has the room for logits besides.
+    short: u32,
+}
+
+impl Held {
+    fn add(&mut self, case: &Case) {
+        let (whole, staged) = (whole(case), staged(case));
+        let devices = whole.len() - 1;
+        for (index, (whole, staged)) in whole.iter().zip(&staged).enumerate() {
+            self.all += 1;
+            self.exact += u32::from(whole == staged);
+            let margin = staged.scale(0.02) + stream(case);
+            self.short += u32::from(index < devices && *whole > *staged + margin);
+            let is_far = index < devices && *whole > staged.scale(1.15) + stream(case);
+            assert!(!is_far, "{index}: {whole:?} of {staged:?}, {case:?}");
+        }
     }
-    (n_exact, whole.len() as u32)
+
+    /// So many of a hundred are the same, and one of two hundred may be short.
+    fn assert_exact(self, percent: u32) {
+        let Self { all, exact, short } = self;
+        assert!(exact * 100 >= all * percent, "{exact} of {all}");
+        assert!(short * 200 <= all, "{short} of {all} are short");
+    }
 }
 
 #[test]
 fn a_stage_alone_takes_what_it_takes_in_a_whole_graph() {
     let mut runner = TestRunner::deterministic();
-    let (mut n_exact, mut n_all) = (0, 0);
+    let mut held = Held::default();
     for _ in 0..160 {
-        let case = case().new_tree(&mut runner).unwrap().current();
-        let (exact, all) = hold(&case);
-        n_exact += exact;
-        n_all += all;
+        held.add(&case().new_tree(&mut runner).unwrap().current());
     }
-    assert!(n_exact * 100 >= n_all * 97, "{n_exact} of {n_all}");
+    held.assert_exact(97);
 }
 
 #[test]
@@ -186,23 +223,22 @@ fn a_quantised_cache_is_unpacked_beside_the_buffer() {
     assert!(unpacked > Bytes::ZERO && unpacked <= Bytes::mib(32));
 }
 
-/// A case in which experts are in RAM.
+/// A case in which parts of blocks are in RAM.
 fn case_in_ram() -> impl Strategy<Value = Case> {
     let is_routed = |block: &BlockShape| matches!(block.feed_forward, FeedForwardShape::Experts(_));
-    case().prop_filter("has experts in RAM", move |case| {
-        !case.layout.experts_in_ram().is_empty() && case.shape.blocks.iter().any(is_routed)
+    case().prop_filter("has parts in RAM", move |case| {
+        let Parts { matrices, n_blocks } = case.layout.parts();
+        let has = |routed| case.shape.blocks.iter().any(|it| is_routed(it) == routed);
+        n_blocks > 0 && has(matrices == Matrices::Experts)
     })
 }
 
 #[test]
-fn experts_in_ram_stream_through_the_first_device() {
+fn parts_in_ram_stream_through_the_first_device() {
     let mut runner = TestRunner::deterministic();
-    let (mut n_exact, mut n_all) = (0, 0);
+    let mut held = Held::default();
     for _ in 0..60 {
-        let case = case_in_ram().new_tree(&mut runner).unwrap().current();
-        let (exact, all) = hold(&case);
-        n_exact += exact;
-        n_all += all;
+        held.add(&case_in_ram().new_tree(&mut runner).unwrap().current());
     }
-    assert!(n_exact * 100 >= n_all * 95, "{n_exact} of {n_all}");
+    held.assert_exact(94);
 }

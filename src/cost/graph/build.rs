@@ -245,8 +245,12 @@ impl Builder<'_> {
     }
 
     pub(super) fn add_bias(&mut self, input: Id) -> Id {
+        self.add_bias_in(self.here.place, input)
+    }
+
+    fn add_bias_in(&mut self, place: Place, input: Id) -> Id {
         let width = self.tape.get(input).extents[0];
-        let bias = self.weight(Format::F32, [width, 1, 1, 1]);
+        let bias = self.weight_in(place, Format::F32, [width, 1, 1, 1]);
         self.add(input, bias)
     }
 
@@ -262,11 +266,15 @@ impl Builder<'_> {
 
     /// A matrix of this block times an input, and a bias where there is one.
     pub(super) fn project(&mut self, matrix: Matrix, rows: u64, biased: bool, input: Id) -> Id {
+        let place = match matrix {
+            Matrix::Gate | Matrix::Up | Matrix::Down => self.here.dense,
+            _ => self.here.place,
+        };
         let columns = self.tape.get(input).extents[0];
-        let weight = self.weight(self.formats.of(matrix), [columns, rows, 1, 1]);
+        let weight = self.weight_in(place, self.formats.of(matrix), [columns, rows, 1, 1]);
         let result = self.tape.mat_mul(weight, input);
         match biased {
-            true => self.add_bias(result),
+            true => self.add_bias_in(place, result),
             false => result,
         }
     }

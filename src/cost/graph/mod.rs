@@ -71,6 +71,8 @@ pub struct BlockPlace {
     pub place: Place,
     /// Where the matrices lie that a router chooses.
     pub experts: Place,
+    /// Where those of a dense feed-forward lie.
+    pub dense: Place,
 }
 
 impl BlockPlace {
@@ -79,6 +81,7 @@ impl BlockPlace {
         Self {
             place,
             experts: place,
+            dense: place,
         }
     }
 }

@@ -31,8 +31,8 @@ impl LlamaCpp<'_> {
     pub(in crate::cost) fn whole_in_ram(&self) -> Beside {
         let span = self.whole(Place::Host);
         Beside {
-            first: self.on_host(Layout::HostOnly, &span, &self.between(&span.units)),
-            host: self.host_base(Layout::HostOnly),
+            first: self.on_host(Layout::HOST_ONLY, &span, &self.between(&span.units)),
+            host: self.host_base(Layout::HOST_ONLY),
         }
     }
 

@@ -15,8 +15,8 @@ use crate::cost::column::Owner;
 use crate::cost::frontier::{Counts, Frontiers, Way};
 use crate::cost::menu::{Law, Menu};
 use crate::cost::{
-    Accounting, Column, ColumnSet, Crossing, Layout, Memory, Offload, Place, Span, Stage, Unit,
-    capacity,
+    Accounting, Column, ColumnSet, Crossing, Layout, Memory, Offload, Parts, Place, Span, Stage,
+    Store, Unit, capacity,
 };
 use crate::hardware::{HostId, Rig};
 use crate::model::format::Format;
@@ -274,7 +274,7 @@ impl<'a> Mixed<'a> {
             Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
                 std::slice::from_ref(&self.first)
             }
-            Layout::Offloaded | Layout::ExpertsOffloaded(_) | Layout::HostOnly => {
+            Layout::Offloaded(_) | Layout::HostOnly(_) => {
                 self.alike.get_or_init(|| {
                     let offers = self.blocks.asked.offers.iter();
                     let of = |offer: &Offer| self.blocks.accounting(offer.recipe, self.rest);
@@ -358,13 +358,16 @@ impl Accounting for Mixed<'_> {
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
-        // Experts in RAM are priced for one recipe only.
-        let in_one = |layout: &Layout| !matches!(layout, Layout::ExpertsOffloaded(_));
+        // Parts in RAM, and what is read from disk, are priced for one recipe only.
+        let in_one =
+            |layout: &Layout| layout.parts() == Parts::NONE && layout.store() == Store::Ram;
         let mut ranks = self.first.ranks();
         ranks.truncate(self.n_ranks);
         for rank in &mut ranks {
             rank.retain(in_one);
         }
+        ranks.retain(|rank| !rank.is_empty());
+        ranks.truncate(self.n_ranks);
         ranks
     }
 

@@ -1,22 +1,23 @@
-//! The experts of a mixture apart from their blocks, as llama.cpp's `-ncmoe N` takes them apart: those
-//! of the first `N` blocks stay in RAM, while all else of these blocks is on a GPU.
+//! Matrices of a block apart from the rest of it, as llama.cpp takes them apart: with `-ncmoe N` the
+//! experts of the first `N` blocks stay in RAM, with `-ncffn N` their dense feed-forward, while all
+//! else of these blocks is on a GPU.
 //!
 //! Keys and values stay with their block. Any such override keeps micro-batches from overlapping.
 //! Source: `common/arg.cpp`, `src/llama-model-loader.cpp`, `src/llama-context.cpp` (0c1e57098).
 
 use std::ops::Range;
 
-use crate::cost::Unit;
+use crate::cost::{Matrices, Unit};
 use crate::model::{BlockId, Part, Tensor};
 use crate::units::Bytes;
 
-/// What experts take and what a token reads of them, summed up to each unit.
+/// What parts take and what a token reads of them, summed up to each unit.
 #[derive(Clone, Debug)]
-pub struct Experts {
+pub struct PartSums {
     sums: Vec<Sums>,
 }
 
-/// Totals of some units' experts.
+/// Totals of some units' parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     /// What CUDA allocates for them.
@@ -29,24 +30,36 @@ pub struct Sums {
     pub n_blocks: u64,
 }
 
-/// Whether `-ncmoe` moves a tensor.
-///
-/// Source: `LLM_FFN_EXPS_REGEX` in `common/common.h`, `\.ffn_(up|down|gate|gate_up)_(ch|)exps`.
-pub fn is_moved(tensor: &Tensor) -> bool {
-    let mut stems = tensor.gguf_name.split(".ffn_").skip(1);
-    stems.any(|stem| {
-        ["up_", "down_", "gate_", "gate_up_"].iter().any(|matrix| {
-            stem.strip_prefix(matrix)
-                .is_some_and(|rest| rest.starts_with("exps") || rest.starts_with("chexps"))
+impl Matrices {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Experts, Self::FeedForward];
+
+    /// Whether a tensor is one of these.
+    ///
+    /// Source: `LLM_FFN_EXPS_REGEX` in `common/common.h`,
+    /// `\.ffn_(up|down|gate|gate_up)_(ch|)exps`, and beside it `\.ffn_(up|down|gate)\.`.
+    pub fn hold(self, tensor: &Tensor) -> bool {
+        let starts = |rest: &str, with: &[&str]| with.iter().any(|it| rest.starts_with(it));
+        let mut stems = tensor.gguf_name.split(".ffn_").skip(1);
+        stems.any(|stem| match self {
+            Self::FeedForward => starts(stem, &["up.", "down.", "gate."]),
+            Self::Experts => ["up_", "down_", "gate_", "gate_up_"].iter().any(|matrix| {
+                let rest = stem.strip_prefix(matrix);
+                rest.is_some_and(|rest| starts(rest, &["exps", "chexps"]))
+            }),
         })
-    })
+    }
 }
 
-impl Experts {
-    /// Adds up `stored`: each tensor with what it takes as an expert.
-    pub fn new<'a>(units: &[Unit], stored: impl Iterator<Item = (&'a Tensor, Sums)>) -> Self {
+impl PartSums {
+    /// Adds up those of `stored` that `matrices` hold: each tensor with what it takes as a part.
+    pub fn new<'a>(
+        matrices: Matrices,
+        units: &[Unit],
+        stored: impl Iterator<Item = (&'a Tensor, Sums)>,
+    ) -> Self {
         let mut of_units = vec![Sums::default(); units.len()];
-        for (tensor, sums) in stored.filter(|(tensor, _)| is_moved(tensor)) {
+        for (tensor, sums) in stored.filter(|(tensor, _)| matrices.hold(tensor)) {
             let Part::FeedForward(BlockId(block)) = tensor.part else {
                 continue;
             };
@@ -79,7 +92,7 @@ impl Experts {
         }
     }
 
-    /// Each number of first blocks whose experts may be in RAM; the last of these blocks has some.
+    /// Each number of first blocks that may leave theirs in RAM; the last of these blocks has some.
     pub fn counts(&self) -> impl Iterator<Item = u32> {
         let pairs = self.sums.windows(2).zip(1..);
         pairs.filter_map(|(pair, count)| (pair[1].n_blocks > pair[0].n_blocks).then_some(count))
@@ -97,7 +110,7 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use crate::cost::llama_cpp::LlamaCpp;
-    use crate::cost::{Accounting, Layout, Place, Position, Span};
+    use crate::cost::{Accounting, Layout, Matrices, Parts, Place, Position, Span};
     use crate::hardware::{DeviceId, text};
     use crate::model::recipe::Recipe;
     use crate::model::{Origin, Precision, config, known};
@@ -127,7 +140,10 @@ mod tests {
                 position: Position::First,
             };
             let stage = |layout| prices.stage(layout, &span);
-            let layout = Layout::ExpertsOffloaded(in_ram);
+            let layout = Layout::parts_alone(Parts {
+                matrices: Matrices::Experts,
+                n_blocks: in_ram,
+            });
             let memory = stage(layout).device;
             assert_eq!(
                 (memory.weights.0, memory.compute.0),
