@@ -186,7 +186,7 @@ fn what_the_target_cannot_do_is_refused_with_what_it_can() {
 fn wrong_usage_is_told_from_wrong_input() {
     let plan = [&["plan", "llama-2-7b"], &RIG[..]].concat();
     for flags in [
-        ["--target", "vllm"],
+        ["--target", "mlc-llm"],
         ["--kv", "f17"],
         ["--precision", "q4_k_x"],
         ["--context", "0"],

@@ -150,6 +150,15 @@ fn a_forbidden_card_is_in_no_group_and_a_pin_is_kept() {
 }
 
 #[test]
+fn experts_are_stored_in_8_bits_where_they_are_asked_for() {
+    // 671 billion parameters; transformers would leave the experts at 16 bits.
+    let asked = scenario("deepseek-v3", "16x H100 SXM", Target::Vllm, "fp8");
+    let plan = asked.plan().unwrap();
+    let weights: u64 = plan.devices.iter().map(|it| it.memory.weights.0).sum();
+    assert!((660..720).contains(&(weights / 1_000_000_000)), "{weights}");
+}
+
+#[test]
 fn what_no_engine_does_is_refused_with_a_way_out() {
     let refused = |scenario: Scenario, words: &str| {
         let error = scenario.plan().unwrap_err().to_string();

@@ -249,7 +249,7 @@ impl Target {
         if let Some(server) = self.server() {
             refusal::check(server, model, rig, workload)?;
             refusal::check_cards(server, model, precision.for_serving()?, rig)?;
-            let serving = Serving::new(server, model, precision, rig, workload)?;
+            let serving = Serving::new((server, precision), model, rig, workload)?;
             return Ok(Box::new(serving));
         }
         self.check_extras(model)?;

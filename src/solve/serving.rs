@@ -162,11 +162,14 @@ impl Levels<'_> {
         }
     }
 
-    /// Whether a pace is better than the best so far, and no worse than asked for.
+    /// Whether a pace is better than the best so far, or as good with fewer stages, and no worse than
+    /// asked for.
     fn may_help(&mut self, level: Level, slowest: u64) -> bool {
         let pace = level.pace(slowest);
         self.is_worse |= pace > self.worst;
-        let is_better = self.best.as_ref().is_none_or(|best| pace < best.value);
+        let key = (pace, level.n_stages);
+        let best = self.best.as_ref();
+        let is_better = best.is_none_or(|best| key < (best.value, best.level.n_stages));
         pace <= self.worst && is_better
     }
 

@@ -121,14 +121,13 @@ pub struct Serving<'a> {
 }
 
 impl<'a> Serving<'a> {
-    /// Prices `model` at `precision`.
+    /// Prices `model` for an engine at a precision.
     ///
     /// # Errors
     /// Where the engine cannot load that precision.
     pub fn new(
-        server: Server,
+        (server, precision): (Server, Precision),
         model: &Model,
-        precision: Precision,
         rig: &'a Rig,
         workload: &Workload,
     ) -> Result<Self, PrecisionError> {

@@ -68,12 +68,9 @@ fn role(model: &Model, tensor: &Tensor) -> Role {
     let named = |gguf: &str, hf: &str| {
         tensor.gguf_name.ends_with(gguf) || (!hf.is_empty() && tensor.hf_name.ends_with(hf))
     };
-    let routes = model.dimensions.experts.is_some_and(|experts| {
-        tensor.kind != Kind::Experts && tensor.rows() == experts.total && tensor.dims.len() == 2
-    });
     let is_narrowing = named("attn_kv_a_mqa.weight", "kv_a_proj_with_mqa.weight")
         || named("attn_q_a.weight", "q_a_proj.weight");
-    if routes || is_narrowing || tensor.dims.len() < 2 {
+    if is_router(model, tensor) || is_narrowing || tensor.dims.len() < 2 {
         Role::Repeated
     } else if named("attn_k.weight", "k_proj.weight") || named("attn_v.weight", "v_proj.weight") {
         Role::KeysOrValues
@@ -82,6 +79,13 @@ fn role(model: &Model, tensor: &Tensor) -> Role {
     } else {
         Role::Divided
     }
+}
+
+/// Whether a matrix chooses experts: it has a row for each.
+pub fn is_router(model: &Model, tensor: &Tensor) -> bool {
+    model.dimensions.experts.is_some_and(|experts| {
+        tensor.kind != Kind::Experts && tensor.rows() == experts.total && tensor.dims.len() == 2
+    })
 }
 
 /// Why a degree does not divide a model.

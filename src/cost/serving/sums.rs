@@ -4,6 +4,7 @@
 use crate::cost::Span;
 use crate::cost::paged::Engine;
 use crate::cost::serving::share;
+use crate::model::format::Format;
 use crate::model::{Checkpoint, Kind, Model, Part, Precision, PrecisionError};
 use crate::units::Bytes;
 use crate::workload::KvFormat;
@@ -137,10 +138,22 @@ impl Shares {
 /// # Errors
 /// Where the precision does not exist for this model.
 pub fn sizes(model: &Model, checkpoint: Checkpoint) -> Result<Vec<Bytes>, PrecisionError> {
-    match checkpoint {
-        Checkpoint::Stored => model.packed_bytes(),
-        plain => model.tensor_bytes(Precision::Checkpoint(plain)),
+    if checkpoint == Checkpoint::Stored {
+        return model.packed_bytes();
     }
+    let mut sizes = model.tensor_bytes(Precision::Checkpoint(checkpoint))?;
+    // transformers leaves linear layers of a model's own at 16 bits; an engine has one class for all,
+    // and another for experts.
+    if checkpoint == Checkpoint::Fp8 {
+        for (tensor, size) in model.tensors.iter().zip(&mut sizes) {
+            let is_linear = matches!(tensor.kind, Kind::OwnLinear | Kind::Experts);
+            let is_kept = tensor.dims.len() < 2 || share::is_router(model, tensor);
+            if is_linear && !is_kept && *size > Bytes::ZERO {
+                *size = tensor.bytes(Format::FP8);
+            }
+        }
+    }
+    Ok(sizes)
 }
 
 /// Blocks that are loaded: those that predict further tokens are not.
