@@ -157,7 +157,7 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
             // A layout that can only be worse says nothing of the best.
             let worst = found.iter().map(|found| found.worth[0]).min();
             match search(set, ask, worst.unwrap_or(u64::MAX)) {
-                Searched::Found(path) => found.push(path),
+                Searched::Found(path) => found.push(*path),
                 Searched::Impossible | Searched::Worse => {}
                 Searched::Unknown(bound) => {
                     unknown = Some(unknown.map_or(bound, |other| other.min(bound)));

@@ -42,7 +42,7 @@ impl Found {
 
 /// What a search of one layout ends with.
 pub(super) enum Searched {
-    Found(Found),
+    Found(Box<Found>),
     /// There is none.
     Impossible,
     /// All are worth more than asked for.
@@ -125,7 +125,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         false if relaxed > bound => (relaxed.min(worth[0]), "prices on devices"),
         false => (bound.min(worth[0]), "area bound"),
     };
-    Searched::Found(Found {
+    Searched::Found(Box::new(Found {
         set,
         path,
         cost,
@@ -134,7 +134,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         bound,
         is_exact,
         method,
-    })
+    }))
 }
 
 fn none(is_ruled_out: bool, bound: u64) -> Searched {
