@@ -8,10 +8,10 @@ use super::render;
 use super::whatif::Row;
 use crate::cost::Matrices;
 use crate::cost::paged::Engine;
-use crate::hardware::Rig;
+use crate::hardware::{Machine, Rig};
 use crate::model::Tensor;
 use crate::plan::document::layers;
-use crate::plan::{BaselineSummary, DeviceUse, ExtraUse, LayoutName, Plan};
+use crate::plan::{BaselineSummary, CrossingUse, DeviceUse, ExtraUse, LayoutName, Plan};
 use crate::scenario::{Fix, Robustness, Scenario, ScenarioError, TooSlow};
 use crate::solve::Infeasible;
 use crate::units::{Bytes, Tokens};
@@ -82,6 +82,9 @@ fn plan_value(plan: &Plan, seconds: f64) -> Value {
     }
     if !plan.extras.is_empty() {
         value["extras"] = plan.extras.iter().map(extra).collect();
+    }
+    if !plan.crossings.is_empty() {
+        value["crossings"] = plan.crossings.iter().map(crossing).collect();
     }
     if !proof.goal.is_empty() {
         value["proof"]["goal"] = json!(proof.goal);
@@ -231,6 +234,16 @@ pub(super) fn whatif(rows: &[Row]) -> String {
     text(&json!({"scenarios": rows}))
 }
 
+fn crossing(crossing: &CrossingUse) -> Value {
+    json!({
+        "before": crossing.before,
+        "from": crossing.from,
+        "to": crossing.to,
+        "bytes": crossing.bytes.0,
+        "seconds": crossing.time.0,
+    })
+}
+
 pub(super) fn rig(rig: &Rig) -> String {
     let devices: Vec<_> = rig
         .devices()
@@ -264,7 +277,28 @@ pub(super) fn rig(rig: &Rig) -> String {
             "source": host.source,
         })
     });
-    text(&json!({"devices": devices, "host": host}))
+    let mut value = json!({"devices": devices, "host": host});
+    if rig.hosts().len() > 1 {
+        for (value, device) in value["devices"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .zip(rig.devices())
+        {
+            value["host"] = json!(rig.hosts()[device.host.0].name);
+        }
+        value["hosts"] = rig.hosts().iter().map(machine).collect();
+    }
+    text(&value)
+}
+
+fn machine(machine: &Machine) -> Value {
+    let network = machine.network;
+    json!({
+        "name": machine.name,
+        "memory": machine.ram.as_ref().map(|ram| ram.memory.0),
+        "network": network.map(|it| json!({"rate": it.rate.0, "latency": it.latency.0})),
+    })
 }
 
 pub(super) fn inspection(inspection: &Inspection) -> String {

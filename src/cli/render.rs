@@ -84,6 +84,7 @@ pub(super) fn plan(plan: &Plan, launch: &str) -> String {
     text.push('\n');
     text.push_str(&bar::strip(plan));
     text.push_str(&extras(plan));
+    text.push_str(&crossings(plan));
     let _ = writeln!(text, "\n{}{}", speed(plan), disk(plan));
     let _ = writeln!(text, "{}{}\n", service::lines(plan), proof(plan));
     if !plan.proof.given.is_empty() {
@@ -120,6 +121,20 @@ fn extras(plan: &Plan) -> String {
     text
 }
 
+/// What passes from host to host.
+fn crossings(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (index, crossing) in plan.crossings.iter().enumerate() {
+        let label = if index == 0 { "\nnetwork" } else { "       " };
+        let _ = writeln!(
+            text,
+            "{DIM}{label}{DIM:#} {} to {} before {}: {} a token, {}",
+            crossing.from, crossing.to, crossing.before, crossing.bytes, crossing.time,
+        );
+    }
+    text
+}
+
 /// Where cards differ, which number must be which: the driver counts along the PCI bus, and a rig
 /// that was typed may not.
 fn numbers(plan: &Plan) -> String {
@@ -135,7 +150,13 @@ fn numbers(plan: &Plan) -> String {
         .used_gpus()
         .into_iter()
         .filter_map(|name| plan.gpu(name));
-    let used = used.map(|id| format!("{} is the {}", rig.number(id), rig.device(id).model));
+    let used = used.map(|id| {
+        let host = match rig.hosts() {
+            [_] => String::new(),
+            hosts => format!(" of {}", hosts[rig.device(id).host.0].name),
+        };
+        format!("{}{host} is the {}", rig.number(id), rig.device(id).model)
+    });
     let used: Vec<_> = used.collect();
     format!(
         "{DIM}check   number {}: hold it against `nvidia-smi`{DIM:#}\n",

@@ -202,7 +202,7 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
             }
             let set = ColumnSet::new(accounting, rank[index], Fit::Strict, &ask.rules);
             match search(set, ask, worst.unwrap_or(u64::MAX)) {
-                Searched::Found(path) => found.push((index, path)),
+                Searched::Found(path) => found.push((index, *path)),
                 Searched::Impossible(ruling) => hardest = hardest.max(ruling),
                 Searched::Worse => {}
                 Searched::Unknown(bound) => {

@@ -43,7 +43,7 @@ impl Found {
 
 /// What a search of one layout ends with.
 pub(super) enum Searched {
-    Found(Found),
+    Found(Box<Found>),
     /// There is none.
     Impossible(Ruling),
     /// All are worth more than asked for.
@@ -137,7 +137,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         false if relaxed > bound => (relaxed.min(worth[0]), "prices on devices"),
         false => (bound.min(worth[0]), "area bound"),
     };
-    Searched::Found(Found {
+    Searched::Found(Box::new(Found {
         set,
         path,
         cost,
@@ -146,7 +146,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         bound,
         is_exact,
         method,
-    })
+    }))
 }
 
 fn none(ruling: Option<Ruling>, bound: u64) -> Searched {

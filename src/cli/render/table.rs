@@ -1,10 +1,12 @@
 //! Tables of models and rigs.
 
+use std::fmt::Write as _;
+
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 
 use super::super::model::Inspection;
 use super::{BOLD, DIM};
-use crate::hardware::Rig;
+use crate::hardware::{HostId, Rig};
 use crate::model::{Cache, KeysValues, Node, Origin};
 use crate::units::{Bytes, Tokens};
 
@@ -57,7 +59,28 @@ pub(crate) fn rig(rig: &Rig) -> String {
         Some(_) => "",
         None => "no RAM is stated, so nothing is offloaded to it\n",
     };
-    format!("{table}\n{note}")
+    format!("{table}\n{note}{}", network(rig))
+}
+
+/// Of several hosts, what each has to reach the others; the first is where the framework is started.
+fn network(rig: &Rig) -> String {
+    let mut text = String::new();
+    for (index, host) in rig.hosts().iter().enumerate() {
+        let Some(network) = host.network.filter(|_| rig.hosts().len() > 1) else {
+            continue;
+        };
+        let first = if index == 0 { " (starts)" } else { "" };
+        let devices = rig.devices().iter().filter(|it| it.host == HostId(index));
+        let _ = writeln!(
+            text,
+            "{DIM}host{DIM:#} {}{first}: {} cards, {} and {} a round trip",
+            host.name,
+            devices.count(),
+            network.rate,
+            String::from(network.latency),
+        );
+    }
+    text
 }
 
 /// A row for each kind of node, equal ones together.
