@@ -36,6 +36,8 @@ pub struct Compute {
     /// The largest formats in which experts are stored.
     experts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
+    /// The same by stage: every device asks for the same ones.
+    by_stage: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
 }
 
 /// What a stage takes for its graph.
@@ -105,6 +107,7 @@ impl Compute {
             experts: largest_experts(&shape.blocks),
             batch: batch(workload),
             known: RefCell::default(),
+            by_stage: RefCell::default(),
             shape,
         }
     }
@@ -113,11 +116,22 @@ impl Compute {
     pub fn with_one_output_a_sequence(mut self) -> Self {
         self.batch.outputs = self.batch.outputs.min(self.batch.sequences);
         self.known = RefCell::default();
+        self.by_stage = RefCell::default();
         self
     }
 
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
+        let stage = (layout, position, units.start, units.end);
+        if let Some(known) = self.by_stage.borrow().get(&stage) {
+            return *known;
+        }
+        let buffer = self.device_of(layout, position, units);
+        self.by_stage.borrow_mut().insert(stage, buffer);
+        buffer
+    }
+
+    fn device_of(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let own = self.answer(self.chain_of(layout, position, units));
         match (layout, position) {
             // The matrices of all blocks before it stream through the first device.

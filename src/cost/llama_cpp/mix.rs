@@ -14,15 +14,16 @@ use super::{LlamaCpp, Sums};
 use crate::cost::column::Owner;
 use crate::cost::frontier::{Counts, Frontiers, Way};
 use crate::cost::menu::{Law, Menu};
+use crate::cost::time;
 use crate::cost::{
     Accounting, Column, ColumnSet, Layout, Memory, Offload, Place, Span, Stage, Unit, capacity,
 };
-use crate::hardware::Rig;
+use crate::hardware::{Device, Rig};
 use crate::model::format::Format;
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
 use crate::model::{Model, Part, Precision, PrecisionError};
-use crate::units::Bytes;
+use crate::units::{Bytes, BytesPerSecond, Seconds};
 use crate::workload::Workload;
 
 /// A recipe and what a whole model of it costs in quality.
@@ -47,6 +48,27 @@ pub struct Asked<'a> {
     pub offers: &'a [Offer],
     /// How sensitive the weights of each block are, beside each other.
     pub sensitivity: &'a [f64],
+}
+
+/// How long a token may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// As long as it does.
+    None,
+    /// No longer than this.
+    Within(Seconds),
+}
+
+impl Limit {
+    /// In what ways differ that are read at this rate at the most.
+    fn counts(self, rate: BytesPerSecond) -> Counts {
+        match self {
+            Self::None => Counts::Bytes,
+            Self::Within(time) => {
+                Counts::BytesAndReading(Bytes((time.0 * rate.0).ceil().max(0.0) as u64))
+            }
+        }
+    }
 }
 
 /// Every way to store the blocks of a model, whatever the rest of it is stored as.
@@ -78,11 +100,11 @@ pub struct Mixed<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    /// Prices every recipe for every block; `objectives` says in what a way can be better.
+    /// Prices every recipe for every block, for plans within a limit.
     ///
     /// # Errors
     /// Where llama-quantize cannot follow one of the recipes.
-    pub fn new(asked: Asked<'a>, objectives: Counts) -> Result<Self, PrecisionError> {
+    pub fn new(asked: Asked<'a>, limit: Limit) -> Result<Self, PrecisionError> {
         let Asked {
             model, rig, offers, ..
         } = asked;
@@ -116,11 +138,15 @@ impl<'a> Blocks<'a> {
         let least_of = |unit: &Vec<Way>| unit.iter().map(|way| way.penalty).min();
         let on_device = ways(|sums| sums.on_device);
         let largest = rig.device_ids().map(|id| rig.capacity(id)).max();
+        let rate = |device: &Device| device.bandwidth.0 * time::llama_cpp(device.class).weights;
+        let rates = rig.devices().iter().map(rate);
+        let fastest = limit.counts(BytesPerSecond(rates.fold(0.0, f64::max)));
+        let by_cpu = rig.host().map_or(BytesPerSecond(0.0), time::host_rate);
         let in_ram = capacity(rig, Place::Host);
         Ok(Self {
             least: on_device.iter().filter_map(least_of).sum(),
-            on_device: Frontiers::new(on_device, largest.unwrap_or_default(), objectives),
-            on_host: Frontiers::new(ways(|sums| sums.on_host), in_ram, objectives),
+            on_device: Frontiers::new(on_device, largest.unwrap_or_default(), fastest),
+            on_host: Frontiers::new(ways(|sums| sums.on_host), in_ram, limit.counts(by_cpu)),
             share_of_rest: 1.0 - shares.iter().sum::<f64>(),
             asked,
             formats,
