@@ -36,7 +36,7 @@ pub struct Compute {
     /// The largest formats in which experts are stored.
     experts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
-    /// The same by stage: every device asks for the same ones.
+    /// The same by stage, since every device asks for it.
     by_stage: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
 }
 
@@ -123,15 +123,15 @@ impl Compute {
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let stage = (layout, position, units.start, units.end);
-        if let Some(known) = self.by_stage.borrow().get(&stage) {
-            return *known;
-        }
-        let buffer = self.device_of(layout, position, units);
-        self.by_stage.borrow_mut().insert(stage, buffer);
-        buffer
+        let sized = || self.sized(layout, position, units);
+        *self
+            .by_stage
+            .borrow_mut()
+            .entry(stage)
+            .or_insert_with(sized)
     }
 
-    fn device_of(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
+    fn sized(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let own = self.answer(self.chain_of(layout, position, units));
         match (layout, position) {
             // The matrices of all blocks before it stream through the first device.
