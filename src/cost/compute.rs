@@ -122,10 +122,9 @@ impl Compute {
 
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
-        let stage = (layout, position, units.start, units.end);
         let mut known = self.by_stage.borrow_mut();
-        let sized = || self.sized(layout, position, units);
-        *known.entry(stage).or_insert_with(sized)
+        let stage = known.entry((layout, position, units.start, units.end));
+        *stage.or_insert_with(|| self.sized(layout, position, units))
     }
 
     fn sized(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
