@@ -94,6 +94,10 @@ impl<'a> Known<'a> {
             is_proven: true,
         };
         for mixed in &all {
+            if known.best.is_some() && ask.stop.is_set() {
+                known.bound = known.bound.min(mixed.least());
+                continue;
+            }
             for layout in mixed.ranks().into_iter().flatten() {
                 known.look(mixed, layout, most, ask);
             }

@@ -5,7 +5,7 @@
 
 use super::dual::{Dual, Hulls, Priced, ROUNDING, costs_at};
 use super::network::{Network, Rest};
-use super::{Kept, Taken};
+use super::{Kept, Taken, worth};
 use crate::solve::Stop;
 
 /// The best plan that was found, and a bound on all.
@@ -129,6 +129,18 @@ pub(super) fn best(
         open: vec![None; menus.len()],
         bound: bound as f64,
     };
+    for plan in &dual.met {
+        let (penalty, time) = worth(network.chain, plan);
+        if time <= most && penalty <= search.known {
+            search.known = penalty;
+            search.found = Some(Kept {
+                stages: plan.clone(),
+                penalty,
+                time,
+                bound: 0,
+            });
+        }
+    }
     for plan in &dual.met {
         let mut among = vec![false; menus.len()];
         for taken in plan {
