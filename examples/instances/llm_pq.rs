@@ -149,7 +149,7 @@ fn chain(constants: &Constants, cluster: &Cluster) -> Result<Chain, Box<dyn Erro
         .map(|(room, ..)| *room)
         .max()
         .unwrap_or_default();
-    let frontiers = Frontiers::new(units, largest, Counts::BytesAndReading);
+    let frontiers = Frontiers::new(units, largest, Counts::BytesAndReading(largest));
     let mut menus = Vec::new();
     for start in 0..shape.n_blocks {
         for (group, (room, rate, _)) in kinds.iter().enumerate() {

@@ -34,8 +34,8 @@ pub struct Compute {
     /// The largest formats in which parts are stored that may be in RAM.
     parts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
-    /// By stage: cards of many kinds ask the same.
-    asked: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
+    /// The same by stage, since every device asks for it.
+    by_stage: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
 }
 
 /// What a stage takes for its graph.
@@ -109,7 +109,7 @@ impl Compute {
             parts: largest_parts(&shape.blocks),
             batch: batch(workload),
             known: RefCell::default(),
-            asked: RefCell::default(),
+            by_stage: RefCell::default(),
             shape,
         }
     }
@@ -117,19 +117,19 @@ impl Compute {
     /// The same for a context that gives one row of logits a sequence.
     pub fn with_one_output_a_sequence(mut self) -> Self {
         self.batch.outputs = self.batch.outputs.min(self.batch.sequences);
-        (self.known, self.asked) = Default::default();
+        self.known = RefCell::default();
+        self.by_stage = RefCell::default();
         self
     }
 
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
-        let key = (layout, position, units.start, units.end);
-        let known = self.asked.borrow().get(&key).copied();
-        let buffer = known.unwrap_or_else(|| self.derived(layout, position, units));
-        *self.asked.borrow_mut().entry(key).or_insert(buffer)
+        let mut known = self.by_stage.borrow_mut();
+        let stage = known.entry((layout, position, units.start, units.end));
+        *stage.or_insert_with(|| self.sized(layout, position, units))
     }
 
-    fn derived(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
+    fn sized(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let own = self.answer(self.chain_of(layout, position, units));
         match (layout.whole(), position) {
             // The matrices of all blocks before it stream through the first device.

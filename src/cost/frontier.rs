@@ -41,8 +41,8 @@ impl Way {
 pub enum Counts {
     /// In bytes and penalty.
     Bytes,
-    /// In what is read of it as well, where a token may take only so long.
-    BytesAndReading,
+    /// In what is read of it as well, where a token may take only so long. No run may read more.
+    BytesAndReading(Bytes),
 }
 
 /// Ways by bytes, none of which another betters.
@@ -219,7 +219,8 @@ impl Kept {
     fn takes(&mut self, way: &Way) -> bool {
         let read = match self.counts {
             Counts::Bytes => Bytes::ZERO,
-            Counts::BytesAndReading => way.read,
+            Counts::BytesAndReading(most) if way.read > most => return false,
+            Counts::BytesAndReading(_) => way.read,
         };
         // The stairs go down in what is read, up in penalty.
         let at = self.stairs.partition_point(|stair| stair.1 > read);

@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use super::{GoalError, Penalties, Scenario, ScenarioError, constraint};
-use crate::cost::frontier::{Counts, Way};
+use crate::cost::frontier::Way;
 use crate::cost::llama_cpp::LlamaCpp;
-use crate::cost::llama_cpp::mix::{Asked, Blocks, Mixed, Offer};
+use crate::cost::llama_cpp::mix::{Asked, Blocks, Limit, Mixed, Offer};
 use crate::cost::{Accounting, Target};
 use crate::model::Precision;
 use crate::model::mix::Mix;
@@ -112,7 +112,7 @@ impl Scenario {
         ask: &Ask,
         method: &str,
     ) -> Result<Plan, ScenarioError> {
-        let all = each_rest(asked, Counts::Bytes)?;
+        let all = each_rest(asked, Limit::None)?;
         let smallest = all[0].clone();
         let mut found: Vec<Found> = Vec::new();
         // How all of them are ruled out, as long as they are.
@@ -222,8 +222,8 @@ impl Scenario {
 
 /// The mixes of each recipe of the rest: the smallest first, since it reaches the first rank of all,
 /// then those of the least penalty.
-fn each_rest(asked: Asked<'_>, counts: Counts) -> Result<Vec<Mixed<'_>>, ScenarioError> {
-    let blocks = Rc::new(Blocks::new(asked, counts)?);
+fn each_rest(asked: Asked<'_>, limit: Limit) -> Result<Vec<Mixed<'_>>, ScenarioError> {
+    let blocks = Rc::new(Blocks::new(asked, limit)?);
     let all = asked.offers.iter();
     let all = all.map(|rest| Mixed::new(&blocks, *rest));
     let mut all: Vec<Mixed<'_>> = all.collect::<Result<_, _>>()?;

@@ -1,67 +1,29 @@
 //! llama.cpp's accounting where every block may have a recipe of its own: a stage is stored as well
 //! as its device has room for.
 //!
-//! What a recipe costs in quality is spread over blocks and all else in proportion to their weights.
-//! That is an assumption: published penalties are of whole models. What is in no block has one
-//! recipe, which is given.
+//! What is in no block has one recipe, which is given. The ways of the blocks are in `blocks.rs`.
+
+mod blocks;
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::stored::{Held, held};
 use super::{LlamaCpp, Sums};
 use crate::cost::column::Owner;
-use crate::cost::frontier::{Counts, Frontiers, Way};
+use crate::cost::frontier::{Frontiers, Way};
 use crate::cost::menu::{Law, Menu};
 use crate::cost::{
     Accounting, Column, ColumnSet, Crossing, Layout, Memory, Offload, Parts, Place, Span, Stage,
     Store, Unit, capacity,
 };
 use crate::hardware::{HostId, Rig};
-use crate::model::format::Format;
+use crate::model::PrecisionError;
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
-use crate::model::{Model, Part, Precision, PrecisionError};
 use crate::units::Bytes;
-use crate::workload::Workload;
 
-/// A recipe and what a whole model of it costs in quality.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Offer {
-    /// The recipe.
-    pub recipe: Recipe,
-    /// The penalty.
-    pub penalty: f64,
-}
-
-/// What a mix is made of and for.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The model.
-    pub model: &'a Model,
-    /// The rig.
-    pub rig: &'a Rig,
-    /// What has to be held.
-    pub workload: &'a Workload,
-    /// The recipes.
-    pub offers: &'a [Offer],
-    /// How sensitive the weights of each block are, beside each other.
-    pub sensitivity: &'a [f64],
-}
-
-/// Every way to store the blocks of a model, whatever the rest of it is stored as.
-#[derive(Debug)]
-pub struct Blocks<'a> {
-    asked: Asked<'a>,
-    formats: BTreeMap<Recipe, Vec<Option<Format>>>,
-    on_device: Frontiers,
-    on_host: Frontiers,
-    /// The share of what is in no block in what a recipe costs.
-    share_of_rest: f64,
-    /// What all blocks cost at the least.
-    least: u64,
-}
+use blocks::parts;
+pub use blocks::{Asked, Blocks, Limit, Offer};
 
 /// The price list of one model, rig and workload, and of every mix of some recipes.
 #[derive(Clone, Debug)]
@@ -76,76 +38,6 @@ pub struct Mixed<'a> {
     penalty: u64,
     /// Layouts of later ranks are left out.
     n_ranks: usize,
-}
-
-impl<'a> Blocks<'a> {
-    /// Prices every recipe for every block; `objectives` says in what a way can be better.
-    ///
-    /// # Errors
-    /// Where llama-quantize cannot follow one of the recipes.
-    pub fn new(asked: Asked<'a>, objectives: Counts) -> Result<Self, PrecisionError> {
-        let Asked {
-            model, rig, offers, ..
-        } = asked;
-        let n_blocks = model.dimensions.n_layers as usize;
-        let mut formats = BTreeMap::new();
-        let mut alike = Vec::with_capacity(offers.len());
-        for offer in offers {
-            let recipe = offer.recipe;
-            let of_recipe = Precision::Gguf(recipe).formats(model)?;
-            formats.insert(recipe, of_recipe.clone());
-            alike.push(LlamaCpp::of_formats(model, of_recipe, rig, asked.workload)?);
-        }
-        let shares = shares(&asked);
-        let ways = |bytes: fn(&Sums) -> Bytes| -> Vec<Vec<Way>> {
-            let of_unit = |unit: usize| {
-                let priced = alike.iter().zip(offers);
-                let way = |(accounting, offer): (&LlamaCpp<'_>, &Offer)| {
-                    let sums = accounting.between(&(unit..unit + 1));
-                    Way {
-                        bytes: bytes(&sums),
-                        penalty: parts(offer, shares[unit]),
-                        read: sums.read,
-                    }
-                };
-                priced.map(way).collect()
-            };
-            // The head is stored as the rest is.
-            let head = std::iter::once(vec![Way::default()]);
-            (0..n_blocks).map(of_unit).chain(head).collect()
-        };
-        let least_of = |unit: &Vec<Way>| unit.iter().map(|way| way.penalty).min();
-        let on_device = ways(|sums| sums.on_device);
-        let largest = rig.device_ids().map(|id| rig.capacity(id)).max();
-        let in_ram = capacity(rig, Place::Host);
-        Ok(Self {
-            least: on_device.iter().filter_map(least_of).sum(),
-            on_device: Frontiers::new(on_device, largest.unwrap_or_default(), objectives),
-            on_host: Frontiers::new(ways(|sums| sums.on_host), in_ram, objectives),
-            share_of_rest: 1.0 - shares.iter().sum::<f64>(),
-            asked,
-            formats,
-        })
-    }
-
-    /// The accounting of a model whose blocks all have one recipe.
-    fn accounting(&self, blocks: Recipe, rest: Recipe) -> Result<LlamaCpp<'a>, PrecisionError> {
-        let Asked {
-            model,
-            rig,
-            workload,
-            ..
-        } = self.asked;
-        let mix = Mix {
-            rest,
-            blocks: vec![blocks; model.dimensions.n_layers as usize],
-        };
-        LlamaCpp::of_formats(model, mix.formats_of(model, &self.formats), rig, workload)
-    }
-}
-
-fn parts(offer: &Offer, share: f64) -> u64 {
-    (offer.penalty * share * Way::PARTS).round() as u64
 }
 
 impl<'a> Mixed<'a> {
@@ -319,33 +211,6 @@ impl<'a> Mixed<'a> {
             .max_by_key(|stage| stage.device.total())
             .unwrap_or_default()
     }
-}
-
-/// The share of each block in what a recipe costs: by its weights among all that a token may need,
-/// and its sensitivity beside other blocks.
-fn shares(asked: &Asked<'_>) -> Vec<f64> {
-    let model = asked.model;
-    let is_loaded = |part: Part| !matches!(part, Part::Tower | Part::NextToken(_));
-    let tensors = || model.tensors.iter().filter(|it| !it.gguf_name.is_empty());
-    let loaded = tensors().filter(|tensor| is_loaded(tensor.part));
-    let all = loaded.map(|tensor| tensor.elements()).sum::<u64>().max(1) as f64;
-    let of_block = |block| {
-        let own = tensors()
-            .filter(|it| it.part != Part::Embedding)
-            .filter(|it| matches!(held(it, Unit::Block(block), true), Held::Own));
-        own.map(|tensor| tensor.elements()).sum::<u64>() as f64 / all
-    };
-    let by_weights: Vec<f64> = (0..model.dimensions.n_layers).map(of_block).collect();
-    let weigh = |(share, weight): (&f64, &f64)| share * weight;
-    let weighed: Vec<f64> = by_weights
-        .iter()
-        .zip(asked.sensitivity)
-        .map(weigh)
-        .collect();
-    let (before, after) = (by_weights.iter().sum::<f64>(), weighed.iter().sum::<f64>());
-    // All blocks together keep their share: a model of one recipe costs what its table says.
-    let scale = if after > 0.0 { before / after } else { 0.0 };
-    weighed.into_iter().map(|share| share * scale).collect()
 }
 
 impl Accounting for Mixed<'_> {

@@ -2,8 +2,8 @@
 //! enough is as good as any other plan.
 
 use super::{Found, each_rest};
-use crate::cost::frontier::{Counts, Way};
-use crate::cost::llama_cpp::mix::{Asked, Mixed};
+use crate::cost::frontier::Way;
+use crate::cost::llama_cpp::mix::{Asked, Limit, Mixed, Offer};
 use crate::cost::{Accounting, ColumnSet, Fit, Layout};
 use crate::plan::Plan;
 use crate::scenario::{Scenario, ScenarioError, TooSlow};
@@ -40,43 +40,38 @@ impl Scenario {
         ask: &Ask,
         method: &str,
     ) -> Result<Plan, ScenarioError> {
-        let mut all = each_rest(asked, Counts::BytesAndReading)?;
-        let smallest = all[0].clone();
-        all.sort_by_key(Mixed::least);
-        let mut known = Known {
-            best: None,
-            bound: u64::MAX,
-            fastest: None,
-            is_proven: true,
-        };
-        for mixed in &all {
-            for layout in mixed.ranks().into_iter().flatten() {
-                known.look(mixed, layout, most, ask);
-            }
+        let known = Known::of_all(asked, Limit::Within(most), most, ask)?;
+        if let Some(best) = known.best {
+            let bound = known.bound.min(best.penalty) as f64 / Way::PARTS;
+            let method = format!("{method}; a price on time");
+            return self.written(best.found(bound), bound, ask, &method);
         }
-        let Known {
-            best,
-            bound,
-            fastest,
-            is_proven,
-        } = known;
-        match (best, fastest) {
-            (Some(best), _) => {
-                let bound = bound.min(best.penalty) as f64 / Way::PARTS;
-                let method = format!("{method}; a price on time");
-                self.written(best.found(bound), bound, ask, &method)
-            }
-            (None, Some(fastest)) => Err(TooSlow {
+        // Ways that alone are too slow were left out. At no penalty the fastest ways are the best.
+        let free = |offer: &Offer| Offer {
+            penalty: 0.0,
+            ..*offer
+        };
+        let offers: Vec<_> = asked.offers.iter().map(free).collect();
+        let asked = Asked {
+            offers: &offers,
+            ..asked
+        };
+        let unlimited = Limit::Within(Seconds(f64::INFINITY));
+        let none = Known::of_all(asked, unlimited, Seconds(0.0), ask)?;
+        let is_proven = known.is_proven && none.is_proven;
+        match none.fastest {
+            Some(fastest) => Err(TooSlow {
                 most,
                 fastest,
                 is_proven,
             }
             .into()),
-            (None, None) => {
+            None => {
                 let no = match is_proven {
                     true => NoPlan::RuledOut(Ruling::Orders),
                     false => NoPlan::NotFound,
                 };
+                let smallest = each_rest(asked, Limit::None)?.swap_remove(0);
                 Err(solve::explain(&smallest, ask, no).into())
             }
         }
@@ -84,6 +79,33 @@ impl Scenario {
 }
 
 impl<'a> Known<'a> {
+    /// Of every recipe of the rest, in every layout.
+    fn of_all(
+        asked: Asked<'a>,
+        limit: Limit,
+        most: Seconds,
+        ask: &Ask,
+    ) -> Result<Self, ScenarioError> {
+        let mut all = each_rest(asked, limit)?;
+        all.sort_by_key(Mixed::least);
+        let mut known = Self {
+            best: None,
+            bound: u64::MAX,
+            fastest: None,
+            is_proven: true,
+        };
+        for mixed in &all {
+            if known.best.is_some() && ask.stop.is_set() {
+                known.bound = known.bound.min(mixed.least());
+                continue;
+            }
+            for layout in mixed.ranks().into_iter().flatten() {
+                known.look(mixed, layout, most, ask);
+            }
+        }
+        Ok(known)
+    }
+
     /// Looks for a better plan of one recipe of the rest in one layout.
     fn look(&mut self, mixed: &Mixed<'a>, layout: Layout, most: Seconds, ask: &Ask) {
         let rest = mixed.penalty_of_rest();

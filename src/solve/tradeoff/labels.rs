@@ -5,7 +5,7 @@
 
 use super::dual::{Dual, Hulls, Priced, ROUNDING, costs_at};
 use super::network::{Network, Rest};
-use super::{Kept, Taken};
+use super::{Kept, Taken, worth};
 use crate::solve::Stop;
 
 /// The best plan that was found, and a bound on all.
@@ -101,20 +101,19 @@ struct Search<'a> {
 /// The best plan of at most `most` and of a penalty of at most `known`.
 pub(super) fn best(
     network: &Network<'_>,
-    dual: Dual,
+    (hulls, dual): (&Hulls, Dual),
     fastest: &Rest,
     (most, known): (u64, u64),
     stop: &Stop,
 ) -> Best {
     let menus = &network.chain.menus;
-    let hulls = Hulls::new(menus);
     let price = dual.best.price;
     let bound = dual.bound;
-    let own = costs_at(network, &hulls, price);
+    let own = costs_at(network, hulls, price);
     let mut guides = vec![Guide::new(network, dual.best, &own)];
     for share in BESIDE {
         let price = price * share;
-        let beside = costs_at(network, &hulls, price);
+        let beside = costs_at(network, hulls, price);
         let costs: Vec<f64> = beside.iter().map(|(_, cost)| *cost).collect();
         let rest = network.rest(&costs);
         guides.push(Guide::new(network, Priced { price, rest }, &beside));
@@ -130,6 +129,18 @@ pub(super) fn best(
         open: vec![None; menus.len()],
         bound: bound as f64,
     };
+    for plan in &dual.met {
+        let (penalty, time) = worth(network.chain, plan);
+        if time <= most && penalty <= search.known {
+            search.known = penalty;
+            search.found = Some(Kept {
+                stages: plan.clone(),
+                penalty,
+                time,
+                bound: 0,
+            });
+        }
+    }
     for plan in &dual.met {
         let mut among = vec![false; menus.len()];
         for taken in plan {
@@ -192,7 +203,7 @@ impl Search<'_> {
             for (run, next) in network.ways(state) {
                 for menu in run.filter(|menu| among[*menu]) {
                     let to = next + network.chain.menus[menu].units.end;
-                    self.extend(from..kept.len(), (menu, to), &mut kept, &mut arriving);
+                    self.extend(from..kept.len(), (menu, to), &kept, &mut arriving);
                 }
             }
         }
@@ -204,7 +215,7 @@ impl Search<'_> {
         &mut self,
         labels: std::ops::Range<usize>,
         (index, to): (usize, usize),
-        kept: &mut Vec<Label>,
+        kept: &[Label],
         arriving: &mut [Vec<Label>],
     ) {
         let price = self.guides[0].price;

@@ -15,7 +15,7 @@ mod tests;
 
 use crate::cost::menu::Menu;
 use crate::solve::Stop;
-use dual::Dual;
+use dual::{Dual, Hulls};
 use labels::Best;
 use network::{Network, Orders};
 
@@ -78,8 +78,11 @@ pub enum Answer {
 /// The least penalty among plans that take no longer than `most` picoseconds, if that is no more
 /// than `known`; of equals the fastest.
 pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
-    let fast = |menu: &Menu| menu.fitting().iter().map(|way| menu.time(way)).min();
-    let times: Vec<f64> = chain.menus.iter().map(|menu| number(fast(menu))).collect();
+    let hulls = Hulls::new(&chain.menus);
+    let menus = chain.menus.iter().enumerate();
+    let times: Vec<f64> = menus
+        .map(|(index, menu)| hulls.fastest(index, menu))
+        .collect();
     let free = Network::new(chain, Orders::Free);
     if !free.rest(&times).start().is_finite() {
         return Answer::Impossible;
@@ -102,17 +105,18 @@ pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
         _ => return Answer::Unknown(0),
     }
     // Without the rule that a device serves once: a bound in a moment.
-    let relaxed = Dual::new(&free, most, stop).map_or(0, |dual| dual.bound);
+    let relaxed = Dual::new(&free, &hulls, most, stop).map_or(0, |dual| dual.bound);
     if relaxed > known {
         return Answer::Worse(relaxed);
     }
-    let Some(dual) = Dual::new(&network, most, stop) else {
+    let Some(dual) = Dual::new(&network, &hulls, most, stop) else {
         return Answer::Unknown(relaxed);
     };
     if is_whole && dual.bound > known {
         return Answer::Worse(dual.bound);
     }
-    let Best { found, bound } = labels::best(&network, dual, &fastest, (most, known), stop);
+    let Best { found, bound } =
+        labels::best(&network, (&hulls, dual), &fastest, (most, known), stop);
     let bound = if is_whole {
         bound.max(relaxed)
     } else {

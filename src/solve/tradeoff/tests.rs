@@ -49,7 +49,7 @@ fn chains() -> impl Strategy<Value = Chain> {
                             let Some(((ways, n_fitting), fixed, a_byte)) = priced.next() else {
                                 continue;
                             };
-                            if exists && n_fitting > 0 {
+                            if exists {
                                 let law = Law {
                                     fixed: fixed as f64,
                                     a_byte: a_byte as f64,
@@ -187,12 +187,13 @@ proptest! {
             return Ok(());
         }
         let free = Network::new(&chain, Orders::Free);
-        let relaxed = Dual::new(&free, most, &stop).map_or(0, |dual| dual.bound);
+        let hulls = Hulls::new(&chain.menus);
+        let relaxed = Dual::new(&free, &hulls, most, &stop).map_or(0, |dual| dual.bound);
         prop_assert!(Some(relaxed) <= least);
-        let dual = Dual::new(&network, most, &stop);
+        let dual = Dual::new(&network, &hulls, most, &stop);
         prop_assert!(dual.is_some());
         if let Some(dual) = dual {
-            let best = labels::best(&network, dual, &fastest, (most, 1_000), &stop);
+            let best = labels::best(&network, (&hulls, dual), &fastest, (most, 1_000), &stop);
             let found = best.found.map(|found| found.penalty);
             prop_assert!(found.is_some() && least <= found);
             prop_assert_eq!(found, Some(best.bound));

@@ -1,0 +1,183 @@
+//! Every way to store the blocks of a model, and what each costs in quality.
+//!
+//! What a recipe costs is spread over blocks and all else in proportion to their weights, and to the
+//! sensitivity of the blocks where a table gives one. Published penalties are of whole models, so
+//! without such a table it is an assumption.
+
+use std::collections::BTreeMap;
+
+use crate::cost::frontier::{Counts, Frontiers, Way};
+use crate::cost::llama_cpp::stored::{Held, held};
+use crate::cost::llama_cpp::{LlamaCpp, Sums};
+use crate::cost::{Place, Unit, capacity, time};
+use crate::hardware::{Device, Rig};
+use crate::model::format::Format;
+use crate::model::mix::Mix;
+use crate::model::recipe::Recipe;
+use crate::model::{Model, Part, Precision, PrecisionError};
+use crate::units::{Bytes, BytesPerSecond, Seconds};
+use crate::workload::Workload;
+
+/// A recipe and what a whole model of it costs in quality.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Offer {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// The penalty.
+    pub penalty: f64,
+}
+
+/// What a mix is made of and for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The rig.
+    pub rig: &'a Rig,
+    /// What has to be held.
+    pub workload: &'a Workload,
+    /// The recipes.
+    pub offers: &'a [Offer],
+    /// How sensitive the weights of each block are, beside each other.
+    pub sensitivity: &'a [f64],
+}
+
+/// How long a token may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// As long as it does.
+    None,
+    /// No longer than this.
+    Within(Seconds),
+}
+
+impl Limit {
+    /// In what ways differ that are read at this rate at the most.
+    fn counts(self, rate: BytesPerSecond) -> Counts {
+        match self {
+            Self::None => Counts::Bytes,
+            Self::Within(time) => {
+                Counts::BytesAndReading(Bytes((time.0 * rate.0).ceil().max(0.0) as u64))
+            }
+        }
+    }
+}
+
+/// Every way to store the blocks of a model, whatever the rest of it is stored as.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    pub(super) asked: Asked<'a>,
+    formats: BTreeMap<Recipe, Vec<Option<Format>>>,
+    pub(super) on_device: Frontiers,
+    pub(super) on_host: Frontiers,
+    /// The share of what is in no block in what a recipe costs.
+    pub(super) share_of_rest: f64,
+    /// What all blocks cost at the least.
+    pub(super) least: u64,
+}
+
+impl<'a> Blocks<'a> {
+    /// Prices every recipe for every block, for plans within a limit.
+    ///
+    /// # Errors
+    /// Where llama-quantize cannot follow one of the recipes.
+    pub fn new(asked: Asked<'a>, limit: Limit) -> Result<Self, PrecisionError> {
+        let Asked {
+            model, rig, offers, ..
+        } = asked;
+        let n_blocks = model.dimensions.n_layers as usize;
+        let mut formats = BTreeMap::new();
+        let mut alike = Vec::with_capacity(offers.len());
+        for offer in offers {
+            let recipe = offer.recipe;
+            let of_recipe = Precision::Gguf(recipe).formats(model)?;
+            formats.insert(recipe, of_recipe.clone());
+            alike.push(LlamaCpp::of_formats(model, of_recipe, rig, asked.workload)?);
+        }
+        let shares = shares(&asked);
+        let ways = |bytes: fn(&Sums) -> Bytes| -> Vec<Vec<Way>> {
+            let of_unit = |unit: usize| {
+                let priced = alike.iter().zip(offers);
+                let way = |(accounting, offer): (&LlamaCpp<'_>, &Offer)| {
+                    let sums = accounting.between(&(unit..unit + 1));
+                    Way {
+                        bytes: bytes(&sums),
+                        penalty: parts(offer, shares[unit]),
+                        read: sums.read,
+                    }
+                };
+                priced.map(way).collect()
+            };
+            // The head is stored as the rest is.
+            let head = std::iter::once(vec![Way::default()]);
+            (0..n_blocks).map(of_unit).chain(head).collect()
+        };
+        let least_of = |unit: &Vec<Way>| unit.iter().map(|way| way.penalty).min();
+        let on_device = ways(|sums| sums.on_device);
+        let largest = rig.device_ids().map(|id| rig.capacity(id)).max();
+        let rate = |device: &Device| device.bandwidth.0 * time::llama_cpp(device.class).weights;
+        let rates = rig.devices().iter().map(rate);
+        let fastest = limit.counts(BytesPerSecond(rates.fold(0.0, f64::max)));
+        let by_cpu = rig.host().map_or(BytesPerSecond(0.0), time::host_rate);
+        let in_ram = capacity(rig, Place::Host);
+        Ok(Self {
+            least: on_device.iter().filter_map(least_of).sum(),
+            on_device: Frontiers::new(on_device, largest.unwrap_or_default(), fastest),
+            on_host: Frontiers::new(ways(|sums| sums.on_host), in_ram, limit.counts(by_cpu)),
+            share_of_rest: 1.0 - shares.iter().sum::<f64>(),
+            asked,
+            formats,
+        })
+    }
+
+    /// The accounting of a model whose blocks all have one recipe.
+    pub(super) fn accounting(
+        &self,
+        blocks: Recipe,
+        rest: Recipe,
+    ) -> Result<LlamaCpp<'a>, PrecisionError> {
+        let Asked {
+            model,
+            rig,
+            workload,
+            ..
+        } = self.asked;
+        let mix = Mix {
+            rest,
+            blocks: vec![blocks; model.dimensions.n_layers as usize],
+        };
+        LlamaCpp::of_formats(model, mix.formats_of(model, &self.formats), rig, workload)
+    }
+}
+
+/// What a share of a model costs at a recipe.
+pub(super) fn parts(offer: &Offer, share: f64) -> u64 {
+    (offer.penalty * share * Way::PARTS).round() as u64
+}
+
+/// The share of each block in what a recipe costs: by its weights among all that a token may need,
+/// and its sensitivity beside other blocks.
+fn shares(asked: &Asked<'_>) -> Vec<f64> {
+    let model = asked.model;
+    let is_loaded = |part: Part| !matches!(part, Part::Tower | Part::NextToken(_));
+    let tensors = || model.tensors.iter().filter(|it| !it.gguf_name.is_empty());
+    let loaded = tensors().filter(|tensor| is_loaded(tensor.part));
+    let all = loaded.map(|tensor| tensor.elements()).sum::<u64>().max(1) as f64;
+    let of_block = |block| {
+        let own = tensors()
+            .filter(|it| it.part != Part::Embedding)
+            .filter(|it| matches!(held(it, Unit::Block(block), true), Held::Own));
+        own.map(|tensor| tensor.elements()).sum::<u64>() as f64 / all
+    };
+    let by_weights: Vec<f64> = (0..model.dimensions.n_layers).map(of_block).collect();
+    let weigh = |(share, weight): (&f64, &f64)| share * weight;
+    let weighed: Vec<f64> = by_weights
+        .iter()
+        .zip(asked.sensitivity)
+        .map(weigh)
+        .collect();
+    let (before, after) = (by_weights.iter().sum::<f64>(), weighed.iter().sum::<f64>());
+    // All blocks together keep their share: a model of one recipe costs what its table says.
+    let scale = if after > 0.0 { before / after } else { 0.0 };
+    weighed.into_iter().map(|share| share * scale).collect()
+}
