@@ -35,7 +35,7 @@ pub struct Compute {
     parts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
     /// The same by stage, since every device asks for it.
-    by_stage: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
+    by_stage: RefCell<BTreeMap<(Layout, Position, usize), Vec<Option<DeviceBuffer>>>>,
 }
 
 /// What a stage takes for its graph.
@@ -125,8 +125,11 @@ impl Compute {
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let mut known = self.by_stage.borrow_mut();
-        let stage = known.entry((layout, position, units.start, units.end));
-        *stage.or_insert_with(|| self.sized(layout, position, units))
+        let by_length = known.entry((layout, position, units.start)).or_default();
+        if by_length.len() <= units.len() {
+            by_length.resize(units.len() + 1, None);
+        }
+        *by_length[units.len()].get_or_insert_with(|| self.sized(layout, position, units))
     }
 
     fn sized(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
