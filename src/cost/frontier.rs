@@ -217,10 +217,15 @@ impl Kept {
 
     /// Whether none so far betters this one.
     fn takes(&mut self, way: &Way) -> bool {
-        let read = match self.counts {
-            Counts::Bytes => Bytes::ZERO,
-            Counts::BytesAndReading(most) if way.read > most => return false,
-            Counts::BytesAndReading(_) => way.read,
+        let read = match (self.counts, self.stairs.last_mut()) {
+            (Counts::Bytes, Some((least, _))) => {
+                let is_better = way.penalty < *least;
+                *least = way.penalty.min(*least);
+                return is_better;
+            }
+            (Counts::Bytes, None) => Bytes::ZERO,
+            (Counts::BytesAndReading(most), _) if way.read > most => return false,
+            (Counts::BytesAndReading(_), _) => way.read,
         };
         // The stairs go up in what is read, down in penalty. What reads most comes late, so they change
         // at their end.
