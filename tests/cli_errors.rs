@@ -393,15 +393,3 @@ fn every_fix_that_is_offered_gives_a_plan() {
         );
     }
 }
-
-#[test]
-fn a_mix_within_a_time_is_for_the_gpus_of_one_host() {
-    let rig = "host desk, 2x RTX 3090, ram 64 GiB; host box, RTX 4090; network 10 GbE";
-    let plan = ["plan", "llama-2-70b", "--rig", rig];
-    let mix = ["--mix", "q4_k_m,q6_k", "--max-time-per-token", "65ms"];
-    refused(
-        &[plan, mix].concat(),
-        1,
-        &["one host", "leave out the time"],
-    );
-}
