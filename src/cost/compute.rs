@@ -35,7 +35,7 @@ pub struct Compute {
     parts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
     /// The same by stage, since every device asks for it.
-    by_stage: RefCell<BTreeMap<(Layout, Position, usize), Vec<Option<DeviceBuffer>>>>,
+    by_stage: RefCell<BTreeMap<(Layout, Position, usize), ByLength>>,
 }
 
 /// What a stage takes for its graph.
@@ -57,6 +57,9 @@ struct Chain {
     /// Blocks of each device; the head is on the last.
     devices: Vec<Vec<Member>>,
 }
+
+/// The buffers of stages from one unit on, by their number of units, as far as they were asked for.
+type ByLength = Vec<Option<DeviceBuffer>>;
 
 /// All of a layout that a chain does not tell by where its blocks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
