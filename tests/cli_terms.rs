@@ -151,3 +151,14 @@ fn ten_thousand_devices_are_refused_and_a_thousand_are_planned_for() {
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(answer.stderr.contains("1000"), "{answer:?}");
 }
+
+#[test]
+fn a_mix_within_a_time_is_for_the_gpus_of_one_host() {
+    let line = "plan llama-2-70b --mix q4_k_m --max-time-per-token 65ms --rig";
+    let rig = "host a, RTX 3090; host b, RTX 4090; network 10 GbE";
+    let answer = shardplan(&line.split(' ').chain([rig]).collect::<Vec<_>>());
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    for words in ["one host", "leave out the time"] {
+        assert!(answer.stderr.contains(words), "{answer:?}");
+    }
+}

@@ -35,7 +35,7 @@ pub struct Compute {
     parts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
     /// The same by stage, since every device asks for it.
-    by_stage: RefCell<BTreeMap<(Layout, Position, usize, usize), DeviceBuffer>>,
+    by_stage: RefCell<BTreeMap<(Layout, Position, usize), ByLength>>,
 }
 
 /// What a stage takes for its graph.
@@ -57,6 +57,9 @@ struct Chain {
     /// Blocks of each device; the head is on the last.
     devices: Vec<Vec<Member>>,
 }
+
+/// The buffers of stages from one unit on, by their number of units, as far as they were asked for.
+type ByLength = Vec<Option<DeviceBuffer>>;
 
 /// All of a layout that a chain does not tell by where its blocks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,8 +128,11 @@ impl Compute {
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let mut known = self.by_stage.borrow_mut();
-        let stage = known.entry((layout, position, units.start, units.end));
-        *stage.or_insert_with(|| self.sized(layout, position, units))
+        let by_length = known.entry((layout, position, units.start)).or_default();
+        if by_length.len() <= units.len() {
+            by_length.resize(units.len() + 1, None);
+        }
+        *by_length[units.len()].get_or_insert_with(|| self.sized(layout, position, units))
     }
 
     fn sized(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {

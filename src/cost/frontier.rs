@@ -217,21 +217,33 @@ impl Kept {
 
     /// Whether none so far betters this one.
     fn takes(&mut self, way: &Way) -> bool {
-        let read = match self.counts {
-            Counts::Bytes => Bytes::ZERO,
-            Counts::BytesAndReading(most) if way.read > most => return false,
-            Counts::BytesAndReading(_) => way.read,
+        let read = match (self.counts, self.stairs.last_mut()) {
+            (Counts::Bytes, Some((least, _))) => {
+                let is_better = way.penalty < *least;
+                *least = way.penalty.min(*least);
+                return is_better;
+            }
+            (Counts::Bytes, None) => Bytes::ZERO,
+            (Counts::BytesAndReading(most), _) if way.read > most => return false,
+            (Counts::BytesAndReading(_), _) => way.read,
         };
-        // The stairs go down in what is read, up in penalty.
-        let at = self.stairs.partition_point(|stair| stair.1 > read);
-        let is_bettered = |stair: &(u64, Bytes)| stair.0 <= way.penalty;
-        if self.stairs[at..].first().is_some_and(is_bettered) {
+        // The stairs go up in what is read, down in penalty. What reads most comes late, so they change
+        // at their end.
+        let n_below = self.stairs.partition_point(|stair| stair.1 <= read);
+        let below = self.stairs[..n_below].last();
+        if below.is_some_and(|stair| stair.0 <= way.penalty) {
             return false;
         }
         // Those that read no less and cost no less are bettered by it from here on.
-        let from = self.stairs[..at].partition_point(|stair| stair.0 < way.penalty);
-        let to = at + usize::from(self.stairs.get(at).is_some_and(|stair| stair.1 == read));
-        self.stairs.splice(from..to, [(way.penalty, read)]);
+        let from = n_below - usize::from(below.is_some_and(|stair| stair.1 == read));
+        let behind = &self.stairs[n_below..];
+        let to = n_below + behind.partition_point(|stair| stair.0 >= way.penalty);
+        if to == self.stairs.len() {
+            self.stairs.truncate(from);
+            self.stairs.push((way.penalty, read));
+        } else {
+            self.stairs.splice(from..to, [(way.penalty, read)]);
+        }
         true
     }
 }

@@ -65,8 +65,6 @@ impl fmt::Display for Candidates {
 struct Found {
     mix: Mix,
     solution: Solution,
-    /// How late the rank of its layout is.
-    rank: usize,
     /// What all of it costs; no plan with this recipe costs less than `bound`.
     penalty: f64,
     bound: f64,
@@ -99,7 +97,10 @@ impl Scenario {
             sensitivity: &sensitivity,
         };
         let method = format!("mixes of {} recipes ({})", offers.len(), table.measure);
+        let hosts = self.rig.devices().iter().map(|device| device.host);
+        let is_of_one_host = hosts.clone().zip(hosts.skip(1)).all(|(a, b)| a == b);
         match self.terms.max_time_per_token {
+            Some(_) if !is_of_one_host => Err(GoalError::MixHosts.into()),
             Some(most) => self.best_mix_within(most, asked, &ask, &method),
             None => self.best_mix_that_fits(asked, &ask, &method),
         }
@@ -112,25 +113,31 @@ impl Scenario {
         ask: &Ask,
         method: &str,
     ) -> Result<Plan, ScenarioError> {
-        let all = each_rest(asked, Limit::None)?;
-        let smallest = all[0].clone();
+        let rests = Rests::new(asked, Limit::None)?;
+        let mut mixed: Vec<Mixed<'_>> = Vec::new();
         let mut found: Vec<Found> = Vec::new();
         // How all of them are ruled out, as long as they are.
         let mut no = NoPlan::RuledOut(Ruling::default());
-        for mixed in all {
-            let rank = found.iter().map(|found| found.rank).min();
-            let least = mixed.least() as f64 / Way::PARTS;
-            if found.iter().any(|found| found.penalty < least) {
-                continue;
+        let mut n_ranks = 1;
+        let mut rank = 0;
+        while found.is_empty() && rank < n_ranks {
+            for (index, rest) in rests.by_least.iter().enumerate() {
+                let least = rests.least(rest) as f64 / Way::PARTS;
+                if found.iter().any(|found| found.penalty < least) {
+                    break;
+                }
+                if mixed.len() == index {
+                    mixed.push(rests.mixed(rest)?);
+                    n_ranks = mixed[index].ranks().len();
+                }
+                let mixed = mixed[index].of_rank(rank);
+                match solve::attempt(&mixed, ask) {
+                    Ok(solution) => found.push(Found::new(&mixed, solution)),
+                    Err(other) => no = no.and(other),
+                }
             }
-            let mixed = mixed.within_ranks(rank.map_or(usize::MAX, |rank| rank + 1));
-            match solve::attempt(&mixed, ask) {
-                Ok(solution) => found.push(Found::new(&mixed, solution)),
-                Err(other) => no = no.and(other),
-            }
+            rank += 1;
         }
-        let rank = found.iter().map(|found| found.rank).min();
-        found.retain(|found| Some(found.rank) == rank);
         let bounds = found.iter().map(|found| found.bound);
         let bound = bounds.fold(f64::INFINITY, f64::min);
         let best = found.into_iter().min_by(|a, b| {
@@ -138,7 +145,7 @@ impl Scenario {
             a.penalty.total_cmp(&b.penalty).then(by_time)
         });
         let Some(best) = best else {
-            return Err(solve::explain(&smallest, ask, no).into());
+            return Err(solve::explain(&rests.smallest()?, ask, no).into());
         };
         // What was not found in time could be of any penalty.
         let bound = match no {
@@ -220,30 +227,46 @@ impl Scenario {
     }
 }
 
-/// The mixes of each recipe of the rest: the smallest first, since it reaches the first rank of all,
-/// then those of the least penalty.
-fn each_rest(asked: Asked<'_>, limit: Limit) -> Result<Vec<Mixed<'_>>, ScenarioError> {
-    let blocks = Rc::new(Blocks::new(asked, limit)?);
-    let all = asked.offers.iter();
-    let all = all.map(|rest| Mixed::new(&blocks, *rest));
-    let mut all: Vec<Mixed<'_>> = all.collect::<Result<_, _>>()?;
-    all.sort_by_key(Mixed::least);
-    let by_size = |(_, mixed): &(usize, &Mixed<'_>)| mixed.size_of_rest();
-    let first = all.iter().enumerate().min_by_key(by_size);
-    let first = first.map_or(0, |(index, _)| index);
-    all[..=first].rotate_right(1);
-    Ok(all)
+/// What is in no block can have any of these recipes.
+struct Rests<'a> {
+    blocks: Rc<Blocks<'a>>,
+    /// The one with which a mix may cost the least first.
+    by_least: Vec<Offer>,
+}
+
+impl<'a> Rests<'a> {
+    fn new(asked: Asked<'a>, limit: Limit) -> Result<Self, ScenarioError> {
+        let blocks = Rc::new(Blocks::new(asked, limit)?);
+        let mut by_least = asked.offers.to_vec();
+        by_least.sort_by_key(|rest| blocks.least_with(rest));
+        Ok(Self { blocks, by_least })
+    }
+
+    /// What no mix with it costs less than.
+    fn least(&self, rest: &Offer) -> u64 {
+        self.blocks.least_with(rest)
+    }
+
+    fn mixed(&self, rest: &Offer) -> Result<Mixed<'a>, ScenarioError> {
+        Ok(Mixed::new(&self.blocks, *rest)?)
+    }
+
+    /// Where no mix has a plan, that with the smallest rest lacks the least.
+    fn smallest(&self) -> Result<Mixed<'a>, ScenarioError> {
+        let all = self.by_least.iter().map(|rest| self.mixed(rest));
+        let all: Vec<_> = all.collect::<Result<_, _>>()?;
+        let smallest = all.into_iter().min_by_key(Mixed::size_of_rest);
+        // A mix has at least one recipe.
+        smallest.ok_or_else(|| GoalError::NoPrecision(Target::LlamaCpp).into())
+    }
 }
 
 impl Found {
     fn new(mixed: &Mixed<'_>, solution: Solution) -> Self {
         let rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
-        let mut ranks = mixed.ranks().into_iter();
-        let rank = ranks.position(|rank| rank.contains(&solution.layout));
         Self {
             penalty: solution.proof.objective().number() + rest,
             bound: solution.proof.bound.number() + rest,
-            rank: rank.unwrap_or(usize::MAX),
             mix: mixed.mix(solution.layout, &solution.stages),
             solution,
         }

@@ -64,6 +64,11 @@ pub enum GoalError {
     /// A mix for another objective that is searched.
     #[error("`--mix` is for the best quality, and `context` is another search")]
     MixContext,
+    /// A time a token for mixes on GPUs of several hosts.
+    #[error(
+        "`--mix` with `--max-time-per-token` is for the GPUs of one host: what passes between hosts takes time that its search does not know; leave out the time, or plan for the GPUs of one host"
+    )]
+    MixHosts,
     /// Wrong estimates of another objective.
     #[error("`--robust` is about the time of a token, not about `{0}`")]
     Robust(Objective),

@@ -9,10 +9,13 @@ pub(super) fn proof(plan: &Plan) -> String {
         "" => ("faster".to_owned(), format!("{} a token", proof.objective)),
         goal => (format!("better by {goal}"), proof.objective.to_string()),
     };
+    let others = match (&plan.mix, proof.given.as_slice()) {
+        (None, _) => "no other cut in any order of the devices",
+        (Some(_), []) => "no other mix, cut in any order of the devices,",
+        (Some(_), _) => "no other mix within what is given, cut in any order of the devices,",
+    };
     let status = match proof.status {
-        Status::Optimal => {
-            format!("{GOOD}optimal{GOOD:#}: no other cut in any order of the devices is {better}")
-        }
+        Status::Optimal => format!("{GOOD}optimal{GOOD:#}: {others} is {better}"),
         Status::Feasible => {
             format!(
                 "within {:.2} % of the best: none is {better} than {}",

@@ -6,6 +6,7 @@
 mod blocks;
 
 use std::cell::OnceCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::{LlamaCpp, Sums};
@@ -31,13 +32,13 @@ pub struct Mixed<'a> {
     blocks: Rc<Blocks<'a>>,
     rest: Recipe,
     /// With all blocks of the first recipe.
-    first: LlamaCpp<'a>,
+    first: Rc<LlamaCpp<'a>>,
     /// With all blocks of one recipe, for each: where buffers depend on it.
-    alike: OnceCell<Vec<LlamaCpp<'a>>>,
+    alike: Rc<OnceCell<Vec<LlamaCpp<'a>>>>,
     /// What the recipe of the rest costs.
     penalty: u64,
-    /// Layouts of later ranks are left out.
-    n_ranks: usize,
+    /// Layouts of other ranks are left out.
+    ranks: Range<usize>,
 }
 
 impl<'a> Mixed<'a> {
@@ -49,12 +50,12 @@ impl<'a> Mixed<'a> {
         let offers = blocks.asked.offers;
         let first = offers.first().map_or(rest.recipe, |offer| offer.recipe);
         Ok(Self {
-            first: blocks.accounting(first, rest.recipe)?,
-            alike: OnceCell::new(),
+            first: Rc::new(blocks.accounting(first, rest.recipe)?),
+            alike: Rc::default(),
             penalty: parts(&rest, blocks.share_of_rest),
             rest: rest.recipe,
             blocks: Rc::clone(blocks),
-            n_ranks: usize::MAX,
+            ranks: 0..usize::MAX,
         })
     }
 
@@ -68,9 +69,12 @@ impl<'a> Mixed<'a> {
         self.penalty.saturating_add(self.blocks.least)
     }
 
-    /// Without the layouts behind the first `n_ranks` ranks.
-    pub fn within_ranks(self, n_ranks: usize) -> Self {
-        Self { n_ranks, ..self }
+    /// With the layouts of one rank alone.
+    pub fn of_rank(&self, rank: usize) -> Self {
+        Self {
+            ranks: rank..rank + 1,
+            ..self.clone()
+        }
     }
 
     /// What the rest takes on the device of the head, and in RAM.
@@ -82,7 +86,10 @@ impl<'a> Mixed<'a> {
 
     /// The mix in which these stages were priced.
     pub fn mix(&self, layout: Layout, stages: &[Span]) -> Mix {
-        let way = |span: &Span| self.way(layout, span, self.room(layout, span.place));
+        let way = |span: &Span| {
+            let (_, beside) = self.largest(layout, span);
+            self.way(span, beside, self.room(layout, span.place))
+        };
         let stages: Vec<_> = stages.iter().map(|span| (span, way(span))).collect();
         self.mix_of(&stages)
     }
@@ -115,22 +122,25 @@ impl<'a> Mixed<'a> {
                 streamed: column.streamed.clone(),
                 position: column.position,
             };
-            let empty = self.stored(set.layout, &span, Way::default());
+            // Buffers take no time, so that any accounting will do.
             let read = Bytes::gib(1024);
-            let reading = Way {
-                read,
-                ..Way::default()
+            let stage = |read: Bytes| {
+                let way = Way {
+                    read,
+                    ..Way::default()
+                };
+                self.first.priced(set.layout, &span, &self.sums(&span, way))
             };
             let picoseconds = |stage: &Stage| stage.time.0 * 1e12;
-            let fixed = picoseconds(&empty);
+            let fixed = picoseconds(&stage(Bytes::ZERO));
             let law = Law {
                 fixed,
-                a_byte: (picoseconds(&self.stored(set.layout, &span, reading)) - fixed)
-                    / read.0 as f64,
+                a_byte: (picoseconds(&stage(read)) - fixed) / read.0 as f64,
             };
             let ways = self.frontiers(place).of(&span.units);
             let room = self.room(set.layout, place);
-            let room = room.saturating_sub(empty.device.total());
+            let (_, beside) = self.largest(set.layout, &span);
+            let room = room.saturating_sub(beside);
             Menu {
                 owner: column.owner,
                 units: span.units,
@@ -164,7 +174,7 @@ impl<'a> Mixed<'a> {
     fn alike(&self, layout: Layout) -> &[LlamaCpp<'a>] {
         match layout {
             Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
-                std::slice::from_ref(&self.first)
+                std::slice::from_ref(self.first.as_ref())
             }
             Layout::Offloaded(_) | Layout::HostOnly(_) => {
                 self.alike.get_or_init(|| {
@@ -172,26 +182,34 @@ impl<'a> Mixed<'a> {
                     let of = |offer: &Offer| self.blocks.accounting(offer.recipe, self.rest);
                     // What stands beside the model does not depend on its recipes.
                     offers
-                        .map(|offer| of(offer).unwrap_or_else(|_| self.first.clone()))
+                        .map(|offer| of(offer).unwrap_or_else(|_| LlamaCpp::clone(&self.first)))
                         .collect()
                 })
             }
         }
     }
 
+    /// The accounting whose buffers are the largest, and what a stage needs with it that is no block's
+    /// weight.
+    fn largest(&self, layout: Layout, span: &Span) -> (&LlamaCpp<'a>, Bytes) {
+        let sums = self.sums(span, Way::default());
+        let alike = self.alike(layout).iter();
+        let needs = alike.map(|alike| (alike, alike.held(layout, span, &sums).total()));
+        let largest = needs.max_by_key(|(_, needs)| *needs);
+        largest.unwrap_or((self.first.as_ref(), Bytes::ZERO))
+    }
+
     /// The way of the least penalty that fits beside what is no weight, else the smallest.
-    fn way(&self, layout: Layout, span: &Span, room: Bytes) -> Way {
+    fn way(&self, span: &Span, beside: Bytes, room: Bytes) -> Way {
         let frontiers = self.frontiers(span.place);
-        let beside = self.stored(layout, span, Way::default()).device.total();
         let fitting = room
             .checked_sub(beside)
             .and_then(|room| frontiers.best(&span.units, room));
         fitting.unwrap_or_else(|| frontiers.smallest(&span.units))
     }
 
-    /// A stage whose blocks are stored in a way. Its buffers are the largest that any of the recipes
-    /// needs.
-    fn stored(&self, layout: Layout, span: &Span, way: Way) -> Stage {
+    /// What the units of a stage add up to whose blocks are stored in a way.
+    fn sums(&self, span: &Span, way: Way) -> Sums {
         let n_units = self.units().len();
         let sums = self.first.between(&span.units);
         // That of the last unit, where the stage has it.
@@ -199,17 +217,12 @@ impl<'a> Mixed<'a> {
             true => self.first.between(&(n_units - 1..n_units)),
             false => Sums::default(),
         };
-        let sums = Sums {
+        Sums {
             on_device: way.bytes + head.on_device,
             on_host: way.bytes + head.on_host,
             read: way.read + head.read,
             ..sums
-        };
-        let alike = self.alike(layout).iter();
-        let stages = alike.map(|alike| alike.priced(layout, span, &sums));
-        stages
-            .max_by_key(|stage| stage.device.total())
-            .unwrap_or_default()
+        }
     }
 }
 
@@ -227,24 +240,27 @@ impl Accounting for Mixed<'_> {
         let in_one =
             |layout: &Layout| layout.parts() == Parts::NONE && layout.store() == Store::Ram;
         let mut ranks = self.first.ranks();
-        ranks.truncate(self.n_ranks);
         for rank in &mut ranks {
             rank.retain(in_one);
         }
         ranks.retain(|rank| !rank.is_empty());
-        ranks.truncate(self.n_ranks);
-        ranks
+        let ranks = ranks.into_iter().enumerate();
+        let ranks = ranks.filter(|(index, _)| self.ranks.contains(index));
+        ranks.map(|(_, rank)| rank).collect()
     }
 
-    /// At its smallest.
+    /// At its smallest. Its buffers are the largest that any of the recipes needs.
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
         let way = self.frontiers(span.place).smallest(&span.units);
-        self.stored(layout, span, way)
+        let (largest, _) = self.largest(layout, span);
+        largest.priced(layout, span, &self.sums(span, way))
     }
 
     fn fitted(&self, layout: Layout, span: &Span, room: Bytes) -> (Stage, u64) {
-        let way = self.way(layout, span, room);
-        (self.stored(layout, span, way), way.penalty)
+        let (largest, beside) = self.largest(layout, span);
+        let way = self.way(span, beside, room);
+        let stage = largest.priced(layout, span, &self.sums(span, way));
+        (stage, way.penalty)
     }
 
     fn host_base(&self, layout: Layout) -> Memory {

@@ -122,6 +122,16 @@ impl LlamaCpp<'_> {
         }
     }
 
+    /// What a stage needs whose units sum up to this.
+    pub(super) fn held(&self, layout: Layout, span: &Span, sums: &Sums) -> Memory {
+        let beside = match (span.place, span.position) {
+            (Place::Host, _) => return self.on_host(layout, span, sums),
+            (Place::Device(_), Position::First) => self.beside.on_gpu.first,
+            (Place::Device(_), Position::Later) => Memory::default(),
+        };
+        self.on_device(layout, span, sums) + beside
+    }
+
     /// A stage whose units sum up to this.
     pub(super) fn priced(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
         match span.place {
@@ -133,7 +143,7 @@ impl LlamaCpp<'_> {
     fn priced_on_host(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
         let rate = self.rig.host().map(time::host_rate);
         let reading = rate.map_or(Seconds::default(), |rate| (sums.read + sums.kv_read) / rate);
-        let device = self.on_host(layout, span, sums);
+        let device = self.held(layout, span, sums);
         let reread = self.reread_by_host(layout, span, &device);
         // Beside a GPU, prompts are computed there.
         let mut prefill = match layout.is_host_only() {
@@ -200,10 +210,6 @@ impl LlamaCpp<'_> {
             },
         );
         let link = device.link.bandwidth(Transfer::Pageable);
-        let beside = match span.position {
-            Position::First => self.beside.on_gpu.first,
-            Position::Later => Memory::default(),
-        };
         let mut prefill = self.work.on_gpu(
             &(from..span.units.end),
             (device.class, device.bandwidth),
@@ -212,7 +218,7 @@ impl LlamaCpp<'_> {
             + around.prefill;
         prefill.batch = prefill.batch + self.disk_time(reread.of_prompts);
         Stage {
-            device: self.on_device(layout, span, sums) + beside,
+            device: self.held(layout, span, sums),
             host: Memory::default(),
             time: decode + hop + around.time,
             prefill,

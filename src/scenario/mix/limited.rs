@@ -1,14 +1,14 @@
 //! The best mix under a time a token. The time decides and not the rank: what is offloaded and fast
 //! enough is as good as any other plan.
 
-use super::{Found, each_rest};
+use super::{Found, Rests};
 use crate::cost::frontier::Way;
 use crate::cost::llama_cpp::mix::{Asked, Limit, Mixed, Offer};
 use crate::cost::{Accounting, ColumnSet, Fit, Layout};
 use crate::plan::Plan;
 use crate::scenario::{Scenario, ScenarioError, TooSlow};
 use crate::solve::path::{self, Taken};
-use crate::solve::tradeoff::{self, Answer, Chain, Kept};
+use crate::solve::tradeoff::{self, Answer, Chain, Kept, Wanted};
 use crate::solve::{self, Amount, Ask, NoPlan, Objective, Proof, Ruling, Solution, Status};
 use crate::units::Seconds;
 
@@ -20,6 +20,9 @@ struct Known<'a> {
     /// The least time of a plan that is too slow, and whether none is faster.
     fastest: Option<Seconds>,
     is_proven: bool,
+    /// What a picosecond was worth in the last of them, none before the first: where they are much
+    /// alike, one pass at this price rules the next one out.
+    price: f64,
 }
 
 struct Best<'a> {
@@ -71,7 +74,7 @@ impl Scenario {
                     true => NoPlan::RuledOut(Ruling::Orders),
                     false => NoPlan::NotFound,
                 };
-                let smallest = each_rest(asked, Limit::None)?.swap_remove(0);
+                let smallest = Rests::new(asked, Limit::None)?.smallest()?;
                 Err(solve::explain(&smallest, ask, no).into())
             }
         }
@@ -86,21 +89,24 @@ impl<'a> Known<'a> {
         most: Seconds,
         ask: &Ask,
     ) -> Result<Self, ScenarioError> {
-        let mut all = each_rest(asked, limit)?;
-        all.sort_by_key(Mixed::least);
+        let rests = Rests::new(asked, limit)?;
         let mut known = Self {
             best: None,
             bound: u64::MAX,
             fastest: None,
             is_proven: true,
+            price: 0.0,
         };
-        for mixed in &all {
-            if known.best.is_some() && ask.stop.is_set() {
-                known.bound = known.bound.min(mixed.least());
+        for rest in &rests.by_least {
+            let least = rests.least(rest);
+            let is_better = |best: &Best<'_>| best.penalty < least || ask.stop.is_set();
+            if known.best.as_ref().is_some_and(is_better) {
+                known.bound = known.bound.min(least);
                 continue;
             }
+            let mixed = rests.mixed(rest)?;
             for layout in mixed.ranks().into_iter().flatten() {
-                known.look(mixed, layout, most, ask);
+                known.look(&mixed, layout, most, ask);
             }
         }
         Ok(known)
@@ -123,8 +129,14 @@ impl<'a> Known<'a> {
             counts: set.groups.iter().map(Vec::len).collect(),
             menus: mixed.menus(&set),
         };
-        let picoseconds = (most.0 * 1e12).round() as u64;
-        match tradeoff::within_sum(&chain, picoseconds, useful, &ask.stop) {
+        let wanted = Wanted {
+            most: (most.0 * 1e12).round() as u64,
+            known: useful,
+            price: self.price,
+        };
+        let (answer, price) = tradeoff::within_sum(&chain, wanted, &ask.stop);
+        self.price = price;
+        match answer {
             Answer::Found(kept) => {
                 let penalty = kept.penalty.saturating_add(rest);
                 self.bound = self.bound.min(kept.bound.saturating_add(rest));
@@ -182,7 +194,6 @@ impl Best<'_> {
         let time = Seconds(kept.time as f64 * 1e-12);
         Found {
             mix: mixed.mix_of(&stored),
-            rank: 0,
             penalty,
             bound,
             solution: Solution {

@@ -196,6 +196,24 @@ fn pass(network: &Network<'_>, hulls: &Hulls, price: f64) -> Pass {
     }
 }
 
+/// What a price says of all plans of at most `most`; without a price nothing.
+pub(super) fn bound_at(network: &Network<'_>, hulls: &Hulls, price: f64, most: u64) -> u64 {
+    if price <= 0.0 {
+        return 0;
+    }
+    let best = costs_at(network, hulls, price);
+    let costs: Vec<f64> = best.iter().map(|(_, cost)| *cost).collect();
+    whole(bound(network.rest(&costs).start(), price, most))
+}
+
+fn bound(start: f64, price: f64, most: u64) -> f64 {
+    start * (1.0 - ROUNDING) - price * most as f64
+}
+
+fn whole(bound: f64) -> u64 {
+    bound.max(0.0).ceil() as u64
+}
+
 impl Dual {
     /// The best price for plans of at most `most`; none where no price leads to one that is fast
     /// enough.
@@ -214,7 +232,7 @@ impl Dual {
         let mut best: Option<(f64, Pass)> = None;
         let mut consider = |pass: Pass, met: &mut Vec<Vec<Taken>>| {
             let start = pass.priced.rest.start();
-            let bound = start * (1.0 - ROUNDING) - pass.priced.price * limit;
+            let bound = bound(start, pass.priced.price, most);
             let line = (pass.penalty, pass.time);
             met.push(pass.stages.clone());
             if best.as_ref().is_none_or(|(least, _)| bound > *least) {
@@ -250,7 +268,7 @@ impl Dual {
         }
         let (bound, pass) = best?;
         Some(Self {
-            bound: bound.max(0.0).ceil() as u64,
+            bound: whole(bound),
             best: pass.priced,
             costs: pass.costs,
             met,

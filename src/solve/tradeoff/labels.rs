@@ -35,51 +35,81 @@ struct Label {
 struct Guide {
     price: f64,
     rest: Rest,
-    /// The step on, and the time and penalty of all that follows.
-    on: Vec<Option<(Taken, usize)>>,
-    tail: Vec<(u64, u64)>,
+    /// The best way of each menu, and its cost.
+    best: Vec<(usize, f64)>,
+    /// From the states that were asked for.
+    tails: Vec<Option<Tail>>,
+}
+
+/// The best way on from a state to the end.
+#[derive(Clone, Copy)]
+struct Tail {
+    /// The first step, and where it leads; none at the end.
+    step: Option<(Taken, usize)>,
+    /// What all of it takes and costs.
+    time: u64,
+    penalty: u64,
 }
 
 impl Guide {
-    fn new(network: &Network<'_>, priced: Priced, best: &[(usize, f64)]) -> Self {
-        let Priced { price, rest } = priced;
-        let n_states = network.n_states();
-        let mut on = vec![None; n_states];
-        let mut tail = vec![(u64::MAX, u64::MAX); n_states];
-        // Steps lead to later states.
-        for state in (0..n_states).rev() {
-            if network.is_end(state) {
-                tail[state] = (0, 0);
-                continue;
+    fn new(network: &Network<'_>, priced: Priced, best: Vec<(usize, f64)>) -> Self {
+        Self {
+            price: priced.price,
+            rest: priced.rest,
+            best,
+            tails: vec![None; network.n_states()],
+        }
+    }
+
+    /// From a state on, where there is a way to the end.
+    fn tail(&mut self, network: &Network<'_>, from: usize) -> Option<Tail> {
+        let mut state = from;
+        let mut steps = Vec::new();
+        let mut tail = loop {
+            match self.tails[state] {
+                Some(known) => break known,
+                None if network.is_end(state) => {
+                    break Tail {
+                        step: None,
+                        time: 0,
+                        penalty: 0,
+                    };
+                }
+                None => {}
             }
-            if !rest.costs[state].is_finite() {
-                continue;
-            }
-            let mut least = f64::INFINITY;
-            for (run, next) in network.ways(state) {
-                for menu in run {
-                    let to = next + network.chain.menus[menu].units.end;
-                    let cost = best[menu].1 + rest.costs[to];
-                    if cost < least {
-                        least = cost;
-                        let way = best[menu].0;
-                        on[state] = Some((Taken { menu, way }, to));
-                    }
+            let step = self.step(network, state)?;
+            steps.push((state, step));
+            state = step.1;
+        };
+        for (state, step) in steps.into_iter().rev() {
+            let (taken, _) = step;
+            let menu = &network.chain.menus[taken.menu];
+            let way = &menu.ways[taken.way];
+            tail = Tail {
+                step: Some(step),
+                time: tail.time + menu.time(way),
+                penalty: tail.penalty.saturating_add(way.penalty),
+            };
+            self.tails[state] = Some(tail);
+        }
+        Some(tail)
+    }
+
+    /// The best step; of equal ones the first.
+    fn step(&self, network: &Network<'_>, state: usize) -> Option<(Taken, usize)> {
+        let (mut least, mut step) = (f64::INFINITY, None);
+        for (run, next) in network.ways(state) {
+            for menu in run {
+                let to = next + network.chain.menus[menu].units.end;
+                let (way, cost) = self.best[menu];
+                let cost = cost + self.rest.costs[to];
+                if cost < least {
+                    least = cost;
+                    step = Some((Taken { menu, way }, to));
                 }
             }
-            if let Some((taken, to)) = on[state] {
-                let menu = &network.chain.menus[taken.menu];
-                let way = &menu.ways[taken.way];
-                let (time, penalty) = tail[to];
-                tail[state] = (time + menu.time(way), penalty.saturating_add(way.penalty));
-            }
         }
-        Self {
-            price,
-            rest,
-            on,
-            tail,
-        }
+        step
     }
 }
 
@@ -110,13 +140,13 @@ pub(super) fn best(
     let price = dual.best.price;
     let bound = dual.bound;
     let own = costs_at(network, hulls, price);
-    let mut guides = vec![Guide::new(network, dual.best, &own)];
+    let mut guides = vec![Guide::new(network, dual.best, own)];
     for share in BESIDE {
         let price = price * share;
         let beside = costs_at(network, hulls, price);
         let costs: Vec<f64> = beside.iter().map(|(_, cost)| *cost).collect();
         let rest = network.rest(&costs);
-        guides.push(Guide::new(network, Priced { price, rest }, &beside));
+        guides.push(Guide::new(network, Priced { price, rest }, beside));
     }
     let mut search = Search {
         network,
@@ -298,9 +328,11 @@ impl Search<'_> {
     /// Takes the ways on of all guides, and keeps the best plan.
     fn complete(&mut self, label: &Label, state: usize, kept: &[Label]) {
         for index in 0..self.guides.len() {
-            let (time, penalty) = self.guides[index].tail[state];
-            let time = label.time.saturating_add(time);
-            let penalty = label.penalty.saturating_add(penalty);
+            let Some(tail) = self.guides[index].tail(self.network, state) else {
+                continue;
+            };
+            let time = label.time.saturating_add(tail.time);
+            let penalty = label.penalty.saturating_add(tail.penalty);
             let is_better = match &self.found {
                 Some(found) => (penalty, time) < (found.penalty, found.time),
                 None => penalty <= self.known,
@@ -313,10 +345,10 @@ impl Search<'_> {
                     at = kept[at.before as usize];
                 }
                 stages.reverse();
-                let mut state = state;
-                while let Some((taken, to)) = self.guides[index].on[state] {
+                let mut on = tail.step;
+                while let Some((taken, to)) = on {
                     stages.push(taken);
-                    state = to;
+                    on = self.guides[index].tails[to].and_then(|tail| tail.step);
                 }
                 self.known = penalty;
                 self.found = Some(Kept {

@@ -75,9 +75,28 @@ pub enum Answer {
     Unknown(u64),
 }
 
-/// The least penalty among plans that take no longer than `most` picoseconds, if that is no more
-/// than `known`; of equals the fastest.
-pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
+/// Which plans of a chain are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Those that take no more picoseconds.
+    pub most: u64,
+    /// Those that cost no more.
+    pub known: u64,
+    /// A price on a picosecond, best that of a chain much like this one: what it rules out is not
+    /// looked for.
+    pub price: f64,
+}
+
+/// The least penalty among plans that are wanted, of equals the fastest; and the price that bounds
+/// all plans best, where it was sought.
+pub fn within_sum(chain: &Chain, wanted: Wanted, stop: &Stop) -> (Answer, f64) {
+    let Wanted { most, known, price } = wanted;
+    let mut best_price = price;
+    let answer = within(chain, (most, known), &mut best_price, stop);
+    (answer, best_price)
+}
+
+fn within(chain: &Chain, (most, known): (u64, u64), price: &mut f64, stop: &Stop) -> Answer {
     let hulls = Hulls::new(&chain.menus);
     let menus = chain.menus.iter().enumerate();
     let times: Vec<f64> = menus
@@ -86,6 +105,10 @@ pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
     let free = Network::new(chain, Orders::Free);
     if !free.rest(&times).start().is_finite() {
         return Answer::Impossible;
+    }
+    let bound = dual::bound_at(&free, &hulls, *price, most);
+    if bound > known {
+        return Answer::Worse(bound);
     }
     let (orders, is_whole) = match Orders::all(chain) {
         Some(all) => (all, true),
@@ -104,6 +127,12 @@ pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
         _ if is_whole => return Answer::Impossible,
         _ => return Answer::Unknown(0),
     }
+    if is_whole {
+        let bound = dual::bound_at(&network, &hulls, *price, most);
+        if bound > known {
+            return Answer::Worse(bound);
+        }
+    }
     // Without the rule that a device serves once: a bound in a moment.
     let relaxed = Dual::new(&free, &hulls, most, stop).map_or(0, |dual| dual.bound);
     if relaxed > known {
@@ -112,6 +141,7 @@ pub fn within_sum(chain: &Chain, most: u64, known: u64, stop: &Stop) -> Answer {
     let Some(dual) = Dual::new(&network, &hulls, most, stop) else {
         return Answer::Unknown(relaxed);
     };
+    *price = dual.best.price;
     if is_whole && dual.bound > known {
         return Answer::Worse(dual.bound);
     }

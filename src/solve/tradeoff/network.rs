@@ -77,8 +77,10 @@ impl Orders {
 pub(super) struct Network<'a> {
     pub(super) chain: &'a Chain,
     orders: Orders,
-    /// Menus of one start, owner and position follow each other.
+    /// Menus of one start, owner and position, each a unit longer than the one before it.
     runs: Vec<Vec<Range<usize>>>,
+    /// By code: the units that may be done, where a plan goes through it.
+    done: Vec<Range<usize>>,
 }
 
 /// The least cost from each state to the end.
@@ -99,15 +101,20 @@ impl<'a> Network<'a> {
         for (index, menu) in chain.menus.iter().enumerate() {
             let alike = |run: &&mut Range<usize>| {
                 let first = &chain.menus[run.start];
-                run.end == index && (first.owner, first.position) == (menu.owner, menu.position)
+                run.end == index
+                    && (first.owner, first.position) == (menu.owner, menu.position)
+                    && first.units.end + run.len() == menu.units.end
             };
             match runs[menu.units.start].last_mut().filter(alike) {
                 Some(run) => run.end = index + 1,
                 None => runs[menu.units.start].push(index..index + 1),
             }
         }
+        let longest = Longest::new(chain);
+        let done = (0..orders.n_codes()).map(|code| longest.done(chain, &orders, code));
         Self {
             chain,
+            done: done.collect(),
             orders,
             runs,
         }
@@ -145,19 +152,14 @@ impl<'a> Network<'a> {
     pub(super) fn rest(&self, costs: &[f64]) -> Rest {
         let n_ends = self.chain.n_units + 1;
         let mut rest = vec![f64::INFINITY; self.n_states()];
-        let ends: Vec<usize> = self.chain.menus.iter().map(|menu| menu.units.end).collect();
         for code in (0..self.orders.n_codes()).rev() {
             rest[code * n_ends + self.chain.n_units] = 0.0;
-            for done in (0..self.chain.n_units).rev() {
+            for done in self.done[code].clone().rev() {
                 let mut best = f64::INFINITY;
                 for (run, next) in self.ways(code * n_ends + done) {
-                    let behind = &rest[next..next + n_ends];
-                    for (cost, end) in costs[run.clone()].iter().zip(&ends[run]) {
-                        let cost = cost + behind[*end];
-                        if cost < best {
-                            best = cost;
-                        }
-                    }
+                    let first = next + self.chain.menus[run.start].units.end;
+                    let behind = &rest[first..first + run.len()];
+                    best = best.min(least_sum(&costs[run], behind));
                 }
                 rest[code * n_ends + done] = best;
             }
@@ -181,5 +183,63 @@ impl<'a> Network<'a> {
             state = next;
         }
         path
+    }
+}
+
+/// The least sum of a cost and what is behind it. Several at a time, since these are most of the work.
+fn least_sum(costs: &[f64], behind: &[f64]) -> f64 {
+    const LANES: usize = 4;
+    let less = |a: f64, b: f64| if a < b { a } else { b };
+    let mut least = [f64::INFINITY; LANES];
+    let (costs, behind) = (costs.chunks_exact(LANES), behind.chunks_exact(LANES));
+    let last = costs.remainder().iter().zip(behind.remainder());
+    let last = last.map(|(cost, behind)| cost + behind);
+    for (costs, behind) in costs.zip(behind) {
+        for lane in 0..LANES {
+            least[lane] = less(costs[lane] + behind[lane], least[lane]);
+        }
+    }
+    least.into_iter().chain(last).fold(f64::INFINITY, less)
+}
+
+/// The longest stage of each group, and of the host.
+struct Longest {
+    of_group: Vec<usize>,
+    on_host: usize,
+}
+
+impl Longest {
+    fn new(chain: &Chain) -> Self {
+        let mut longest = Self {
+            of_group: vec![0; chain.counts.len()],
+            on_host: 0,
+        };
+        for menu in chain.menus.iter().filter(|menu| menu.n_fitting > 0) {
+            let longest = match menu.owner {
+                Owner::Host => &mut longest.on_host,
+                Owner::Group(GroupId(group)) => &mut longest.of_group[group],
+            };
+            *longest = menu.units.len().max(*longest);
+        }
+        longest
+    }
+
+    /// The units that may be done with the devices of a code: no more than these can hold, and no
+    /// fewer than the others can finish.
+    fn done(&self, chain: &Chain, orders: &Orders, code: usize) -> Range<usize> {
+        let Orders::All { strides, .. } = orders else {
+            return 0..chain.n_units;
+        };
+        let (mut most, mut left) = (self.on_host, 0);
+        let groups = self.of_group.iter().zip(strides).zip(&chain.counts);
+        for ((longest, stride), count) in groups {
+            let used = code / stride % (count + 1);
+            most += used * longest;
+            left += (count - used) * longest;
+        }
+        if code == 0 {
+            left += self.on_host;
+        }
+        chain.n_units.saturating_sub(left)..chain.n_units.min(most + 1)
     }
 }

@@ -128,12 +128,13 @@ proptest! {
     #[test]
     fn no_plan_within_a_time_is_better(
         chain in chains(), most in 0..=300_u64, known in prop_oneof![Just(1_000), 0..=60_u64],
+        price in prop_oneof![Just(0.0), 0.0..3.0_f64],
     ) {
         let all = counted_out(&chain);
         let keeps = all.iter().filter(|(_, time, _)| *time <= most);
         let wanted = keeps.map(|(penalty, time, _)| (*penalty, *time)).min();
         let fastest = all.iter().map(|(_, time, _)| *time).min();
-        match (within_sum(&chain, most, known, &Stop::default()), wanted) {
+        match (within_sum(&chain, Wanted { most, known, price }, &Stop::default()).0, wanted) {
             (Answer::Found(kept), Some(wanted)) => {
                 prop_assert_eq!((kept.penalty, kept.time), wanted);
                 prop_assert_eq!(kept.bound, kept.penalty);
@@ -142,6 +143,8 @@ proptest! {
             (Answer::Worse(bound), Some((penalty, _))) => {
                 prop_assert!(known < bound && bound <= penalty, "{known} < {bound} <= {penalty}");
             }
+            // A price may tell so before it is known whether any is fast enough.
+            (Answer::Worse(bound), None) => prop_assert!(price > 0.0 && known < bound),
             (Answer::TooSlow { fastest: found, is_proven }, None) => {
                 prop_assert_eq!((Some(found), is_proven), (fastest, true));
             }

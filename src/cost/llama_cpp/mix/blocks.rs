@@ -130,6 +130,11 @@ impl<'a> Blocks<'a> {
         })
     }
 
+    /// What no mix costs less than that has this recipe for what is in no block.
+    pub fn least_with(&self, rest: &Offer) -> u64 {
+        parts(rest, self.share_of_rest).saturating_add(self.least)
+    }
+
     /// The accounting of a model whose blocks all have one recipe.
     pub(super) fn accounting(
         &self,
