@@ -89,6 +89,25 @@ fn eight_l4_keep_more_with_fewer_blocks_on_the_first_and_the_last() {
 }
 
 #[test]
+fn what_is_gained_over_a_rule_is_a_share_of_the_greater() {
+    for objective in [Objective::Kv, Objective::Serving] {
+        let mut asked = scenario("llama-3-70b", "8x L4", Target::Vllm, "bf16");
+        asked.terms.goal.objectives = vec![objective];
+        let plan = with(asked, &[Constraint::TensorParallel(1)]).plan().unwrap();
+        let fitting = plan.baselines.iter().filter(|rule| rule.feasible);
+        let gains: Vec<_> = fitting
+            .map(|rule| {
+                let share = rule.worth.unwrap().number() / plan.proof.objective.number();
+                assert_eq!(plan.gain(rule), Some(1.0 - share), "{}", rule.name);
+                1.0 - share
+            })
+            .collect();
+        assert!(gains.iter().all(|gain| (0.0..1.0).contains(gain)), "{gains:?}");
+        assert!(gains.iter().any(|gain| *gain > 0.0), "{objective}: {gains:?}");
+    }
+}
+
+#[test]
 fn unlike_cards_hold_in_a_pipeline_what_they_cannot_share() {
     // vLLM #6824: sharing takes the smaller of both cards twice.
     for (name, rig, precision) in [
