@@ -110,7 +110,7 @@ impl ColumnSet {
         let seat = |device: DeviceId| accounting.seat(layout, device);
         let seated: Vec<_> = rules.iter().map(|rule| rule.seated(seat)).collect();
         let rules = seated.as_slice();
-        let (groups, sites) = groups(accounting, rig, fit, rules);
+        let (groups, sites) = groups(accounting, layout, fit, rules);
         let mut columns = Vec::new();
         let base = accounting.host_base(layout).total();
         let host_room = capacity(rig, Place::Host);
@@ -157,16 +157,19 @@ impl ColumnSet {
 /// Missing bytes cost the same on any host.
 fn groups(
     accounting: &dyn Accounting,
-    rig: &Rig,
+    layout: Layout,
     fit: Fit,
     rules: &[Rule],
 ) -> (Vec<Vec<DeviceId>>, Sites) {
+    let rig = accounting.grouped(layout);
+    let per_host = layout.shape().map_or(0, |shape| shape.per_host as usize);
+    let quota = (per_host > 0).then_some(per_host);
     let mut alike = alike(rig, rules);
     let mut kind_of_device = vec![0; rig.devices().len()];
     for (kind, devices) in alike.iter().enumerate() {
         devices.iter().for_each(|id| kind_of_device[id.0] = kind);
     }
-    if rig.hosts().len() == 1 || fit == Fit::Excess {
+    if rig.hosts().len() == 1 || (fit == Fit::Excess && quota.is_none()) {
         // A plan has no more stages than units.
         alike
             .iter_mut()
@@ -174,14 +177,17 @@ fn groups(
         let sites = Sites::one(&alike);
         return (alike, sites);
     }
-    let kinds = Kinds::new(accounting, rig, &kind_of_device);
+    let kinds = Kinds::new(accounting, rig, &kind_of_device, quota);
     let mut groups: Vec<Vec<DeviceId>> = Vec::new();
     for mut devices in alike {
         devices.sort_by_key(|id| kinds.of(rig, *id));
         let by_host = devices.chunk_by(|a, b| kinds.of(rig, *a) == kinds.of(rig, *b));
         groups.extend(by_host.map(<[DeviceId]>::to_vec));
     }
-    let sites = kinds.sites(accounting, rig, &groups);
+    let mut sites = kinds.sites(accounting, rig, &groups);
+    if fit == Fit::Excess {
+        sites.hops_mut().for_each(|hop| hop.cost = Cost(0));
+    }
     (groups, sites)
 }
 

@@ -75,6 +75,8 @@ pub(super) struct Pools {
     moves: Vec<Option<Move>>,
     /// The first stage, by pool.
     entries: Vec<usize>,
+    /// The stages of every host that is used, where that is fixed. Hosts are then told apart.
+    quota: Option<usize>,
 }
 
 impl Pools {
@@ -82,6 +84,10 @@ impl Pools {
     /// columns.
     pub(super) fn new(set: &ColumnSet, hosts: Hosts, is_used: &[bool]) -> Option<Self> {
         let sites = &set.sites;
+        let hosts = match sites.quota {
+            Some(_) => Hosts::Apart,
+            None => hosts,
+        };
         let mut pools = Vec::new();
         let mut of_group = vec![Vec::new(); set.groups.len()];
         let mut places = Vec::new();
@@ -94,7 +100,8 @@ impl Pools {
                 let first = pools.len();
                 for group in (0..set.groups.len()).filter(|it| sites.kind_of[*it] == kind) {
                     // A path has no more stages than units.
-                    let most = if is_used[group] { set.n_units } else { 0 };
+                    let most = sites.quota.unwrap_or(set.n_units).min(set.n_units);
+                    let most = if is_used[group] { most } else { 0 };
                     of_group[group].push(pools.len());
                     pools.push(Pool {
                         most: (sites.per_host[group] * span).min(most),
@@ -133,6 +140,7 @@ impl Pools {
             stands: stands(&places, &pools),
             moves: Vec::new(),
             entries: Vec::new(),
+            quota: sites.quota,
             pools,
             of_group,
             places,
@@ -174,8 +182,35 @@ impl Pools {
                 to: self.entries[pool],
                 hop: Hop::default(),
             }),
-            _ => self.moves[stand * self.pools.len() + pool],
+            _ => {
+                let onward = self.moves[stand * self.pools.len() + pool];
+                onward.filter(|_| self.keeps_quota(code, stand, pool))
+            }
         }
+    }
+
+    /// How many stages the host of a place has.
+    fn on(&self, code: usize, place: usize) -> usize {
+        let pools = self.places[place].pools.clone();
+        pools.map(|pool| self.used(code, pool)).sum()
+    }
+
+    /// Whether a host is left with as many stages as it has to have, and is come to once.
+    fn keeps_quota(&self, code: usize, stand: usize, pool: usize) -> bool {
+        let Some(quota) = self.quota else {
+            return true;
+        };
+        let (from, to) = (self.stands[stand].place, self.pools[pool].place);
+        match from == to {
+            true => self.on(code, to) < quota,
+            false => self.on(code, from) == quota && self.on(code, to) == 0,
+        }
+    }
+
+    /// Whether a path may end there.
+    pub(super) fn may_end(&self, code: usize, stand: usize) -> bool {
+        let is_full = |quota| code == 0 || self.on(code, self.stands[stand].place) == quota;
+        self.quota.is_none_or(is_full)
     }
 
     fn find(&self, place: usize, used: &[usize]) -> Option<usize> {
