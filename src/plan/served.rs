@@ -85,7 +85,10 @@ impl ServiceSummary {
 }
 
 /// A rig of one host has no number of stages for each.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
 fn is_none(stages: &u32) -> bool {
     *stages == 0
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::cost::column::{GroupId, Owner};
 use crate::cost::{
-    Accounting, Column, Crossing, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
-    crossings,
+    Accounting, Column, Crossing, Layout, Offload, Place, Position, Rule as Decided, Span, Stage,
+    capacity, crossings,
 };
 use crate::hardware::{DeviceId, Rig};
 use crate::solve::objective::{Kind, rate};

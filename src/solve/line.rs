@@ -86,7 +86,10 @@ impl<'a> Line<'a> {
     /// host would have too few stages or too many.
     fn onward(&self, last: usize, site: usize) -> Option<usize> {
         let first = site * self.counts() + 1;
-        let Some(before) = last.checked_sub(1).filter(|_| self.set.sites.quota.is_some()) else {
+        let Some(before) = last
+            .checked_sub(1)
+            .filter(|_| self.set.sites.quota.is_some())
+        else {
             return Some(first);
         };
         let is_full = (before + 1) % self.counts() == 0;

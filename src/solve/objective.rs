@@ -252,7 +252,9 @@ impl Goal {
         let columns = path.iter().map(|taken| &set.columns[taken.column]);
         let columns = columns.map(|column| self.value(objective, column));
         let crossings: Vec<_> = path::hops(set, path).map(|hop| hop.crossing).collect();
-        let hops = crossings.iter().map(|it| self.value_of_crossing(objective, it));
+        let hops = crossings
+            .iter()
+            .map(|it| self.value_of_crossing(objective, it));
         let values = columns.chain(hops);
         match objective.kind() {
             Kind::Sum => values.fold(0, u64::saturating_add),

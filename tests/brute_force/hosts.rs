@@ -57,15 +57,16 @@ fn without_gaps(hosts: &[usize]) -> Vec<usize> {
 
 /// The same where each host that is used has as many stages as any other.
 fn even(cases: impl Strategy<Value = Case>) -> impl Strategy<Value = Case> {
-    cases.prop_map(|case| Case {
-        ram: None,
-        offload: shardplan::cost::Offload::Refused,
-        is_even: true,
-        ..case
-    })
-    .prop_filter("a host alone has no others", |case| {
-        case.hosts.last().is_some_and(|last| *last > 0)
-    })
+    cases
+        .prop_map(|case| Case {
+            ram: None,
+            offload: shardplan::cost::Offload::Refused,
+            is_even: true,
+            ..case
+        })
+        .prop_filter("a host alone has no others", |case| {
+            case.hosts.last().is_some_and(|last| *last > 0)
+        })
 }
 
 /// Two or three hosts with the same two or three cards each, beside a card or none on the first.
@@ -158,15 +159,19 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(seeded(200))]
+
+    #[test]
+    fn even_stages_on_hosts_that_are_alike_are_the_best_of_all(case in even(alike())) {
+        agrees(&Toy::new(&case), &Ask::default())?;
+    }
+}
+
+proptest! {
     #![proptest_config(seeded(1000))]
 
     #[test]
     fn hosts_that_are_alike_are_exchanged_and_the_best_is_found(case in alike()) {
-        agrees(&Toy::new(&case), &Ask::default())?;
-    }
-
-    #[test]
-    fn even_stages_on_hosts_that_are_alike_are_the_best_of_all(case in even(alike())) {
         agrees(&Toy::new(&case), &Ask::default())?;
     }
 

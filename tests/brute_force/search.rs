@@ -4,7 +4,9 @@
 //! own, in any order, on any subset; behind a prefix on the CPU, or with a run of units streamed to
 //! the first device, where the target offloads so. It shares no column, bound or order with `solve`.
 
-use shardplan::cost::{Accounting, Crossing, Layout, Offload, Place, Position, Rule, Span, Whole, capacity};
+use shardplan::cost::{
+    Accounting, Crossing, Layout, Offload, Place, Position, Rule, Span, Whole, capacity,
+};
 use shardplan::hardware::{DeviceId, HostId};
 use shardplan::solve::{Ask, Goal, Objective};
 use shardplan::units::{Bytes, Seconds};

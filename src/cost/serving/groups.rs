@@ -49,11 +49,22 @@ pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating>
     shapes
         .flat_map(|shape| {
             let members = groups(rig, shape, limits);
-            let on = |host: HostId| members.iter().filter(move |it| rig.device(it[0]).host == host);
+            let on = |host: HostId| {
+                members
+                    .iter()
+                    .filter(move |it| rig.device(it[0]).host == host)
+            };
             let hosts = (0..rig.hosts().len()).map(HostId);
             let numbers = match rig.hosts().len() {
                 1 => 0..1,
-                _ => 1..hosts.clone().map(|host| on(host).count()).max().unwrap_or(0) + 1,
+                _ => {
+                    1..hosts
+                        .clone()
+                        .map(|host| on(host).count())
+                        .max()
+                        .unwrap_or(0)
+                        + 1
+                }
             };
             let seatings = numbers.filter_map(|per_host| {
                 let hosts = hosts.clone().filter(|host| on(*host).count() >= per_host);
