@@ -1,5 +1,7 @@
 //! What simple rules would do, at the same prices: the plans that ours must never be worse than.
 
+mod rule;
+
 use std::ops::Range;
 
 use crate::cost::column::{GroupId, Owner};
@@ -12,22 +14,7 @@ use crate::solve::objective::{Kind, rate};
 use crate::solve::{Amount, Ask, Goal, Objective};
 use crate::units::{Bytes, Seconds, Tokens};
 
-/// A simple rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// The same number of units for every GPU.
-    Even,
-    /// Units in proportion to memory.
-    Proportional,
-    /// Fill one GPU after the other in the order of the rig, the rest to the host.
-    Greedy,
-    /// As accelerate's balanced map: weights alone, an equal cap for all but the last GPU.
-    AccelerateLike,
-    /// As llama.cpp's `--fit`: by free memory, else from the last GPU with 1 GiB to spare each.
-    LlamaCppFitLike,
-    /// As the engine divides the blocks where nobody says.
-    EngineDefault,
-}
+pub use rule::Rule;
 
 /// What a rule gives.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,34 +29,6 @@ pub struct Baseline {
     pub resident: Option<Tokens>,
     /// What it is worth by the first objective, where that is one of stages and the plan could run.
     pub worth: Option<(Objective, Amount)>,
-}
-
-impl Rule {
-    /// The rules that a plan of some layout is compared with, the plainest first.
-    fn all(layout: Layout) -> &'static [Self] {
-        match layout.shape() {
-            Some(_) => &[Self::EngineDefault, Self::Proportional, Self::Greedy],
-            None => &[
-                Self::Even,
-                Self::Proportional,
-                Self::Greedy,
-                Self::AccelerateLike,
-                Self::LlamaCppFitLike,
-            ],
-        }
-    }
-
-    /// Its name in documents.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Even => "even",
-            Self::Proportional => "proportional",
-            Self::Greedy => "greedy",
-            Self::AccelerateLike => "accelerate-like",
-            Self::LlamaCppFitLike => "llama.cpp-fit-like",
-            Self::EngineDefault => "engine-default",
-        }
-    }
 }
 
 /// The plan of every rule, priced. None knows what is decided already: a plan against that does not

@@ -6,6 +6,8 @@
 //! as long as one can takes the fewest hops. That the visits of a path find room on the hosts that
 //! there are is tried behind ([`Pools::seated`]); where they do not, hosts are told apart one by one.
 
+mod packing;
+
 use std::ops::Range;
 
 use crate::cost::ColumnSet;
@@ -13,6 +15,8 @@ use crate::cost::Site;
 use crate::cost::sites::Hop;
 use crate::solve::dynamic::MOST_STATES;
 use crate::solve::path::Taken;
+
+use packing::{MOST_TRIES, Packing};
 
 /// How hosts are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,51 +373,6 @@ fn stands(places: &[Place], pools: &[Pool]) -> Vec<Stand> {
 struct Visit {
     place: usize,
     used: Vec<usize>,
-}
-
-/// More tries than these are not worth it: hosts are told apart instead.
-const MOST_TRIES: usize = 10_000;
-
-/// Visits on hosts that are alike, placed one after the other.
-struct Packing<'a> {
-    visits: Vec<&'a [usize]>,
-    rooms: Vec<Vec<usize>>,
-    chosen: Vec<usize>,
-    left: usize,
-}
-
-impl Packing<'_> {
-    fn go_on(&mut self) -> bool {
-        let Some(visit) = self.visits.get(self.chosen.len()).copied() else {
-            return true;
-        };
-        for host in 0..self.rooms.len() {
-            // Of hosts with the same room one is enough.
-            let is_another = self.rooms[..host].contains(&self.rooms[host]);
-            let fits = self.rooms[host]
-                .iter()
-                .zip(visit)
-                .all(|(room, used)| used <= room);
-            if is_another || !fits || self.left == 0 {
-                continue;
-            }
-            self.left -= 1;
-            self.rooms[host]
-                .iter_mut()
-                .zip(visit)
-                .for_each(|(room, used)| *room -= used);
-            self.chosen.push(host);
-            if self.go_on() {
-                return true;
-            }
-            self.chosen.pop();
-            self.rooms[host]
-                .iter_mut()
-                .zip(visit)
-                .for_each(|(room, used)| *room += used);
-        }
-        false
-    }
 }
 
 #[cfg(test)]
