@@ -171,6 +171,14 @@ impl Pools {
             return stand == 0;
         }
         let stand = &self.stands[stand];
+        // Hosts that were left have all their stages, and the others none.
+        let is_whole = |quota| {
+            let mut others = (0..self.places.len()).filter(|place| *place != stand.place);
+            others.all(|place| [0, quota].contains(&self.on(code, place)))
+        };
+        if !self.quota.is_none_or(is_whole) {
+            return false;
+        }
         let place = &self.places[stand.place];
         let mut used = place.pools.clone().map(|pool| self.used(code, pool));
         match place.visits {
