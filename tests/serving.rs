@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "serving/hosts.rs"]
+mod hosts;
+
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use shardplan::cost::Target;
@@ -14,7 +17,7 @@ use shardplan::solve::{Goal, Objective};
 use shardplan::workload::Workload;
 use shardplan::{hardware, model};
 
-fn scenario(model: &str, rig: &str, target: Target, precision: &str) -> Scenario {
+pub(crate) fn scenario(model: &str, rig: &str, target: Target, precision: &str) -> Scenario {
     let model = model::open(model).unwrap();
     let context = usual_context(&model);
     Scenario {
@@ -36,7 +39,7 @@ fn scenario(model: &str, rig: &str, target: Target, precision: &str) -> Scenario
     }
 }
 
-fn with(mut scenario: Scenario, constraints: &[Constraint]) -> Scenario {
+pub(crate) fn with(mut scenario: Scenario, constraints: &[Constraint]) -> Scenario {
     scenario.terms.constraints = constraints.to_vec();
     scenario
 }
@@ -86,6 +89,33 @@ fn eight_l4_keep_more_with_fewer_blocks_on_the_first_and_the_last() {
     let plan = plan_at("fp8");
     let ratio = resident(&plan) as f64 / by_default(&plan) as f64;
     assert!((1.05..1.3).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn what_is_gained_over_a_rule_is_a_share_of_the_greater() {
+    for objective in [Objective::Kv, Objective::Serving] {
+        let mut asked = scenario("llama-3-70b", "8x L4", Target::Vllm, "bf16");
+        asked.terms.goal.objectives = vec![objective];
+        let plan = with(asked, &[Constraint::TensorParallel(1)])
+            .plan()
+            .unwrap();
+        let fitting = plan.baselines.iter().filter(|rule| rule.feasible);
+        let gains: Vec<_> = fitting
+            .map(|rule| {
+                let share = rule.worth.unwrap().number() / plan.proof.objective.number();
+                assert_eq!(plan.gain(rule), Some(1.0 - share), "{}", rule.name);
+                1.0 - share
+            })
+            .collect();
+        assert!(
+            gains.iter().all(|gain| (0.0..1.0).contains(gain)),
+            "{gains:?}"
+        );
+        assert!(
+            gains.iter().any(|gain| *gain > 0.0),
+            "{objective}: {gains:?}"
+        );
+    }
 }
 
 #[test]

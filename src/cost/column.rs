@@ -111,7 +111,7 @@ impl ColumnSet {
         let seat = |device: DeviceId| accounting.seat(layout, device);
         let seated: Vec<_> = rules.iter().map(|rule| rule.seated(seat)).collect();
         let rules = seated.as_slice();
-        let (groups, sites) = groups::groups(accounting, rig, fit, rules);
+        let (groups, sites) = groups::groups(accounting, layout, fit, rules);
         let mut columns = Vec::new();
         let base = accounting.host_base(layout).total();
         let host_room = capacity(rig, Place::Host);

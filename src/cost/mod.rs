@@ -213,10 +213,11 @@ pub fn capacity(rig: &Rig, place: Place) -> Bytes {
 
 /// The crossings of a chain of stages, in their order. What lies between the CPU and a GPU is a part
 /// of the GPU's stage.
-pub fn crossings(accounting: &dyn Accounting, stages: &[Span]) -> Vec<Crossing> {
+pub fn crossings(accounting: &dyn Accounting, layout: Layout, stages: &[Span]) -> Vec<Crossing> {
+    let rig = accounting.grouped(layout);
     let host_of = |span: &Span| match span.place {
         Place::Host => None,
-        Place::Device(device) => Some(accounting.rig().device(device).host),
+        Place::Device(device) => Some(rig.device(device).host),
     };
     let pairs = stages.windows(2);
     let hosts = pairs.filter_map(|pair| host_of(&pair[0]).zip(host_of(&pair[1])));

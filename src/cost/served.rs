@@ -14,6 +14,8 @@ pub struct Shape {
     pub degree: u32,
     /// Thousandths of a card's memory, one number for all cards.
     pub fraction: u32,
+    /// Stages of each host that is used, where the rig has several; 0 where it has one.
+    pub per_host: u32,
 }
 
 impl Default for Shape {
@@ -21,6 +23,7 @@ impl Default for Shape {
         Self {
             degree: 1,
             fraction: 1000,
+            per_host: 0,
         }
     }
 }
@@ -100,12 +103,14 @@ pub struct Service {
     pub pace: u64,
 }
 
-/// How stages serve at their best, if all of them hold `held` sequences.
-pub fn serve(stages: &[Batch], held: u64) -> Service {
+/// How stages serve at their best, if all of them hold `held` sequences; what lies between them on
+/// other hosts is as busy as a stage.
+pub fn serve(stages: &[Batch], between: &[Batch], held: u64) -> Service {
     let n_stages = stages.len() as u64;
     let of = |sequences: u64| {
         let (batch, _) = batches(n_stages, sequences);
-        let slowest = stages.iter().map(|stage| stage.picoseconds(batch)).max();
+        let all = stages.iter().chain(between);
+        let slowest = all.map(|stage| stage.picoseconds(batch)).max();
         Service {
             sequences,
             pace: pace(n_stages, sequences, slowest.unwrap_or(0)),

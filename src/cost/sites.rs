@@ -5,7 +5,7 @@
 //! any, so that groups of devices span them and columns are priced once for all.
 
 use crate::cost::column::Cost;
-use crate::cost::{Accounting, Prefill};
+use crate::cost::{Accounting, Batch, Prefill};
 use crate::hardware::{DeviceId, HostId, Rig};
 use crate::units::Seconds;
 
@@ -16,6 +16,8 @@ pub struct Crossing {
     pub time: Seconds,
     /// For a prompt.
     pub prefill: Prefill,
+    /// For sequences that are decoded together.
+    pub batch: Batch,
 }
 
 /// A crossing as the solver adds it up.
@@ -49,6 +51,8 @@ pub struct Sites {
     pub per_host: Vec<usize>,
     /// How many hosts there are of each kind.
     pub n_hosts: Vec<usize>,
+    /// Where it is fixed: the stages of every host that a plan uses, which follow each other.
+    pub quota: Option<usize>,
     /// From a kind to another host of a kind.
     hops: Vec<Vec<Hop>>,
     /// None costs anything.
@@ -62,6 +66,7 @@ impl Sites {
             kind_of: vec![0; groups.len()],
             per_host: groups.iter().map(Vec::len).collect(),
             n_hosts: vec![1],
+            quota: None,
             hops: vec![vec![Hop::default()]],
             free: Hop::default(),
         }
@@ -106,17 +111,26 @@ pub(super) struct Kinds {
     of: Vec<usize>,
     /// The hosts of each kind.
     hosts: Vec<Vec<HostId>>,
+    quota: Option<usize>,
 }
 
 impl Kinds {
-    /// Sorts hosts by kind; `device_kinds` tells which devices are alike.
-    pub(super) fn new(accounting: &dyn Accounting, rig: &Rig, device_kinds: &[usize]) -> Self {
+    /// Sorts hosts by kind; `device_kinds` tells which devices are alike. Where stages a host are
+    /// counted, hosts are told apart even if the way between them is free.
+    pub(super) fn new(
+        accounting: &dyn Accounting,
+        rig: &Rig,
+        device_kinds: &[usize],
+        quota: Option<usize>,
+    ) -> Self {
         let ids: Vec<_> = (0..rig.hosts().len()).map(HostId).collect();
         let is_free = |a: HostId, b: HostId| accounting.crossing(a, b) == Crossing::default();
-        if ids.len() == 1 || ids.iter().all(|a| ids.iter().all(|b| is_free(*a, *b))) {
+        let is_one = ids.len() == 1;
+        if is_one || quota.is_none() && ids.iter().all(|a| ids.iter().all(|b| is_free(*a, *b))) {
             return Self {
                 of: vec![0; ids.len()],
                 hosts: vec![ids],
+                quota: None,
             };
         }
         let mut signs: Vec<_> = ids
@@ -128,6 +142,7 @@ impl Kinds {
         let mut kinds = Self {
             of: vec![0; ids.len()],
             hosts: Vec::new(),
+            quota,
         };
         let mut last = None;
         for (sign, id) in signs {
@@ -181,6 +196,7 @@ impl Kinds {
             hops: hops.collect(),
             kind_of,
             n_hosts,
+            quota: self.quota,
             free: Hop::default(),
         }
     }

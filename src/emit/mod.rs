@@ -8,7 +8,7 @@ pub mod serving;
 pub mod transformers;
 
 use crate::cost::{Layout, Target};
-use crate::hardware::{DeviceClass, DeviceId};
+use crate::hardware::{DeviceClass, DeviceId, HostId};
 use crate::model::PrecisionError;
 use crate::plan::Plan;
 
@@ -115,12 +115,21 @@ impl Backend {
 
 /// Which cards a program sees, numbered anew in the order of execution.
 fn visible_devices(plan: &Plan) -> String {
+    let hosts: Vec<_> = (0..plan.rig.hosts().len()).map(HostId).collect();
+    visible_on(plan, &hosts)
+}
+
+/// The same of some hosts.
+fn visible_on(plan: &Plan, hosts: &[HostId]) -> String {
+    let is_there = |id: &DeviceId| hosts.contains(&plan.rig.device(*id).host);
     let gpus = plan.used_gpus().into_iter();
     let numbers = gpus
         .filter_map(|gpu| plan.gpu(gpu))
+        .filter(is_there)
         .map(|gpu| plan.rig.number(gpu).to_string());
     let numbers = numbers.collect::<Vec<_>>().join(",");
-    let mut devices = plan.rig.devices().iter();
+    let devices = plan.rig.device_ids().filter(is_there);
+    let mut devices = devices.map(|id| plan.rig.device(id));
     let by_rocm = devices.any(|device| Backend::of(device.class) == Backend::Rocm);
     match plan.layout {
         Layout::HostOnly(_) => "CUDA_VISIBLE_DEVICES=".to_owned(),

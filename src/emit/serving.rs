@@ -3,11 +3,14 @@
 //! The cut has no flag: `VLLM_PP_LAYER_PARTITION` and `SGLANG_PP_LAYER_PARTITION` take one count for
 //! each stage, which must add up to the blocks; both accept a stage of none, which then fails, and a
 //! plan has none. A stage takes as many of the visible cards as share blocks, in their order. Options
-//! with a default that moves between versions are stated. Sources: `distributed/utils.py` and
+//! with a default that moves between versions are stated. On several hosts the same command runs on
+//! each, with its number; ranks are dealt to hosts in that order, the same number to each, so that they
+//! are the stages in their order, and the partition is told to all. Sources: `distributed/utils.py` and
 //! `engine/arg_utils.py` of vLLM 0.33.0, `server_args.py` of SGLang 0.5.23; read, not run.
 
 use crate::cost::serving::Limit;
-use crate::emit::{Emission, EmitError, quoted, visible_devices};
+use crate::emit::{Emission, EmitError, quoted, visible_on};
+use crate::hardware::HostId;
 use crate::model::source::HubName;
 use crate::model::{Checkpoint, Precision};
 use crate::plan::{Plan, ServiceSummary};
@@ -27,10 +30,14 @@ struct Words {
     tokens: &'static str,
     bf16: &'static str,
     fp8: &'static str,
+    /// What names the first host to all, its port behind it, and what the others are told besides.
+    first: &'static str,
+    port: &'static str,
+    others: &'static [&'static str],
 }
 
 const VLLM: Words = Words {
-    file: "vllm.sh",
+    file: "vllm",
     partition: "VLLM_PP_LAYER_PARTITION",
     program: &["vllm", "serve"],
     model: &[],
@@ -42,10 +49,13 @@ const VLLM: Words = Words {
     tokens: "--max-num-batched-tokens",
     bf16: "bfloat16",
     fp8: "fp8",
+    first: "--master-addr",
+    port: "",
+    others: &["--headless"],
 };
 
 const SGLANG: Words = Words {
-    file: "sglang.sh",
+    file: "sglang",
     partition: "SGLANG_PP_LAYER_PARTITION",
     program: &["python", "-m", "sglang.launch_server"],
     model: &["--model-path"],
@@ -57,6 +67,9 @@ const SGLANG: Words = Words {
     tokens: "--chunked-prefill-size",
     bf16: "bf16",
     fp8: "fp8_e4m3",
+    first: "--dist-init-addr",
+    port: ":20000",
+    others: &[],
 };
 
 /// SGLang refuses cards of unlike memory that share blocks, unless it is told not to look.
@@ -92,8 +105,45 @@ fn partition(plan: &Plan) -> Vec<u32> {
         .collect()
 }
 
-/// The launch line in an engine's words, with more for its environment.
+/// The launch lines in an engine's words, with more for its environment: one for each host that is
+/// used, the first stage's before the others.
 fn emit(plan: &Plan, words: &Words, more: &[&str]) -> Result<Emission, EmitError> {
+    let nodes = plan.nodes();
+    let name = plan.model.name.replace(['\n', '\r'], " ");
+    let (mut launches, mut files) = (Vec::new(), Vec::new());
+    for rank in 0..nodes.len() {
+        let launch = launch(plan, (words, more), (&nodes, rank))?;
+        let host = &plan.rig.hosts()[nodes[rank].0].name;
+        let (file, placed) = match (plan.rig.hosts().len(), rank) {
+            (1, _) => (words.file.to_owned(), "placed".to_owned()),
+            (_, 0) => (words.file.to_owned(), format!("its part on {host} placed")),
+            _ => (
+                format!("{}-{host}", words.file),
+                format!("its part on {host} placed"),
+            ),
+        };
+        let script = format!(
+            "#!/bin/sh\n# {name} at {}, {placed} by shardplan.\nset -eu\n{launch} \"$@\"\n",
+            plan.precision
+        );
+        launches.push(match plan.rig.hosts().len() {
+            1 => launch,
+            _ => format!("# on {host}:\n{launch}"),
+        });
+        files.push((format!("{file}.sh"), script));
+    }
+    Ok(Emission {
+        launch: launches.join("\n"),
+        files,
+    })
+}
+
+/// The launch line of one of the hosts that are used, which are listed in the order of the stages.
+fn launch(
+    plan: &Plan,
+    (words, more): (&Words, &[&str]),
+    (nodes, rank): (&[HostId], usize),
+) -> Result<String, EmitError> {
     let ServiceSummary {
         tensor_parallel,
         pipeline,
@@ -101,7 +151,7 @@ fn emit(plan: &Plan, words: &Words, more: &[&str]) -> Result<Emission, EmitError
         ..
     } = plan.service.ok_or(EmitError::NoService)?;
     let limit = Limit::of(&plan.workload.load());
-    let mut environment = vec![visible_devices(plan)];
+    let mut environment = vec![visible_on(plan, &nodes[rank..=rank])];
     if pipeline > 1 {
         let counts: Vec<_> = partition(plan).iter().map(u32::to_string).collect();
         environment.push(format!("{}={}", words.partition, counts.join(",")));
@@ -126,17 +176,17 @@ fn emit(plan: &Plan, words: &Words, more: &[&str]) -> Result<Emission, EmitError
     for (name, value) in stored(precision.for_serving()?) {
         add(name, (*value).to_owned());
     }
+    if nodes.len() > 1 {
+        let first = &plan.rig.hosts()[nodes[0].0].name;
+        add("--nnodes", nodes.len().to_string());
+        add("--node-rank", rank.to_string());
+        add(words.first, format!("{first}{}", words.port));
+    }
+    if rank > 0 {
+        command.extend(words.others.iter().map(|word| (*word).to_owned()));
+    }
     let command: Vec<_> = command.iter().map(|word| quoted(word)).collect();
-    let launch = format!("{} {}", environment.join(" "), command.join(" "));
-    let name = plan.model.name.replace(['\n', '\r'], " ");
-    let script = format!(
-        "#!/bin/sh\n# {name} at {}, placed by shardplan.\nset -eu\n{launch} \"$@\"\n",
-        plan.precision
-    );
-    Ok(Emission {
-        launch,
-        files: vec![(words.file.to_owned(), script)],
-    })
+    Ok(format!("{} {}", environment.join(" "), command.join(" ")))
 }
 
 /// The format of the cache. 16-bit floats are the model's own, whichever they are.

@@ -93,6 +93,28 @@ impl Rig {
         Self::of_hosts(devices, hosts)
     }
 
+    /// The same hosts and networks without RAM, and of the devices only `devices`: what an engine makes
+    /// of a rig. A host may have none.
+    pub(crate) fn of_groups(&self, devices: Vec<Device>) -> Result<Self, RigError> {
+        if devices.is_empty() {
+            return Err(RigError::Empty);
+        }
+        for device in &devices {
+            check_device(device).map_err(|fault| RigError::Fault {
+                name: device.name.clone(),
+                fault,
+            })?;
+        }
+        let hosts = self.hosts.iter().map(|host| Machine {
+            ram: None,
+            ..host.clone()
+        });
+        Ok(Self {
+            devices,
+            hosts: hosts.collect(),
+        })
+    }
+
     /// The devices, in the order in which they were listed.
     pub fn devices(&self) -> &[Device] {
         &self.devices

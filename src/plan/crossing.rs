@@ -3,13 +3,15 @@
 //! With llama.cpp the first host has the embedding and takes the logits, and what passes between two
 //! others goes by way of it. A hand-over takes its bytes and half a round trip; the mask that every
 //! stage on another host gets besides, and copies within such a host, are in its time and not here.
+//! Engines that serve hand over from stage to stage.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cost::Target;
-use crate::hardware::{HostId, Rig};
+use crate::cost::serving::handed;
+use crate::hardware::HostId;
 use crate::model::Model;
-use crate::plan::{CPU, CheckError, Plan};
+use crate::plan::{CPU, CheckError, Plan, Run, members};
 use crate::units::{Bytes, Seconds};
 
 /// A hand-over between hosts.
@@ -42,11 +44,12 @@ pub(super) fn uses(plan: &Plan, model: &Model) -> Vec<CrossingUse> {
     let due = due(plan).into_iter().map(|due| {
         let bytes = match due.is_logits {
             true => Bytes(4 * dimensions.vocab),
+            false if plan.target.server().is_some() => handed(dimensions.hidden),
             false => Bytes(4 * dimensions.hidden),
         };
         CrossingUse {
             bytes,
-            time: time(&plan.rig, &due, bytes),
+            time: time(plan, &due, bytes),
             from: plan.rig.hosts()[due.from.0].name.clone(),
             to: plan.rig.hosts()[due.to.0].name.clone(),
             before: due.before,
@@ -64,7 +67,7 @@ pub(super) fn check(plan: &Plan) -> Result<(), CheckError> {
         let is_it = found.is_some_and(|found| {
             let ends = (&found.before, &found.from, &found.to);
             ends == (&due.before, name(due.from), name(due.to))
-                && found.time == time(&plan.rig, due, found.bytes)
+                && found.time == time(plan, due, found.bytes)
         });
         if !is_it {
             let (from, to) = (name(due.from).clone(), name(due.to).clone());
@@ -84,7 +87,8 @@ pub(super) fn check(plan: &Plan) -> Result<(), CheckError> {
 fn due(plan: &Plan) -> Vec<Due> {
     match plan.target {
         Target::LlamaCpp => {}
-        Target::Transformers | Target::Vllm | Target::Sglang => return Vec::new(),
+        Target::Transformers => return Vec::new(),
+        Target::Vllm | Target::Sglang => return between_stages(plan),
     }
     let host_of = |name: &str| match name {
         CPU => HostId::FIRST,
@@ -119,11 +123,37 @@ fn due(plan: &Plan) -> Vec<Due> {
     all
 }
 
+/// From the host of each stage to that of the next.
+fn between_stages(plan: &Plan) -> Vec<Due> {
+    let host_of = |run: &Run| {
+        let first = members(&run.device).next();
+        let first = first.and_then(|name| plan.gpu(name));
+        first.map_or(HostId::FIRST, |id| plan.rig.device(id).host)
+    };
+    let pairs = plan.device_map.runs.windows(2);
+    let pairs = pairs.map(|pair| (host_of(&pair[0]), host_of(&pair[1]), &pair[1].layers));
+    let other = pairs.filter(|(from, to, _)| from != to);
+    let due = other.map(|(from, to, layers)| Due {
+        before: format!("layer {}", layers.start()),
+        from,
+        to,
+        is_logits: false,
+    });
+    due.collect()
+}
+
 /// To the microsecond.
-fn time(rig: &Rig, due: &Due, bytes: Bytes) -> Seconds {
-    let legs = [due.from, due.to].into_iter();
-    let legs = legs.filter_map(|host| rig.between(HostId::FIRST, host));
+fn time(plan: &Plan, due: &Due, bytes: Bytes) -> Seconds {
+    let between = |from, to| plan.rig.between(from, to);
+    let legs: Vec<_> = match plan.target.server() {
+        Some(_) => vec![between(due.from, due.to)],
+        None => [due.from, due.to]
+            .map(|host| between(HostId::FIRST, host))
+            .to_vec(),
+    };
     let time: Seconds = legs
+        .into_iter()
+        .flatten()
         .map(|network| bytes / network.rate + network.latency * 0.5)
         .sum();
     String::from(time).parse().unwrap_or(time)

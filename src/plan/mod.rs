@@ -277,15 +277,18 @@ impl Plan {
         self.device_map.device_of(layer)
     }
 
-    /// By which share of what a rule is worth the plan is better, by the first objective, else by the
-    /// time of a token. Below zero where a rule that moves more to RAM gains by it: it is of another
-    /// kind.
+    /// By which share the plan is better than a rule, by the first objective, else by the time of a
+    /// token: `1 − plan / rule` of what is to be little, `1 − rule / plan` of what is to be much. Below
+    /// zero where a rule that moves more to RAM gains by it: it is of another kind.
     pub fn gain(&self, rule: &BaselineSummary) -> Option<f64> {
         let ours = self.proof.objective;
-        let share = |ours: f64, theirs: f64| (theirs > 0.0).then(|| 1.0 - ours / theirs);
+        let share = |less: f64, more: f64| (more > 0.0).then(|| 1.0 - less / more);
         match rule.worth {
             Some(theirs) if discriminant(&theirs) == discriminant(&ours) => {
-                share(ours.number(), theirs.number())
+                match ours.is_better_high() {
+                    true => share(theirs.number(), ours.number()),
+                    false => share(ours.number(), theirs.number()),
+                }
             }
             _ => {
                 let theirs = rule.decode_tokens_per_second?;

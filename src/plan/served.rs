@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::served::{Service, Shape, serve};
 use crate::cost::serving::{self, Server, share};
-use crate::cost::{Accounting, Batch, Layout, Pages, capacity};
+use crate::cost::{Accounting, Batch, Layout, Pages, capacity, crossings};
+use crate::hardware::HostId;
 use crate::model::{Model, Part, Precision, PrecisionError};
 use crate::plan::sums::Sums;
 use crate::plan::{CheckError, Plan};
@@ -24,6 +25,9 @@ pub struct ServiceSummary {
     pub tensor_parallel: u32,
     /// Stages.
     pub pipeline: u32,
+    /// Stages of each host that is used, where the rig has several.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub stages_per_host: u32,
     /// The part of each card that the engine is told to take, to a thousandth.
     pub memory_fraction: f64,
     /// Tokens that the cache of every stage keeps.
@@ -50,10 +54,13 @@ impl ServiceSummary {
             held = held.min(stage.pages.sequences(own));
             batches.push(stage.batch);
         }
-        let Service { sequences, pace } = serve(&batches, held);
+        let crossings = crossings(accounting, layout, &solution.stages);
+        let between: Vec<_> = crossings.iter().map(|crossing| crossing.batch).collect();
+        let Service { sequences, pace } = serve(&batches, &between, held);
         Some(Self {
             tensor_parallel: shape.degree,
             pipeline: solution.stages.len() as u32,
+            stages_per_host: shape.per_host,
             memory_fraction: f64::from(shape.fraction) / 1000.0,
             resident_tokens: resident.0,
             sequences,
@@ -66,6 +73,7 @@ impl ServiceSummary {
         Shape {
             degree: self.tensor_parallel,
             fraction: (self.memory_fraction * 1000.0).round() as u32,
+            per_host: self.stages_per_host,
         }
     }
 
@@ -74,6 +82,15 @@ impl ServiceSummary {
         let told = u128::from(memory.0) * u128::from(self.shape().fraction) / 1000;
         Bytes(u64::try_from(told).unwrap_or(u64::MAX))
     }
+}
+
+/// A rig of one host has no number of stages for each.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
+fn is_none(stages: &u32) -> bool {
+    *stages == 0
 }
 
 /// The names of GPUs that share blocks, as one.
@@ -108,6 +125,10 @@ impl Plan {
             "`pipeline` is not the number of runs"
         } else if !runs.iter().all(|run| is_full(&run.device)) {
             "each run needs as many GPUs as `tensor_parallel` says"
+        } else if runs.iter().any(|run| self.hosts_of(&run.device).len() != 1) {
+            "GPUs of several hosts share blocks"
+        } else if !self.keeps_stages_per_host(shape.per_host as usize) {
+            "each host that is used needs `stages_per_host` runs, one after the other"
         } else if !at(first, &modules.embedding) {
             "the embedding is not on the first stage"
         } else if !at(last, &modules.head) || !at(last, &modules.final_norm) {
@@ -116,6 +137,36 @@ impl Plan {
             return Ok(());
         };
         Err(CheckError::Served(fault))
+    }
+
+    /// The hosts of the GPUs that a run's device is, each once.
+    fn hosts_of(&self, device: &str) -> Vec<HostId> {
+        let ids = members(device).filter_map(|name| self.gpu(name));
+        let mut hosts: Vec<_> = ids.map(|id| self.rig.device(id).host).collect();
+        hosts.dedup();
+        hosts
+    }
+
+    /// The hosts of the stages, each once, in the order of execution.
+    pub(crate) fn nodes(&self) -> Vec<HostId> {
+        let runs = self.device_map.runs.iter();
+        let mut nodes: Vec<_> = runs.flat_map(|run| self.hosts_of(&run.device)).collect();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Whether each host is come to once and has so many stages; of one host none are counted.
+    fn keeps_stages_per_host(&self, per_host: usize) -> bool {
+        if self.rig.hosts().len() == 1 {
+            return per_host == 0;
+        }
+        let runs = &self.device_map.runs;
+        let mut own = runs.chunk_by(|a, b| self.hosts_of(&a.device) == self.hosts_of(&b.device));
+        let mut nodes = self.nodes();
+        let n_visits = nodes.len();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes.len() == n_visits && own.all(|own| own.len() == per_host)
     }
 
     /// Whether the tokens in the cache are those that every GPU has room for.

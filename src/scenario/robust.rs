@@ -73,7 +73,7 @@ impl Scenario {
             };
             let (time, best) = scenario.priced(|accounting, _, ask| {
                 let time = |span| accounting.stage(layout, span).time;
-                let crossings = crossings(accounting, &stages);
+                let crossings = crossings(accounting, layout, &stages);
                 let crossings = crossings.iter().map(|crossing| crossing.time);
                 let time: Seconds = stages.iter().map(time).chain(crossings).sum();
                 Ok((time, solve::fastest(accounting, ask)))

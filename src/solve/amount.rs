@@ -44,6 +44,14 @@ impl Amount {
         }
     }
 
+    /// Whether more of it is better.
+    pub fn is_better_high(self) -> bool {
+        match self {
+            Self::Context(_) | Self::Resident(_) | Self::Rate(_) => true,
+            Self::Time(_) | Self::Devices(_) | Self::Fullness(_) | Self::Penalty(_) => false,
+        }
+    }
+
     /// To the digits that a document keeps.
     pub fn rounded(self) -> Self {
         String::from(self).parse().unwrap_or(self)

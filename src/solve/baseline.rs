@@ -1,33 +1,20 @@
 //! What simple rules would do, at the same prices: the plans that ours must never be worse than.
 
+mod rule;
+
 use std::ops::Range;
 
 use crate::cost::column::{GroupId, Owner};
 use crate::cost::{
-    Accounting, Column, Layout, Offload, Place, Position, Rule as Decided, Span, Stage, capacity,
-    crossings,
+    Accounting, Column, Crossing, Layout, Offload, Place, Position, Rule as Decided, Span, Stage,
+    capacity, crossings,
 };
 use crate::hardware::{DeviceId, Rig};
 use crate::solve::objective::{Kind, rate};
 use crate::solve::{Amount, Ask, Goal, Objective};
 use crate::units::{Bytes, Seconds, Tokens};
 
-/// A simple rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// The same number of units for every GPU.
-    Even,
-    /// Units in proportion to memory.
-    Proportional,
-    /// Fill one GPU after the other in the order of the rig, the rest to the host.
-    Greedy,
-    /// As accelerate's balanced map: weights alone, an equal cap for all but the last GPU.
-    AccelerateLike,
-    /// As llama.cpp's `--fit`: by free memory, else from the last GPU with 1 GiB to spare each.
-    LlamaCppFitLike,
-    /// As the engine divides the blocks where nobody says.
-    EngineDefault,
-}
+pub use rule::Rule;
 
 /// What a rule gives.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,34 +29,6 @@ pub struct Baseline {
     pub resident: Option<Tokens>,
     /// What it is worth by the first objective, where that is one of stages and the plan could run.
     pub worth: Option<(Objective, Amount)>,
-}
-
-impl Rule {
-    /// The rules that a plan of some layout is compared with, the plainest first.
-    fn all(layout: Layout) -> &'static [Self] {
-        match layout.shape() {
-            Some(_) => &[Self::EngineDefault, Self::Proportional, Self::Greedy],
-            None => &[
-                Self::Even,
-                Self::Proportional,
-                Self::Greedy,
-                Self::AccelerateLike,
-                Self::LlamaCppFitLike,
-            ],
-        }
-    }
-
-    /// Its name in documents.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Even => "even",
-            Self::Proportional => "proportional",
-            Self::Greedy => "greedy",
-            Self::AccelerateLike => "accelerate-like",
-            Self::LlamaCppFitLike => "llama.cpp-fit-like",
-            Self::EngineDefault => "engine-default",
-        }
-    }
 }
 
 /// The plan of every rule, priced. None knows what is decided already: a plan against that does not
@@ -159,12 +118,39 @@ impl Rules<'_> {
         (start == self.n_units).then_some(Split { on_host: 0, runs })
     }
 
-    /// The GPUs that may hold anything, in the order of the rig.
+    /// The GPUs that may hold anything, in the order of the rig; where stages a host are fixed, as many
+    /// first ones of each.
     fn devices(&self) -> impl DoubleEndedIterator<Item = DeviceId> {
-        self.rig().device_ids().filter(|id| {
+        let rig = self.rig();
+        let usable = rig.device_ids().filter(|id| {
             let barred = Decided::Off(0..self.n_units, Place::Device(*id));
             !self.decided.contains(&barred)
-        })
+        });
+        let usable: Vec<_> = usable.collect();
+        let Some(quota) = self.quota() else {
+            return usable.into_iter();
+        };
+        let host = |id: &DeviceId| rig.device(*id).host;
+        let by_host = usable.chunk_by(|a, b| host(a) == host(b));
+        let full = by_host.filter_map(|own| own.get(..quota));
+        full.flatten().copied().collect::<Vec<_>>().into_iter()
+    }
+
+    /// How many stages each host has that a plan uses, where that is fixed.
+    fn quota(&self) -> Option<usize> {
+        let shape = self.layout.shape()?;
+        (shape.per_host > 0).then_some(shape.per_host as usize)
+    }
+
+    /// Whether every host that is used has the stages that it must have.
+    fn keeps_quota(&self, spans: &[Span]) -> bool {
+        let host = |span: &Span| match span.place {
+            Place::Host => None,
+            Place::Device(device) => Some(self.rig().device(device).host),
+        };
+        let mut by_host = spans.chunk_by(|a, b| host(a) == host(b));
+        self.quota()
+            .is_none_or(|quota| by_host.all(|own| own.len() == quota))
     }
 
     fn room(&self, device: DeviceId) -> Bytes {
@@ -357,29 +343,33 @@ impl Rules<'_> {
                 Place::Device(_) => fits &= stage.device.total() + margin <= room,
             }
         }
-        for crossing in crossings(self.accounting, &spans) {
+        let crossings = crossings(self.accounting, layout, &spans);
+        for crossing in &crossings {
             time = time + crossing.time;
         }
+        fits &= self.keeps_quota(&spans);
         let host = self.rig().host();
         fits &= host.is_none_or(|host| on_host <= host.capacity());
         Some(Priced {
             fits,
             time,
             resident: columns.iter().map(|it| it.resident).min()?,
-            worth: self.worth(&columns),
+            worth: self.worth(&columns, &crossings),
         })
     }
 
     /// What stages are worth by the first objective. Contexts and qualities are not of stages that
     /// one recipe stores.
-    fn worth(&self, columns: &[Column]) -> Option<(Objective, Amount)> {
+    fn worth(&self, columns: &[Column], between: &[Crossing]) -> Option<(Objective, Amount)> {
         let first = *self.goal.objectives.first()?;
         let values = columns.iter().map(|column| self.goal.value(first, column));
+        let hops = between.iter();
+        let values = values.chain(hops.map(|it| self.goal.value_of_crossing(first, it)));
         let worth = match (first, first.kind()) {
             (Objective::Quality, _) | (_, Kind::Outside) => return None,
             (_, Kind::Sum) => values.fold(0, u64::saturating_add),
             (_, Kind::Most) => values.max()?,
-            (_, Kind::Rate) => rate(&columns.iter().collect::<Vec<_>>()),
+            (_, Kind::Rate) => rate(&columns.iter().collect::<Vec<_>>(), between),
         };
         Some((first, first.amount(worth)))
     }

@@ -231,7 +231,9 @@ impl<'a> Network<'a> {
             let ends = self.ends(code);
             for stand in self.stands(code) {
                 let states = self.states(code, stand);
-                rest[states + self.set.n_units] = NOTHING;
+                if self.pools.may_end(code, stand) {
+                    rest[states + self.set.n_units] = NOTHING;
+                }
                 for done in ends.clone().rev().filter(|done| *done < self.set.n_units) {
                     let mut best = NO_WAY;
                     for Way { columns, next, hop } in self.ways(code, stand, done) {

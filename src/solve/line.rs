@@ -24,7 +24,8 @@ const CPU: Seat = Seat {
     host: 0,
 };
 
-/// The network of one order. A node is (place in the order, where the last GPU is, units done).
+/// The network of one order. A node is (place in the order, where the last GPU is, units done); where
+/// stages a host are fixed, also how many of them that host has.
 pub struct Line<'a> {
     set: &'a ColumnSet,
     order: Vec<Seat>,
@@ -50,19 +51,53 @@ pub struct Arc {
 const FAR: Cost = Cost(u128::MAX);
 
 impl<'a> Line<'a> {
-    /// The network along `order`.
-    pub fn new(set: &'a ColumnSet, order: Vec<Seat>) -> Self {
-        let mut sites = Vec::new();
+    /// The network along `order`, which is brought together host by host where stages a host are fixed.
+    pub fn new(set: &'a ColumnSet, mut order: Vec<Seat>) -> Self {
+        let mut sites: Vec<Site> = Vec::new();
         for seat in &order {
             let site = site(set, seat.owner, seat.host);
             sites.extend(site.filter(|site| !sites.contains(site)));
         }
+        if set.sites.quota.is_some() {
+            order.sort_by_key(|seat| {
+                let own = site(set, seat.owner, seat.host);
+                own.and_then(|own| sites.iter().position(|site| *site == own))
+            });
+        }
         Self { set, order, sites }
     }
 
-    /// The last GPU is on the site before `last`, or there is none yet where that is 0.
+    /// How many counts of stages are told apart on a site.
+    fn counts(&self) -> usize {
+        self.set.sites.quota.unwrap_or(1)
+    }
+
+    /// Where the last GPU can be: nowhere yet, or on a site that has so many stages.
+    fn lasts(&self) -> usize {
+        self.sites.len() * self.counts() + 1
+    }
+
+    /// The last GPU is where `last` says, which is 0 where there is none yet.
     fn node(&self, place: usize, last: usize, done: usize) -> usize {
-        (place * (self.sites.len() + 1) + last) * (self.set.n_units + 1) + done
+        (place * self.lasts() + last) * (self.set.n_units + 1) + done
+    }
+
+    /// Where the last GPU is behind a stage on a site, which follows on where it was; nothing where a
+    /// host would have too few stages or too many.
+    fn onward(&self, last: usize, site: usize) -> Option<usize> {
+        let first = site * self.counts() + 1;
+        let Some(before) = last
+            .checked_sub(1)
+            .filter(|_| self.set.sites.quota.is_some())
+        else {
+            return Some(first);
+        };
+        let is_full = (before + 1) % self.counts() == 0;
+        match (before / self.counts() == site, is_full) {
+            (true, false) => Some(last + 1),
+            (false, true) => Some(first),
+            (true, true) | (false, false) => None,
+        }
     }
 
     /// How many nodes there are.
@@ -75,9 +110,9 @@ impl<'a> Line<'a> {
         self.node(0, 0, 0)
     }
 
-    /// Where a path may end: every unit done, the last GPU anywhere.
+    /// Where a path may end: every unit done, the last GPU anywhere, on a host with all its stages.
     pub fn sinks(&self) -> Vec<usize> {
-        let last = 0..=self.sites.len();
+        let last = (0..self.lasts()).step_by(self.counts());
         last.map(|last| self.node(self.order.len(), last, self.set.n_units))
             .collect()
     }
@@ -104,7 +139,7 @@ impl<'a> Line<'a> {
             }
         };
         for (place, seat) in self.order.iter().enumerate() {
-            for last in 0..=self.sites.len() {
+            for last in 0..self.lasts() {
                 for done in 0..=self.set.n_units {
                     add(Arc {
                         column: None,
@@ -116,16 +151,21 @@ impl<'a> Line<'a> {
                 }
             }
             let own = site(self.set, seat.owner, seat.host);
-            let after = self.sites.iter().position(|site| Some(*site) == own);
-            let after = after.map_or(0, |index| index + 1);
+            let own_site = self.sites.iter().position(|site| Some(*site) == own);
             for index in &by_owner[number(seat.owner)] {
                 let column = &self.set.columns[*index];
                 let before = match (seat.owner, column.position) {
                     (Owner::Host, _) | (Owner::Group(_), Position::First) => 0..1,
-                    (Owner::Group(_), Position::Later) => 1..self.sites.len() + 1,
+                    (Owner::Group(_), Position::Later) => 1..self.lasts(),
                 };
                 for last in before {
-                    let from = last.checked_sub(1).map(|last| self.sites[last]);
+                    let after = match own_site {
+                        Some(site) => self.onward(last, site),
+                        None => Some(0),
+                    };
+                    let Some(after) = after else { continue };
+                    let from = last.checked_sub(1);
+                    let from = from.map(|last| self.sites[last / self.counts()]);
                     let hop = from
                         .zip(own)
                         .map(|(from, to)| *self.set.sites.hop(from, to));

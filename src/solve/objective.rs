@@ -10,8 +10,7 @@ use std::str::FromStr;
 use crate::cost::column::{Column, Cost, Owner};
 use crate::cost::frontier::Way;
 use crate::cost::served;
-use crate::cost::sites::Hop;
-use crate::cost::{ColumnSet, Prefill};
+use crate::cost::{ColumnSet, Crossing, Prefill};
 use crate::solve::Amount;
 use crate::solve::path::{self, Taken};
 use crate::units::{Seconds, Tokens};
@@ -196,10 +195,10 @@ impl Goal {
     }
 
     /// What a crossing is worth by an objective; where the most counts, a link is as busy as a stage.
-    pub fn value_of_hop(&self, objective: Objective, hop: &Hop) -> u64 {
+    pub fn value_of_crossing(&self, objective: Objective, crossing: &Crossing) -> u64 {
         match objective {
             Objective::Decode | Objective::Throughput | Objective::Prefill | Objective::Request => {
-                self.duration(objective, hop.crossing.time, hop.crossing.prefill)
+                self.duration(objective, crossing.time, crossing.prefill)
             }
             Objective::Devices
             | Objective::Headroom
@@ -252,14 +251,17 @@ impl Goal {
     pub fn worth(&self, objective: Objective, set: &ColumnSet, path: &[Taken]) -> u64 {
         let columns = path.iter().map(|taken| &set.columns[taken.column]);
         let columns = columns.map(|column| self.value(objective, column));
-        let hops = path::hops(set, path).map(|hop| self.value_of_hop(objective, hop));
+        let crossings: Vec<_> = path::hops(set, path).map(|hop| hop.crossing).collect();
+        let hops = crossings
+            .iter()
+            .map(|it| self.value_of_crossing(objective, it));
         let values = columns.chain(hops);
         match objective.kind() {
             Kind::Sum => values.fold(0, u64::saturating_add),
             Kind::Most | Kind::Outside => values.max().unwrap_or(0),
             Kind::Rate => {
                 let columns = path.iter().map(|taken| &set.columns[taken.column]);
-                rate(&columns.collect::<Vec<_>>())
+                rate(&columns.collect::<Vec<_>>(), &crossings)
             }
         }
     }
@@ -272,7 +274,8 @@ impl Goal {
         let bits = |most: u64| u128::BITS - (u128::from(most) * most_stages).leading_zeros();
         let widths = sums.iter().map(|sum| {
             let values = set.columns.iter().map(|column| self.value(*sum, column));
-            let hops = set.sites.hops().map(|hop| self.value_of_hop(*sum, hop));
+            let hops = set.sites.hops();
+            let hops = hops.map(|hop| self.value_of_crossing(*sum, &hop.crossing));
             let most = values.max().unwrap_or(0);
             bits(most.saturating_add(hops.max().unwrap_or(0)))
         });
@@ -299,8 +302,8 @@ impl Goal {
             column.load = self.value(most, column);
         }
         for hop in set.sites.hops_mut() {
-            hop.cost = packed(&|sum| self.value_of_hop(sum, hop));
-            hop.load = self.value_of_hop(most, hop);
+            hop.cost = packed(&|sum| self.value_of_crossing(sum, &hop.crossing));
+            hop.load = self.value_of_crossing(most, &hop.crossing);
         }
         widths.iter().skip(1).sum()
     }
@@ -320,10 +323,11 @@ impl Goal {
 }
 
 /// Femtoseconds that a token takes of stages that serve no more sequences than each holds.
-pub(super) fn rate(stages: &[&Column]) -> u64 {
+pub(super) fn rate(stages: &[&Column], crossings: &[Crossing]) -> u64 {
     let held = stages.iter().map(|column| column.sequences).min();
     let batches: Vec<_> = stages.iter().map(|column| column.batch).collect();
-    served::serve(&batches, held.unwrap_or(0)).pace
+    let between: Vec<_> = crossings.iter().map(|crossing| crossing.batch).collect();
+    served::serve(&batches, &between, held.unwrap_or(0)).pace
 }
 
 /// Bits that count the stages of a plan: a rig has at most 1000 devices.

@@ -6,6 +6,8 @@
 //! as long as one can takes the fewest hops. That the visits of a path find room on the hosts that
 //! there are is tried behind ([`Pools::seated`]); where they do not, hosts are told apart one by one.
 
+mod packing;
+
 use std::ops::Range;
 
 use crate::cost::ColumnSet;
@@ -13,6 +15,8 @@ use crate::cost::Site;
 use crate::cost::sites::Hop;
 use crate::solve::dynamic::MOST_STATES;
 use crate::solve::path::Taken;
+
+use packing::{MOST_TRIES, Packing};
 
 /// How hosts are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub(super) struct Pools {
     moves: Vec<Option<Move>>,
     /// The first stage, by pool.
     entries: Vec<usize>,
+    /// The stages of every host that is used, where that is fixed. Hosts are then told apart.
+    quota: Option<usize>,
 }
 
 impl Pools {
@@ -82,6 +88,10 @@ impl Pools {
     /// columns.
     pub(super) fn new(set: &ColumnSet, hosts: Hosts, is_used: &[bool]) -> Option<Self> {
         let sites = &set.sites;
+        let hosts = match sites.quota {
+            Some(_) => Hosts::Apart,
+            None => hosts,
+        };
         let mut pools = Vec::new();
         let mut of_group = vec![Vec::new(); set.groups.len()];
         let mut places = Vec::new();
@@ -94,7 +104,8 @@ impl Pools {
                 let first = pools.len();
                 for group in (0..set.groups.len()).filter(|it| sites.kind_of[*it] == kind) {
                     // A path has no more stages than units.
-                    let most = if is_used[group] { set.n_units } else { 0 };
+                    let most = sites.quota.unwrap_or(set.n_units).min(set.n_units);
+                    let most = if is_used[group] { most } else { 0 };
                     of_group[group].push(pools.len());
                     pools.push(Pool {
                         most: (sites.per_host[group] * span).min(most),
@@ -133,6 +144,7 @@ impl Pools {
             stands: stands(&places, &pools),
             moves: Vec::new(),
             entries: Vec::new(),
+            quota: sites.quota,
             pools,
             of_group,
             places,
@@ -159,6 +171,14 @@ impl Pools {
             return stand == 0;
         }
         let stand = &self.stands[stand];
+        // Hosts that were left have all their stages, and the others none.
+        let is_whole = |quota| {
+            let mut others = (0..self.places.len()).filter(|place| *place != stand.place);
+            others.all(|place| [0, quota].contains(&self.on(code, place)))
+        };
+        if !self.quota.is_none_or(is_whole) {
+            return false;
+        }
         let place = &self.places[stand.place];
         let mut used = place.pools.clone().map(|pool| self.used(code, pool));
         match place.visits {
@@ -174,8 +194,35 @@ impl Pools {
                 to: self.entries[pool],
                 hop: Hop::default(),
             }),
-            _ => self.moves[stand * self.pools.len() + pool],
+            _ => {
+                let onward = self.moves[stand * self.pools.len() + pool];
+                onward.filter(|_| self.keeps_quota(code, stand, pool))
+            }
         }
+    }
+
+    /// How many stages the host of a place has.
+    fn on(&self, code: usize, place: usize) -> usize {
+        let pools = self.places[place].pools.clone();
+        pools.map(|pool| self.used(code, pool)).sum()
+    }
+
+    /// Whether a host is left with as many stages as it has to have, and is come to once.
+    fn keeps_quota(&self, code: usize, stand: usize, pool: usize) -> bool {
+        let Some(quota) = self.quota else {
+            return true;
+        };
+        let (from, to) = (self.stands[stand].place, self.pools[pool].place);
+        match from == to {
+            true => self.on(code, to) < quota,
+            false => self.on(code, from) == quota && self.on(code, to) == 0,
+        }
+    }
+
+    /// Whether a path may end there.
+    pub(super) fn may_end(&self, code: usize, stand: usize) -> bool {
+        let is_full = |quota| code == 0 || self.on(code, self.stands[stand].place) == quota;
+        self.quota.is_none_or(is_full)
     }
 
     fn find(&self, place: usize, used: &[usize]) -> Option<usize> {
@@ -334,51 +381,6 @@ fn stands(places: &[Place], pools: &[Pool]) -> Vec<Stand> {
 struct Visit {
     place: usize,
     used: Vec<usize>,
-}
-
-/// More tries than these are not worth it: hosts are told apart instead.
-const MOST_TRIES: usize = 10_000;
-
-/// Visits on hosts that are alike, placed one after the other.
-struct Packing<'a> {
-    visits: Vec<&'a [usize]>,
-    rooms: Vec<Vec<usize>>,
-    chosen: Vec<usize>,
-    left: usize,
-}
-
-impl Packing<'_> {
-    fn go_on(&mut self) -> bool {
-        let Some(visit) = self.visits.get(self.chosen.len()).copied() else {
-            return true;
-        };
-        for host in 0..self.rooms.len() {
-            // Of hosts with the same room one is enough.
-            let is_another = self.rooms[..host].contains(&self.rooms[host]);
-            let fits = self.rooms[host]
-                .iter()
-                .zip(visit)
-                .all(|(room, used)| used <= room);
-            if is_another || !fits || self.left == 0 {
-                continue;
-            }
-            self.left -= 1;
-            self.rooms[host]
-                .iter_mut()
-                .zip(visit)
-                .for_each(|(room, used)| *room -= used);
-            self.chosen.push(host);
-            if self.go_on() {
-                return true;
-            }
-            self.chosen.pop();
-            self.rooms[host]
-                .iter_mut()
-                .zip(visit)
-                .for_each(|(room, used)| *room += used);
-        }
-        false
-    }
 }
 
 #[cfg(test)]

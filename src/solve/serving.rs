@@ -59,6 +59,9 @@ pub(super) fn narrow(set: &mut ColumnSet, worst: u64, ask: &Ask) -> Narrowed {
             set.columns.retain(|column| {
                 column.sequences >= level.n_sequences && column.batch.picoseconds(batch) <= slowest
             });
+            for hop in set.sites.hops_mut() {
+                hop.is_barred |= hop.crossing.batch.picoseconds(batch) > slowest;
+            }
             Narrowed::To(open.min(value))
         }
         None if open <= worst && open < u64::MAX => Narrowed::Unknown(open),
@@ -130,6 +133,11 @@ impl Levels<'_> {
         for column in &mut set.columns {
             column.load = column.batch.picoseconds(batch);
         }
+        // Stages are counted, hosts are not; a link is as busy as a stage.
+        for hop in set.sites.hops_mut() {
+            hop.cost = Cost(0);
+            hop.load = hop.crossing.batch.picoseconds(batch);
+        }
         // Where fewer sequences have no plan, more have none.
         if !area::may_cover(&set) || !relaxed::has_path(&set) {
             return;
@@ -200,7 +208,9 @@ impl Levels<'_> {
         for column in &mut set.columns {
             column.cost = Cost(1);
         }
-        let mut loads: Vec<_> = set.columns.iter().map(|column| column.load).collect();
+        let of_stages = set.columns.iter().map(|column| column.load);
+        let of_hops = set.sites.hops().map(|hop| hop.load);
+        let mut loads: Vec<_> = of_stages.chain(of_hops).collect();
         loads.retain(|load| *load >= unlimited);
         loads.sort_unstable();
         loads.dedup();
@@ -212,6 +222,9 @@ impl Levels<'_> {
         while below < above {
             let mut light = set.clone();
             light.columns.retain(|column| column.load <= loads[middle]);
+            for hop in light.sites.hops_mut() {
+                hop.is_barred |= hop.load > loads[middle];
+            }
             match shortest(&light, Effort::Plan, &self.ask.stop) {
                 Answer::Path { cost, .. } if cost.0 <= u128::from(level.n_stages) => above = middle,
                 Answer::Path { .. } | Answer::None => below = middle + 1,

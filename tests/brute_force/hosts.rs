@@ -55,6 +55,20 @@ fn without_gaps(hosts: &[usize]) -> Vec<usize> {
         .collect()
 }
 
+/// The same where each host that is used has as many stages as any other.
+fn even(cases: impl Strategy<Value = Case>) -> impl Strategy<Value = Case> {
+    cases
+        .prop_map(|case| Case {
+            ram: None,
+            offload: shardplan::cost::Offload::Refused,
+            is_even: true,
+            ..case
+        })
+        .prop_filter("a host alone has no others", |case| {
+            case.hosts.last().is_some_and(|last| *last > 0)
+        })
+}
+
 /// Two or three hosts with the same two or three cards each, beside a card or none on the first.
 fn alike() -> impl Strategy<Value = Case> {
     let host = vec((3..=9_u64, 10..=40_u64), 2..=3);
@@ -80,6 +94,7 @@ fn alike() -> impl Strategy<Value = Case> {
                 networks: vec![networks[0]; 5],
                 payload,
                 passes_first: false,
+                is_even: false,
             }
         },
     )
@@ -125,9 +140,30 @@ proptest! {
     }
 
     #[test]
+    fn stages_are_as_many_on_each_host_where_an_engine_wants_it((case, ask) in asked(even(scattered()))) {
+        prop_assume!(is_searched(&case, &ask.goal));
+        agrees(&Toy::new(&case), &ask)?;
+    }
+
+    #[test]
+    fn a_stopped_search_over_even_hosts_never_claims_what_is_not_so((case, ask) in asked(even(scattered()))) {
+        prop_assume!(is_searched(&case, &ask.goal));
+        stopped(&case, &ask)?;
+    }
+
+    #[test]
     fn a_stopped_search_over_hosts_never_claims_what_is_not_so((case, ask) in asked(scattered())) {
         prop_assume!(is_searched(&case, &ask.goal));
         stopped(&case, &ask)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(seeded(200))]
+
+    #[test]
+    fn even_stages_on_hosts_that_are_alike_are_the_best_of_all(case in even(alike())) {
+        agrees(&Toy::new(&case), &Ask::default())?;
     }
 }
 

@@ -5,11 +5,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shardplan::cost::{Accounting, Layout, Place, Position, Span, Target};
-use shardplan::hardware::{DeviceId, Rig};
+use shardplan::hardware::{Device, DeviceId, HostId, Machine, Network, Rig};
 use shardplan::model::{Checkpoint, Model, Origin, Precision, config};
 use shardplan::scenario::{Scenario, Terms};
 use shardplan::solve::{Ask, Goal, Objective};
-use shardplan::units::{Bytes, BytesPerSecond, Tokens};
+use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
 use shardplan::workload::Workload;
 
 use crate::toy::{card, ram};
@@ -176,6 +176,28 @@ fn accounting<'a>(
     accounting.expect("the pairs are of what targets load")
 }
 
+/// The cards behind so many first ones on a host of their own, if there are any, and a slow network.
+fn on_two_hosts(rig: &Rig, first: usize, megabytes: u64) -> Rig {
+    let n_hosts = if first < rig.devices().len() { 2 } else { 1 };
+    let devices = rig
+        .devices()
+        .iter()
+        .enumerate()
+        .map(|(index, device)| Device {
+            host: HostId(usize::from(index >= first)),
+            ..device.clone()
+        });
+    let machines = (0..n_hosts).map(|index| Machine {
+        name: format!("host{index}"),
+        ram: rig.host().filter(|_| index == 0).cloned(),
+        network: Some(Network {
+            rate: BytesPerSecond(megabytes as f64 * 1e6),
+            latency: Seconds(1e-4),
+        }),
+    });
+    Rig::of_hosts(devices.collect(), machines.collect()).expect("the rig was plausible")
+}
+
 proptest! {
     #![proptest_config(seeded(800))]
 
@@ -199,6 +221,23 @@ proptest! {
     ) {
         let (model, precision) = (model(number), Precision::Checkpoint(Checkpoint::Fp16));
         let rig = rig(&shares, &model, target, precision);
+        let ask = Ask {
+            goal: Goal { objectives: vec![objective], ..Goal::default() },
+            ..Ask::default()
+        };
+        agrees(accounting(&model, target, precision, &rig).as_ref(), &ask)?;
+    }
+
+    #[test]
+    fn engines_on_two_hosts_serve_as_the_best_of_all_plans_does(
+        number in models(),
+        target in prop::sample::select(vec![Target::Vllm, Target::Sglang]),
+        objective in prop::sample::select(vec![Objective::Kv, Objective::Serving, Objective::Decode]),
+        shares in shares(4),
+        (megabytes, first) in (1..=50_u64, 0..=3_usize),
+    ) {
+        let (model, precision) = (model(number), Precision::Checkpoint(Checkpoint::Fp16));
+        let rig = on_two_hosts(&rig(&shares, &model, target, precision), first, megabytes);
         let ask = Ask {
             goal: Goal { objectives: vec![objective], ..Goal::default() },
             ..Ask::default()

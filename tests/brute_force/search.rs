@@ -4,8 +4,10 @@
 //! own, in any order, on any subset; behind a prefix on the CPU, or with a run of units streamed to
 //! the first device, where the target offloads so. It shares no column, bound or order with `solve`.
 
-use shardplan::cost::{Accounting, Layout, Offload, Place, Position, Rule, Span, Whole, capacity};
-use shardplan::hardware::DeviceId;
+use shardplan::cost::{
+    Accounting, Crossing, Layout, Offload, Place, Position, Rule, Span, Whole, capacity,
+};
+use shardplan::hardware::{DeviceId, HostId};
 use shardplan::solve::{Ask, Goal, Objective};
 use shardplan::units::{Bytes, Seconds};
 
@@ -75,7 +77,9 @@ fn pace(accounting: &dyn Accounting, layout: Layout, stages: &[Span]) -> u64 {
         let times = stages
             .iter()
             .map(|span| picoseconds(accounting.stage(layout, span).batch.time(batch)));
-        let slowest = times.max().expect("a plan has a stage");
+        let links = crossings(accounting, layout, stages).into_iter();
+        let links = links.map(|crossing| picoseconds(crossing.batch.time(batch)));
+        let slowest = times.chain(links).max().expect("a plan has a stage");
         slowest * n_stages * 1000 / sequences
     });
     paces.min().expect("every stage holds a sequence")
@@ -110,34 +114,67 @@ fn worth(
             Objective::Context | Objective::Quality | Objective::Serving => 0,
         }
     });
-    let each = each.chain(between(objective, accounting, stages, goal));
+    let each = each.chain(between(objective, accounting, layout, stages, goal));
     match objective {
         Objective::Throughput | Objective::Headroom | Objective::Kv => each.max().unwrap_or(0),
         _ => each.sum(),
     }
 }
 
+/// The host of a stage on a GPU.
+fn host(accounting: &dyn Accounting, layout: Layout, span: &Span) -> Option<HostId> {
+    match span.place {
+        Place::Device(device) => Some(accounting.grouped(layout).device(device).host),
+        Place::Host => None,
+    }
+}
+
+/// What lies between stages on GPUs of two hosts.
+fn crossings(accounting: &dyn Accounting, layout: Layout, stages: &[Span]) -> Vec<Crossing> {
+    let mut all = Vec::new();
+    for index in 1..stages.len() {
+        let from = host(accounting, layout, &stages[index - 1]);
+        let to = host(accounting, layout, &stages[index]);
+        if let (Some(from), Some(to)) = (from, to)
+            && from != to
+        {
+            all.push(accounting.crossing(from, to));
+        }
+    }
+    all
+}
+
+/// Whether stages come to each host once, and each has as many as the layout says.
+fn keeps_stages_per_host(accounting: &dyn Accounting, layout: Layout, stages: &[Span]) -> bool {
+    let per_host = layout.shape().map_or(0, |shape| shape.per_host as usize);
+    let hosts: Vec<_> = stages
+        .iter()
+        .filter_map(|span| host(accounting, layout, span))
+        .collect();
+    let mut met: Vec<HostId> = Vec::new();
+    for index in 0..hosts.len() {
+        if index % per_host.max(1) == 0 {
+            if per_host > 0 && met.contains(&hosts[index]) {
+                return false;
+            }
+            met.push(hosts[index]);
+        } else if hosts[index] != hosts[index - 1] {
+            return false;
+        }
+    }
+    per_host == 0 || hosts.len() % per_host == 0
+}
+
 /// What lies between stages on GPUs of two hosts is worth what it takes; a link is one more stage.
 fn between(
     objective: Objective,
     accounting: &dyn Accounting,
+    layout: Layout,
     stages: &[Span],
     goal: &Goal,
 ) -> Vec<u64> {
-    let host_of = |span: &Span| match span.place {
-        Place::Device(device) => Some(accounting.rig().device(device).host),
-        Place::Host => None,
-    };
     let mut all = Vec::new();
-    for index in 1..stages.len() {
-        let ends = (host_of(&stages[index - 1]), host_of(&stages[index]));
-        let (Some(from), Some(to)) = ends else {
-            continue;
-        };
-        if from == to {
-            continue;
-        }
-        let crossing = accounting.crossing(from, to);
+    for crossing in crossings(accounting, layout, stages) {
         let prefill = crossing.prefill.time(goal.prompt);
         all.push(match objective {
             Objective::Decode | Objective::Throughput => picoseconds(crossing.time),
@@ -270,6 +307,7 @@ impl Plans<'_> {
             if rules
                 .iter()
                 .all(|rule| keeps(rule, self.layout, &self.stages))
+                && keeps_stages_per_host(self.accounting, self.layout, &self.stages)
             {
                 let price = price(self.accounting, self.layout, &self.stages, &self.ask.goal);
                 self.prices.push(price);

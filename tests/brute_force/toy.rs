@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use shardplan::cost::{
     Accounting, Batch, Crossing, Layout, Matrices, Memory, Offload, Pages, Parts, Place, Position,
-    Prefill, Span, Stage, Unit,
+    Prefill, Shape, Span, Stage, Unit,
 };
 use shardplan::hardware::{Device, DeviceClass, Host, HostId, Machine, Network, Pcie, Rig, Source};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
@@ -39,6 +39,8 @@ pub(crate) struct Case {
     pub(crate) payload: u64,
     /// Whether all that is handed on passes the first host.
     pub(crate) passes_first: bool,
+    /// Whether each host that is used has as many stages as any other.
+    pub(crate) is_even: bool,
 }
 
 /// The price list of a case.
@@ -82,6 +84,7 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
                 networks: Vec::new(),
                 payload: 0,
                 passes_first: false,
+                is_even: false,
             };
             (!case.cards.is_empty() || case.ram.is_some()).then_some(case)
         },
@@ -232,6 +235,15 @@ impl Accounting for Toy {
 
     fn ranks(&self) -> Vec<Vec<Layout>> {
         let n_devices = self.rig.devices().len();
+        if self.case.is_even {
+            let even = (1..=n_devices as u32).map(|per_host| {
+                Layout::Served(Shape {
+                    per_host,
+                    ..Shape::default()
+                })
+            });
+            return vec![even.collect()];
+        }
         let may_offload = self.rig.host().is_some() && self.case.offload != Offload::Refused;
         let on_devices = match n_devices {
             0 => vec![],
@@ -340,6 +352,11 @@ impl Accounting for Toy {
                 pair: payload * 1e-5,
                 batch: latency,
                 ubatch: Tokens(512),
+            },
+            batch: Batch {
+                fixed: latency,
+                sequence: payload,
+                ..Batch::default()
             },
         }
     }

@@ -1,8 +1,8 @@
 //! Which devices of a rig are alike, so that columns are priced once for all of them.
 
-use super::Fit;
+use super::{Cost, Fit};
 use crate::cost::sites::Kinds;
-use crate::cost::{Accounting, Place, Rule, Sites};
+use crate::cost::{Accounting, Layout, Place, Rule, Sites};
 use crate::hardware::{Device, DeviceId, Rig};
 
 /// Devices that any plan may exchange, the largest and fastest first, so that the order in which a
@@ -10,16 +10,19 @@ use crate::hardware::{Device, DeviceId, Rig};
 /// Missing bytes cost the same on any host.
 pub(super) fn groups(
     accounting: &dyn Accounting,
-    rig: &Rig,
+    layout: Layout,
     fit: Fit,
     rules: &[Rule],
 ) -> (Vec<Vec<DeviceId>>, Sites) {
+    let rig = accounting.grouped(layout);
+    let per_host = layout.shape().map_or(0, |shape| shape.per_host as usize);
+    let quota = (per_host > 0).then_some(per_host);
     let mut alike = alike(rig, rules);
     let mut kind_of_device = vec![0; rig.devices().len()];
     for (kind, devices) in alike.iter().enumerate() {
         devices.iter().for_each(|id| kind_of_device[id.0] = kind);
     }
-    if rig.hosts().len() == 1 || fit == Fit::Excess {
+    if rig.hosts().len() == 1 || (fit == Fit::Excess && quota.is_none()) {
         // A plan has no more stages than units.
         alike
             .iter_mut()
@@ -27,14 +30,17 @@ pub(super) fn groups(
         let sites = Sites::one(&alike);
         return (alike, sites);
     }
-    let kinds = Kinds::new(accounting, rig, &kind_of_device);
+    let kinds = Kinds::new(accounting, rig, &kind_of_device, quota);
     let mut groups: Vec<Vec<DeviceId>> = Vec::new();
     for mut devices in alike {
         devices.sort_by_key(|id| kinds.of(rig, *id));
         let by_host = devices.chunk_by(|a, b| kinds.of(rig, *a) == kinds.of(rig, *b));
         groups.extend(by_host.map(<[DeviceId]>::to_vec));
     }
-    let sites = kinds.sites(accounting, rig, &groups);
+    let mut sites = kinds.sites(accounting, rig, &groups);
+    if fit == Fit::Excess {
+        sites.hops_mut().for_each(|hop| hop.cost = Cost(0));
+    }
     (groups, sites)
 }
 

@@ -5,8 +5,8 @@
 //! and sent on; within one server it is copied there. A message that is not answered costs its bytes, one
 //! that is answered a round trip besides: of these a stage has one, half before it and half behind.
 
-use crate::cost::Crossing;
 use crate::cost::prefill::Prefill;
+use crate::cost::{Batch, Crossing};
 use crate::hardware::{HostId, Network, Rig};
 use crate::model::Model;
 use crate::units::{Bytes, Seconds, Tokens};
@@ -78,6 +78,7 @@ impl Remote {
                 batch: trips,
                 ubatch: self.ubatch,
             },
+            batch: Batch::default(),
         }
     }
 
@@ -95,6 +96,7 @@ impl Remote {
                 ubatch: self.ubatch,
                 ..Prefill::default()
             },
+            batch: Batch::default(),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Which GPUs share blocks: groups of one size, like with like, then what is left in the order of
 //! capacity. A group is as large and as fast as its GPUs, which all hold the same, are at the least.
+//!
+//! No group spans hosts. Of several hosts an engine takes as many stages from each that it uses, so
+//! that there is a seating for each such number, with the groups of the hosts that have so many.
 
 use std::cmp::Reverse;
 
 use crate::cost::served::Shape;
-use crate::hardware::{Device, DeviceId, Rig, Transfer};
+use crate::hardware::{Device, DeviceId, HostId, Rig, Transfer};
 use crate::units::Bytes;
 
 /// The cards of a rig as an engine uses them.
@@ -28,7 +31,8 @@ pub trait Limits {
 }
 
 /// Every way to use a rig: for each degree and each fraction that is the most of some card, the groups
-/// of the cards that have so much room. The smallest degree and the largest fraction come first.
+/// of the cards that have so much room, and of several hosts each number of stages a host. The smallest
+/// degree, the largest fraction and the fewest stages a host come first.
 pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating> {
     let fractions = rig.devices().iter().map(|device| limits.fraction(device));
     let mut fractions: Vec<_> = fractions.filter(|fraction| *fraction > 0).collect();
@@ -38,16 +42,43 @@ pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating>
         let shape = |fraction: &u32| Shape {
             degree: *degree,
             fraction: *fraction,
+            per_host: 0,
         };
         fractions.iter().map(shape).collect::<Vec<_>>()
     });
     shapes
-        .filter_map(|shape| seating(rig, shape, limits))
+        .flat_map(|shape| {
+            let members = groups(rig, shape, limits);
+            let on = |host: HostId| {
+                members
+                    .iter()
+                    .filter(move |it| rig.device(it[0]).host == host)
+            };
+            let hosts = (0..rig.hosts().len()).map(HostId);
+            let numbers = match rig.hosts().len() {
+                1 => 0..1,
+                _ => {
+                    1..hosts
+                        .clone()
+                        .map(|host| on(host).count())
+                        .max()
+                        .unwrap_or(0)
+                        + 1
+                }
+            };
+            let seatings = numbers.filter_map(|per_host| {
+                let hosts = hosts.clone().filter(|host| on(*host).count() >= per_host);
+                let members = hosts.flat_map(on).cloned().collect();
+                let per_host = per_host as u32;
+                seating(rig, Shape { per_host, ..shape }, members, limits)
+            });
+            seatings.collect::<Vec<_>>()
+        })
         .collect()
 }
 
-/// The groups of one shape; none where no group is full.
-fn seating(rig: &Rig, shape: Shape, limits: &dyn Limits) -> Option<Seating> {
+/// The groups of one shape, in the order of the rig, as whoever takes the cards as they come would.
+fn groups(rig: &Rig, shape: Shape, limits: &dyn Limits) -> Vec<Vec<DeviceId>> {
     let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
     let may_serve = |id: &DeviceId| {
         limits.fraction(rig.device(*id)) >= shape.fraction && usable(*id) > Bytes::ZERO
@@ -62,17 +93,34 @@ fn seating(rig: &Rig, shape: Shape, limits: &dyn Limits) -> Option<Seating> {
             .then(by_speed)
             .then_with(|| (one.class, one.link).cmp(&(other.class, other.link)))
     };
-    cards.sort_by(|a, b| by_size(a, b).then(a.cmp(b)));
+    let host_of = |id: &DeviceId| rig.device(*id).host;
+    cards.sort_by(|a, b| {
+        let by_host = host_of(a).cmp(&host_of(b));
+        by_host.then(by_size(a, b)).then(a.cmp(b))
+    });
     let size = shape.degree.max(1) as usize;
-    let (mut members, mut left) = (Vec::new(), Vec::new());
-    for alike in cards.chunk_by(|a, b| by_size(a, b).is_eq()) {
-        let full = alike.chunks_exact(size);
-        left.extend_from_slice(full.remainder());
-        members.extend(full.map(<[DeviceId]>::to_vec));
+    let mut members = Vec::new();
+    for own in cards.chunk_by(|a, b| host_of(a) == host_of(b)) {
+        let mut left = Vec::new();
+        for alike in own.chunk_by(|a, b| by_size(a, b).is_eq()) {
+            let full = alike.chunks_exact(size);
+            left.extend_from_slice(full.remainder());
+            members.extend(full.map(<[DeviceId]>::to_vec));
+        }
+        members.extend(left.chunks_exact(size).map(<[DeviceId]>::to_vec));
     }
-    members.extend(left.chunks_exact(size).map(<[DeviceId]>::to_vec));
-    // In the order of the rig, as whoever takes the cards as they come would.
     members.sort();
+    members
+}
+
+/// Groups as devices; none where there are none.
+fn seating(
+    rig: &Rig,
+    shape: Shape,
+    members: Vec<Vec<DeviceId>>,
+    limits: &dyn Limits,
+) -> Option<Seating> {
+    let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
     let groups = members.iter().enumerate();
     let devices = groups.filter_map(|(number, group)| {
         let slowest = group
@@ -94,7 +142,7 @@ fn seating(rig: &Rig, shape: Shape, limits: &dyn Limits) -> Option<Seating> {
             ..slowest.clone()
         })
     });
-    let grouped = Rig::new(devices.collect(), None).ok()?;
+    let grouped = rig.of_groups(devices.collect()).ok()?;
     Some(Seating {
         shape,
         rig: grouped,

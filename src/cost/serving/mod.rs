@@ -4,8 +4,9 @@
 //! The units are the blocks: the embedding is on the first stage and the final norm with the head on
 //! the last, so that every stage has a block. Nothing is computed on the CPU or offloaded. Sizes are
 //! those of one GPU. Weights and cache are exact but for what `share.rs` rounds; all else is an
-//! estimate, and none of it was held against a run. Not here: offload by streaming, expert
-//! parallelism, several hosts. Sources: vLLM 0.33.0 and SGLang 0.5.23, as read in November 2026.
+//! estimate, and none of it was held against a run. Between hosts the residual stream passes, see
+//! [`handed`]. Not here: offload by streaming, expert parallelism. Sources: vLLM 0.33.0 and SGLang
+//! 0.5.23, as read in November 2026.
 
 pub mod groups;
 pub mod refusal;
@@ -21,8 +22,8 @@ use crate::cost::paged::Engine;
 use crate::cost::prefill::{self, Work};
 use crate::cost::served::{Batch, Pages};
 use crate::cost::time::{self, Coefficients};
-use crate::cost::{Accounting, Layout, Offload, Place, Span, Stage, Unit};
-use crate::hardware::{Device, DeviceId, Rig, Transfer};
+use crate::cost::{Accounting, Crossing, Layout, Offload, Place, Span, Stage, Unit};
+use crate::hardware::{Device, DeviceId, HostId, Rig, Transfer};
 use crate::model::{Model, Precision, PrecisionError};
 use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::Workload;
@@ -81,6 +82,13 @@ impl fmt::Display for Server {
             Self::Sglang => "SGLang",
         })
     }
+}
+
+/// What a stage hands on for one token: the residual stream in two vectors, what a block adds and what
+/// it adds to, of 16-bit numbers. GPUs that share blocks send a part each, and all of it once.
+/// Source: `IntermediateTensors` of vLLM's and `PPProxyTensors` of SGLang's models.
+pub fn handed(hidden: u64) -> Bytes {
+    Bytes(2 * 2 * hidden)
 }
 
 /// How much an engine computes at once.
@@ -269,6 +277,30 @@ impl Accounting for Serving<'_> {
 
     fn host_base(&self, _layout: Layout) -> Memory {
         Memory::default()
+    }
+
+    /// The hosts speak to each other without a third. The few bytes of a token that come back to the
+    /// first stage are left out.
+    fn crossing(&self, from: HostId, to: HostId) -> Crossing {
+        let Some(network) = self.rig.between(from, to) else {
+            return Crossing::default();
+        };
+        let each = handed(self.hidden) / network.rate;
+        let once = network.latency * 0.5;
+        Crossing {
+            time: each + once,
+            prefill: prefill::Prefill {
+                token: each,
+                batch: once,
+                ubatch: self.limit.tokens,
+                ..prefill::Prefill::default()
+            },
+            batch: Batch {
+                fixed: once,
+                sequence: each,
+                ..Batch::default()
+            },
+        }
     }
 
     fn offload(&self) -> Offload {
