@@ -4,6 +4,7 @@
 //! what runs before, and what streams in. So `cost/graph` replays the smallest chain with all of these
 //! and no more blocks of a kind than change the answer, and the answer is kept.
 
+mod alike;
 mod kinds;
 mod parts;
 
@@ -34,7 +35,7 @@ pub struct Compute {
     /// The largest formats in which parts are stored that may be in RAM.
     parts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
-    /// The same by stage, since every device asks for it.
+    /// The same by stage, since every device asks for it, and layouts that are alike for the stage.
     by_stage: RefCell<BTreeMap<(Layout, Position, usize), ByLength>>,
 }
 
@@ -127,6 +128,7 @@ impl Compute {
 
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
+        let layout = self.like(layout, position, units);
         let mut known = self.by_stage.borrow_mut();
         let by_length = known.entry((layout, position, units.start)).or_default();
         if by_length.len() <= units.len() {

@@ -223,33 +223,79 @@ impl<'a> Network<'a> {
     /// stop.
     fn rest(&self, stop: &Stop) -> Option<Vec<Rest>> {
         let mut rest = vec![NO_WAY; self.states(self.pools.n_codes, 0)];
+        let mut worths = vec![NO_WAY; self.pools.n_stands];
         // Every way leads to a later code, but for the host's, which leads to more units done.
         for code in (0..self.pools.n_codes).rev() {
             if stop.is_set() {
                 return None;
             }
             let ends = self.ends(code);
-            for stand in self.stands(code) {
-                let states = self.states(code, stand);
-                if self.pools.may_end(code, stand) {
-                    rest[states + self.set.n_units] = NOTHING;
+            let stands: Vec<_> = self.stands(code).collect();
+            for stand in &stands {
+                if self.pools.may_end(code, *stand) {
+                    rest[self.states(code, *stand) + self.set.n_units] = NOTHING;
                 }
-                for done in ends.clone().rev().filter(|done| *done < self.set.n_units) {
-                    let mut best = NO_WAY;
-                    for Way { columns, next, hop } in self.ways(code, stand, done) {
-                        let behind = &rest[next..];
-                        let mut best_of_run = NO_WAY;
-                        for index in columns {
-                            let step = &self.steps[index];
-                            best_of_run = best_of_run.min(onward(step, behind[step.end]));
-                        }
-                        best = best.min(over(&hop, best_of_run));
-                    }
-                    rest[states + done] = best;
+            }
+            for done in ends.rev().filter(|done| *done < self.set.n_units) {
+                self.worths((code, &stands), done, &rest, &mut worths);
+                for stand in &stands {
+                    rest[self.states(code, *stand) + done] = worths[*stand];
                 }
             }
         }
         Some(rest)
+    }
+
+    /// The best way on from units done, by stand. Stands differ in the hop to a device, and seldom in
+    /// the state behind it, so that the columns between are looked at once for all that share it.
+    fn worths(
+        &self,
+        (code, stands): (usize, &[usize]),
+        done: usize,
+        rest: &[Rest],
+        worths: &mut [Rest],
+    ) {
+        worths.fill(NO_WAY);
+        for run in &self.runs[done] {
+            let Owner::Group(group) = run.owner else {
+                if code == 0 {
+                    worths[0] =
+                        worths[0].min(self.best_of(&run.columns, &rest[self.states(0, 0)..]));
+                }
+                continue;
+            };
+            if (code == 0) != (run.position == Position::First) {
+                continue;
+            }
+            for pool in &self.pools.of_group[group.0] {
+                let counted = &self.pools.pools[*pool];
+                if self.pools.used(code, *pool) >= counted.most {
+                    continue;
+                }
+                let mut last = None;
+                for stand in stands {
+                    let Some(step) = self.pools.onward(code, *stand, *pool) else {
+                        continue;
+                    };
+                    let behind = match last {
+                        Some((to, behind)) if to == step.to => behind,
+                        _ => {
+                            let next = self.states(code + counted.stride, step.to);
+                            self.best_of(&run.columns, &rest[next..])
+                        }
+                    };
+                    last = Some((step.to, behind));
+                    worths[*stand] = worths[*stand].min(over(&step.hop, behind));
+                }
+            }
+        }
+    }
+
+    /// The best of a run's columns, given what is behind each of their ends.
+    fn best_of(&self, columns: &Range<usize>, behind: &[Rest]) -> Rest {
+        let steps = self.steps[columns.clone()].iter();
+        let worths = steps.map(|step| onward(step, behind[step.end]));
+        worths.min().unwrap_or(NO_WAY)
     }
 
     /// The columns that a state may take, with the states that they lead to.

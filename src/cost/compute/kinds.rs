@@ -45,6 +45,23 @@ impl Kinds {
         (0..self.first.len()).filter(|kind| to[*kind] > from[*kind])
     }
 
+    /// The least cut of a run that leaves the same samples before and behind it as `cut` does.
+    pub(super) fn like_cut(&self, run: &Range<usize>, cut: usize) -> usize {
+        let is_deep = cut >= run.start + 2 * EDGE && cut + 2 * EDGE <= run.end;
+        match self.first.len() {
+            1 if is_deep => run.start + 2 * EDGE,
+            _ => cut,
+        }
+    }
+
+    /// The least end of a run from `start` that has the same sample as that to `end`.
+    pub(super) fn like_end(&self, start: usize, end: usize) -> usize {
+        match self.first.len() {
+            1 => end.min(start + 2 * EDGE),
+            _ => end,
+        }
+    }
+
     /// Kinds that stand for a run of blocks: the first and the last of each kind, in their order.
     pub(super) fn sample(&self, run: Range<usize>) -> Vec<usize> {
         let (from, to) = (&self.before[run.start], &self.before[run.end]);
