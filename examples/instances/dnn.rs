@@ -122,11 +122,11 @@ pub(crate) fn run_latency(folder: &Path, table: &mut Table) -> Result<(), Box<dy
     Ok(())
 }
 
+/// A short name, the name in `known_results.csv`, and what the file holds.
+type Named = (String, String, Document);
+
 /// The files of both folders, each with its short name and its name in `known_results.csv`.
-fn documents(
-    folder: &Path,
-    inputs: &str,
-) -> Result<Vec<(String, String, Document)>, Box<dyn Error>> {
+fn documents(folder: &Path, inputs: &str) -> Result<Vec<Named>, Box<dyn Error>> {
     let mut documents = Vec::new();
     for part in ["LayerGraphs", "OperatorGraphs"] {
         let place = format!("{inputs}/{part}");

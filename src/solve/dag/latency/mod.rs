@@ -217,10 +217,10 @@ impl<'a> Clock<'a> {
         let host = problem.host_kind().unwrap_or(0);
         let mut takes = vec![0_u64; n_accelerators + n];
         let mut waits = vec![0_usize; n_accelerators + n];
-        for operator in 0..n {
+        for (operator, spot) in spots.iter().enumerate() {
             let own = block(operator);
-            let kind = match spots[operator] {
-                Spot::Accelerator(number) => self.accelerators[number],
+            let kind = match spot {
+                Spot::Accelerator(number) => self.accelerators[*number],
                 Spot::Host => host,
             };
             takes[own] += problem.work(operator, kind)?;
