@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use shardplan::cost::llama_cpp::LlamaCpp;
-use shardplan::cost::{Accounting, ColumnSet, Fit, Target};
+use shardplan::cost::{Accounting, ColumnSet, Fit, Layout, Parts, Store, Target};
 use shardplan::hardware::{self, Device, Host, Rig};
 use shardplan::model::mix::Mix;
 use shardplan::model::recipe::Recipe;
-use shardplan::model::{self, Model, Part};
+use shardplan::model::{self, Model, Part, Precision};
 use shardplan::plan::{Plan, Status, check};
 use shardplan::scenario::{Candidates, Penalties, Scenario, ScenarioError, Terms};
 use shardplan::solve::dynamic::{self, Answer};
-use shardplan::solve::{self, Ask, Effort, NoPlan, Stop};
+use shardplan::solve::{Effort, Stop};
 use shardplan::units::{Bytes, BytesPerSecond, Seconds, Tokens};
 use shardplan::workload::Workload;
 
@@ -118,6 +118,21 @@ fn mixes(n_blocks: u32, penalties: &BTreeMap<Recipe, f64>) -> impl Iterator<Item
     })
 }
 
+/// Parts of blocks in RAM, and weights read from disk, are left to plans of one recipe.
+fn is_mixed(layout: &Layout) -> bool {
+    layout.parts() == Parts::NONE && layout.store() == Store::Ram
+}
+
+/// The least time of a token in a layout, where it has a plan.
+fn time(accounting: &LlamaCpp<'_>, layout: Layout) -> Option<Seconds> {
+    let set = ColumnSet::new(accounting, layout, Fit::Strict, &[]);
+    match dynamic::shortest(&set, Effort::Plan, &Stop::default()) {
+        Answer::Path { cost, .. } => Some(cost.seconds()),
+        Answer::None => None,
+        Answer::TooManyOrders => panic!("small problems are counted out"),
+    }
+}
+
 /// The best of all mixes: the earliest rank, then the least penalty.
 fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option<(usize, f64)> {
     let Scenario { model, rig, .. } = scenario;
@@ -125,13 +140,12 @@ fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option
     for mix in mixes(model.dimensions.n_layers, penalties) {
         let formats = mix.formats(model).unwrap();
         let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload).unwrap();
-        let layout = match solve::fastest(&accounting, &Ask::default()) {
-            Ok((layout, _)) => layout,
-            Err(NoPlan::RuledOut(_)) => continue,
-            Err(NoPlan::NotFound) => panic!("small problems are counted out"),
+        let ranks = accounting.ranks().into_iter();
+        let mut ranks = ranks.map(|rank| rank.into_iter().filter(is_mixed));
+        let has_plan = |layout| time(&accounting, layout).is_some();
+        let Some(rank) = ranks.position(|mut rank| rank.any(has_plan)) else {
+            continue;
         };
-        let mut ranks = accounting.ranks().into_iter();
-        let rank = ranks.position(|rank| rank.contains(&layout)).unwrap();
         let worth = (rank, penalty(model, &mix, penalties));
         best = Some(best.map_or(worth, |best| if worth < best { worth } else { best }));
     }
@@ -145,23 +159,29 @@ fn fastest(
     weights: &[f64],
 ) -> Vec<(Seconds, f64)> {
     let Scenario { model, rig, .. } = scenario;
-    let time = |mix: &Mix| {
+    let least = |mix: &Mix| {
         let formats = mix.formats(model).unwrap();
         let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload).unwrap();
-        let layouts = accounting.ranks().into_iter().flatten();
-        let times = layouts.filter_map(|layout| {
-            let set = ColumnSet::new(&accounting, layout, Fit::Strict, &[]);
-            match dynamic::shortest(&set, Effort::Plan, &Stop::default()) {
-                Answer::Path { cost, .. } => Some(cost.seconds()),
-                Answer::None => None,
-                Answer::TooManyOrders => panic!("small problems are counted out"),
-            }
-        });
+        let layouts = accounting.ranks().into_iter().flatten().filter(is_mixed);
+        let times = layouts.filter_map(|layout| time(&accounting, layout));
         times.min_by(|a, b| a.0.total_cmp(&b.0))
     };
     let all = mixes(model.dimensions.n_layers, penalties);
-    all.filter_map(|mix| Some((time(&mix)?, weighed(model, &mix, penalties, weights))))
+    all.filter_map(|mix| Some((least(&mix)?, weighed(model, &mix, penalties, weights))))
         .collect()
+}
+
+/// Whether the smallest recipe alone has a plan, by whatever layout: then no mix is called impossible.
+fn any_alone(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> bool {
+    let weights = |recipe: &Recipe| {
+        let sizes = scenario.model.tensor_bytes(Precision::Gguf(*recipe));
+        sizes.unwrap().into_iter().sum::<Bytes>()
+    };
+    let smallest = penalties.keys().copied().min_by_key(weights).unwrap();
+    let mut alone = scenario.clone();
+    (alone.precision, alone.terms.mix) = (Precision::Gguf(smallest), None);
+    alone.terms.max_time_per_token = None;
+    alone.plan().is_ok()
 }
 
 fn rank(plan: &Plan, scenario: &Scenario) -> usize {
@@ -212,7 +232,7 @@ proptest! {
                 prop_assert_eq!(&read, &plan);
             }
             (Err(ScenarioError::Infeasible(infeasible)), None) => {
-                prop_assert!(infeasible.is_proven());
+                prop_assert!(infeasible.is_proven() != any_alone(&scenario, &penalties));
             }
             (found, wanted) => prop_assert!(false, "{:?} and {:?}", found.map(|it| it.proof), wanted),
         }
@@ -269,7 +289,10 @@ proptest! {
                 prop_assert!(wanted.is_infinite() && slow.is_proven);
                 prop_assert!((slow.fastest.0 - least).abs() < 1e-10, "{} and {}", slow.fastest.0, least);
             }
-            Err(ScenarioError::Infeasible(no)) => prop_assert!(least.is_infinite() && no.is_proven()),
+            Err(ScenarioError::Infeasible(no)) => {
+                prop_assert!(least.is_infinite());
+                prop_assert!(no.is_proven() != any_alone(&scenario, &penalties));
+            }
             Err(error) => prop_assert!(false, "{}", error),
         }
     }

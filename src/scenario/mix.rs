@@ -145,7 +145,7 @@ impl Scenario {
             a.penalty.total_cmp(&b.penalty).then(by_time)
         });
         let Some(best) = best else {
-            return Err(solve::explain(&rests.smallest()?, ask, no).into());
+            return Err(solve::explain(&rests.smallest()?, ask, self.ruled(no)).into());
         };
         // What was not found in time could be of any penalty.
         let bound = match no {
@@ -153,6 +153,19 @@ impl Scenario {
             NoPlan::NotFound => 0.0,
         };
         self.written(best, bound, ask, method)
+    }
+
+    /// What is said where no mix was found. Parts of blocks in RAM are left to plans of one recipe, so
+    /// that nothing is ruled out where the smallest recipe alone has a plan.
+    fn ruled(&self, no: NoPlan) -> NoPlan {
+        let alone = self.at_its_smallest().map(|mut alone| {
+            alone.terms.max_time_per_token = None;
+            alone
+        });
+        match alone.is_some_and(|alone| alone.has_plan()) {
+            true => NoPlan::NotFound,
+            false => no,
+        }
     }
 
     /// The question with the smallest recipe of the mix for all blocks: where it has a plan, the mix

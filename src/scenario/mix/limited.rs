@@ -75,7 +75,7 @@ impl Scenario {
                     false => NoPlan::NotFound,
                 };
                 let smallest = Rests::new(asked, Limit::None)?.smallest()?;
-                Err(solve::explain(&smallest, ask, no).into())
+                Err(solve::explain(&smallest, ask, self.ruled(no)).into())
             }
         }
     }
