@@ -1,6 +1,7 @@
 //! A question and its answer: a model, a rig, a target and a workload give a plan, or the reasons
 //! why there is none and what would help.
 
+mod cache;
 mod constraint;
 mod fix;
 pub mod graph;
@@ -17,8 +18,9 @@ use crate::plan::build::Question;
 use crate::plan::{CheckError, Plan, check};
 use crate::solve::{self, Ask, Backend, Goal, Infeasible, Objective, Stop, baseline};
 use crate::units::{Seconds, Tokens};
-use crate::workload::Workload;
+use crate::workload::{KvFormat, Workload};
 
+pub use cache::CacheChoice;
 pub use constraint::{Constraint, ConstraintError};
 pub use fix::Fix;
 pub use mix::Candidates;
@@ -57,6 +59,8 @@ pub struct Terms {
     /// The recipes that blocks may have, each its own; all have the scenario's precision where none
     /// are given.
     pub mix: Option<Candidates>,
+    /// Formats that the cache may have, the most precise first; the workload's where none are given.
+    pub caches: Vec<KvFormat>,
     /// Who solves the linear program.
     pub backend: Backend,
     /// Ends every search with the best so far.
@@ -113,6 +117,9 @@ impl Scenario {
     /// Where the target cannot do what is asked, or nothing fits.
     pub fn plan(&self) -> Result<Plan, ScenarioError> {
         self.check_goal()?;
+        if !self.terms.caches.is_empty() {
+            return self.best_cache();
+        }
         if let Some(candidates) = &self.terms.mix {
             return self.best_mix(candidates);
         }

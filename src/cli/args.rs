@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cost::Target;
 use crate::model::{Model, Precision};
-use crate::scenario::{Candidates, Constraint, Penalties, Terms, usual_context, usual_objectives};
+use crate::scenario::{
+    CacheChoice, Candidates, Constraint, Penalties, Terms, usual_context, usual_objectives,
+};
 use crate::solve::{Backend, Goal, Objective, Stop};
 use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
@@ -48,9 +50,10 @@ pub struct LoadArguments {
     /// Sequences at once, each with a context of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub sequences: u32,
-    /// Format of keys and values: f16, q8_0, q4_0, …; fp8 (vllm, sglang)
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    pub kv: KvFormat,
+    /// Format of keys and values: f16, q8_0, q4_0, …; fp8 (vllm, sglang); auto for the most precise
+    /// one that needs no more offloading than the smallest
+    #[arg(long, value_name = "TYPE|auto", default_value = "f16")]
+    pub kv: CacheChoice,
     /// Tokens of a prompt computed at once (llama.cpp's -ub); 512 where it is left out, 2048 for vllm
     /// and sglang
     #[arg(long, value_name = "N")]
@@ -121,7 +124,10 @@ impl LoadArguments {
         Workload {
             context,
             sequences: self.sequences,
-            kv_format: self.kv,
+            kv_format: match self.kv {
+                CacheChoice::Of(format) => format,
+                CacheChoice::Auto => KvFormat::F16,
+            },
             ubatch: self.ubatch.unwrap_or(self.target.usual_ubatch()),
         }
     }
@@ -150,6 +156,7 @@ impl LoadArguments {
             max_time_per_token: self.max_time_per_token,
             penalties,
             mix: None,
+            caches: self.kv.formats(self.target),
             backend: self.solver,
             stop: stop.clone(),
         }

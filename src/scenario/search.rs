@@ -69,6 +69,11 @@ pub enum GoalError {
         "`--mix` with `--max-time-per-token` is for the GPUs of one host: what passes between hosts takes time that its search does not know; leave out the time, or plan for the GPUs of one host"
     )]
     MixHosts,
+    /// A cache that is left open together with another search.
+    #[error(
+        "`--kv auto` goes with objectives of stages, not with `context`, `quality` or `--mix`: name a format"
+    )]
+    Cache,
     /// Wrong estimates of another objective.
     #[error("`--robust` is about the time of a token, not about `{0}`")]
     Robust(Objective),
@@ -79,7 +84,7 @@ pub enum GoalError {
 
 /// How one of the scenarios ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tried {
+pub(super) enum Tried {
     /// A plan of this rank, fast enough.
     Yes,
     No,
@@ -215,7 +220,7 @@ impl Scenario {
     }
 
     /// The rank of the best plan's layout; none where there is no plan.
-    fn rank(&self) -> Result<Option<usize>, ScenarioError> {
+    pub(super) fn rank(&self) -> Result<Option<usize>, ScenarioError> {
         self.priced(|accounting, _, ask| {
             let (layout, _) = match crate::solve::fastest(accounting, ask) {
                 Ok(found) => found,
@@ -226,7 +231,7 @@ impl Scenario {
     }
 
     /// Whether there is a plan of a rank, or of any if a time a token is asked for and kept.
-    fn is_within(&self, rank: Option<usize>) -> Result<Tried, ScenarioError> {
+    pub(super) fn is_within(&self, rank: Option<usize>) -> Result<Tried, ScenarioError> {
         if self.terms.stop.is_set() {
             return Ok(Tried::Unknown);
         }
