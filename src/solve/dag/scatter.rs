@@ -15,7 +15,10 @@ const STEPS: [usize; 2] = [20_000, 2_000_000];
 
 /// The temperatures that the runs begin with, as shares of the start's load. Tried on graphs of 32
 /// to 418 items.
-const HEATS: [f64; 6] = [0.02, 0.005, 0.002, 0.02, 0.005, 0.002];
+const HEATS: [f64; 9] = [0.02, 0.005, 0.002, 0.02, 0.005, 0.002, 0.01, 0.01, 0.003];
+
+/// How many of the runs begin with the start.
+const N_APART: u64 = 5;
 
 /// More counts of members, over transfers and devices, are not kept: then the start is the answer.
 const MOST_COUNTS: usize = 16_000_000;
@@ -54,7 +57,12 @@ pub(super) fn in_steps(
         if load.0 <= bound {
             break;
         }
-        let found = State::new(graph, machine, start).anneal(Random(seed), heat, (steps, stop));
+        // The first runs are apart, the later ones go on from the best of them.
+        let from = match seed <= N_APART {
+            true => start.to_vec(),
+            false => parts.clone(),
+        };
+        let found = State::new(graph, machine, &from).anneal(Random(seed), heat, (steps, stop));
         if let Some(other) = graph.largest_load(machine, &found)
             && other < load
         {
