@@ -146,7 +146,8 @@ impl Levels<'_> {
         if !self.may_help(*last, least) {
             return;
         }
-        if self.best.is_some() && self.ask.stop.is_set() {
+        // Told to end, where this or another layout has a plan.
+        if self.ask.stop.is_set() && (self.best.is_some() || self.worst < u64::MAX) {
             self.open = self.open.min(last.pace(least));
             return;
         }
