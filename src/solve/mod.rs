@@ -237,7 +237,11 @@ fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u6
         .filter(|(_, outlook)| outlook.missing == Bytes::ZERO)
         .map(|(index, outlook)| (ask.goal.least(first, outlook.time), index))
         .collect();
-    promising.sort_unstable();
+    // Layouts of fewer devices are sooner searched, and what is found rules out the others.
+    promising.sort_unstable_by_key(|(least, index)| {
+        let n_devices = accounting.grouped(rank[*index]).devices().len();
+        (*least, n_devices, *index)
+    });
     promising
 }
 
