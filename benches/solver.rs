@@ -241,7 +241,7 @@ fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenar
     }
 }
 
-/// The prices of one host, with crossings between several: no target reaches so many cards yet.
+/// The prices of one host, with crossings between several: the problem without any engine's own rules.
 struct Networked<'a> {
     alike: Transformers<'a>,
     rig: &'a Rig,

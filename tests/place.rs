@@ -3,29 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-/// A run of the program from the root of the repository.
-struct Answer {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
+#[path = "cli/session.rs"]
+#[allow(
+    dead_code,
+    reason = "other tests read data and text, these whole files"
+)]
+mod session;
 
-fn shardplan(arguments: &[&str]) -> Answer {
-    let output = Command::new(env!("CARGO_BIN_EXE_shardplan"))
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("NO_COLOR", "1")
-        .output()
-        .expect("cargo builds the program before its tests");
-    let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
-    Answer {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
+use session::shardplan;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new("tests/fixtures/graphs").join(name)

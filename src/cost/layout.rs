@@ -119,28 +119,26 @@ impl Layout {
         }
     }
 
-    /// What is in RAM of blocks that are on a GPU.
-    pub fn parts(self) -> Parts {
+    /// What is not on GPUs, where some of the chain is on them.
+    fn below(self) -> Option<Below> {
         match self {
-            Self::Offloaded(below) => below.parts,
+            Self::Offloaded(below) => Some(below),
             Self::OneDevice
             | Self::Pipelined
             | Self::Sequential
             | Self::HostOnly(_)
-            | Self::Served(_) => Parts::NONE,
+            | Self::Served(_) => None,
         }
+    }
+
+    /// What is in RAM of blocks that are on a GPU.
+    pub fn parts(self) -> Parts {
+        self.below().map_or(Parts::NONE, |below| below.parts)
     }
 
     /// Whether first units are below the GPUs as a whole.
     pub fn whole(self) -> Whole {
-        match self {
-            Self::Offloaded(below) => below.whole,
-            Self::OneDevice
-            | Self::Pipelined
-            | Self::Sequential
-            | Self::HostOnly(_)
-            | Self::Served(_) => Whole::Nothing,
-        }
+        self.below().map_or(Whole::Nothing, |below| below.whole)
     }
 
     /// What holds the weights that are not on GPUs.

@@ -6,8 +6,7 @@ use std::str::FromStr;
 use super::{GoalError, Scenario, ScenarioError};
 use crate::cost::Target;
 use crate::plan::Plan;
-use crate::scenario::search::Tried;
-use crate::solve::Objective;
+use crate::scenario::search::{Tried, is_searched};
 use crate::workload::{KvFormat, WorkloadError};
 
 /// What is asked of the cache.
@@ -47,9 +46,8 @@ impl Scenario {
     /// The plan with the most precise of the cache's formats that reaches the rank of the smallest:
     /// nothing is offloaded that a smaller cache leaves on the GPUs.
     pub(super) fn best_cache(&self) -> Result<Plan, ScenarioError> {
-        let first = self.terms.goal.objectives.first();
-        let is_searched = matches!(first, Some(Objective::Context | Objective::Quality));
-        if is_searched || self.terms.mix.is_some() {
+        let mut objectives = self.terms.goal.objectives.iter();
+        if objectives.any(|it| is_searched(*it)) || self.terms.mix.is_some() {
             return Err(GoalError::Cache.into());
         }
         let with = |format: &KvFormat| {
@@ -60,7 +58,7 @@ impl Scenario {
         };
         // What a head does not fill is no candidate.
         let all = self.terms.caches.iter().map(with);
-        let candidates: Vec<_> = all.filter(|it| it.rank().is_ok()).collect();
+        let candidates: Vec<_> = all.filter(Self::is_loaded).collect();
         let Some(smallest) = candidates.last() else {
             return with(&KvFormat::F16).plan_as_asked();
         };

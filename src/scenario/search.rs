@@ -185,7 +185,7 @@ impl Scenario {
         // What this target cannot load, or this file cannot become, is no candidate.
         let candidates = table.by_precision.into_iter();
         let candidates: Vec<_> = candidates
-            .filter(|(precision, _)| with(*precision).rank().is_ok())
+            .filter(|(precision, _)| with(*precision).is_loaded())
             .collect();
         let Some((smallest, _)) = candidates.last() else {
             return Err(GoalError::NoPrecision(self.target).into());
@@ -217,6 +217,11 @@ impl Scenario {
             workload,
             ..self.clone()
         }
+    }
+
+    /// Whether the target can do what is asked, on some rig.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.priced(|_, _, _| Ok(())).is_ok()
     }
 
     /// The rank of the best plan's layout; none where there is no plan.
@@ -253,7 +258,7 @@ impl Scenario {
 }
 
 /// Whether an objective is a search over scenarios.
-fn is_searched(objective: Objective) -> bool {
+pub(super) fn is_searched(objective: Objective) -> bool {
     matches!(objective, Objective::Context | Objective::Quality)
 }
 

@@ -10,7 +10,7 @@ use crate::cost::{
     capacity, crossings,
 };
 use crate::hardware::{DeviceId, Rig};
-use crate::solve::objective::{Kind, rate};
+use crate::solve::objective::Kind;
 use crate::solve::{Amount, Ask, Goal, Objective};
 use crate::units::{Bytes, Seconds, Tokens};
 
@@ -362,15 +362,11 @@ impl Rules<'_> {
     /// one recipe stores.
     fn worth(&self, columns: &[Column], between: &[Crossing]) -> Option<(Objective, Amount)> {
         let first = *self.goal.objectives.first()?;
-        let values = columns.iter().map(|column| self.goal.value(first, column));
-        let hops = between.iter();
-        let values = values.chain(hops.map(|it| self.goal.value_of_crossing(first, it)));
-        let worth = match (first, first.kind()) {
-            (Objective::Quality, _) | (_, Kind::Outside) => return None,
-            (_, Kind::Sum) => values.fold(0, u64::saturating_add),
-            (_, Kind::Most) => values.max()?,
-            (_, Kind::Rate) => rate(&columns.iter().collect::<Vec<_>>(), between),
-        };
+        if first == Objective::Quality || first.kind() == Kind::Outside {
+            return None;
+        }
+        let stages: Vec<_> = columns.iter().collect();
+        let worth = self.goal.worth_of(first, &stages, between);
         Some((first, first.amount(worth)))
     }
 }

@@ -285,7 +285,8 @@ impl<'a> Network<'a> {
                         }
                     };
                     last = Some((step.to, behind));
-                    worths[*stand] = worths[*stand].min(over(&step.hop, behind));
+                    worths[*stand] =
+                        worths[*stand].min(onward(step.hop.cost, step.hop.load, behind));
                 }
             }
         }
@@ -294,7 +295,7 @@ impl<'a> Network<'a> {
     /// The best of a run's columns, given what is behind each of their ends.
     fn best_of(&self, columns: &Range<usize>, behind: &[Rest]) -> Rest {
         let steps = self.steps[columns.clone()].iter();
-        let worths = steps.map(|step| onward(step, behind[step.end]));
+        let worths = steps.map(|step| onward(step.cost, step.load, behind[step.end]));
         worths.min().unwrap_or(NO_WAY)
     }
 
@@ -338,7 +339,11 @@ impl<'a> Network<'a> {
             let best = all.min_by_key(|(index, next, hop)| {
                 let step = &self.steps[*index];
                 (
-                    over(hop, onward(step, rest[next + step.end])),
+                    onward(
+                        hop.cost,
+                        hop.load,
+                        onward(step.cost, step.load, rest[next + step.end]),
+                    ),
                     self.set.columns[*index].owner,
                 )
             });
@@ -370,24 +375,13 @@ impl From<&Column> for Step {
     }
 }
 
-/// What a step and the way behind it are worth together.
-fn onward(step: &Step, rest: Rest) -> Rest {
+/// What a step or a hop, at its cost and its load, and the way behind it are worth together.
+fn onward(cost: Cost, load: u64, rest: Rest) -> Rest {
     if rest == NO_WAY {
         return NO_WAY;
     }
     Rest {
-        cost: Cost(step.cost.0.saturating_add(rest.cost.0)),
-        load: rest.load.max(step.load),
-    }
-}
-
-/// The same behind a hop.
-fn over(hop: &Hop, rest: Rest) -> Rest {
-    if rest == NO_WAY {
-        return NO_WAY;
-    }
-    Rest {
-        cost: Cost(rest.cost.0.saturating_add(hop.cost.0)),
-        load: rest.load.max(hop.load),
+        cost: Cost(cost.0.saturating_add(rest.cost.0)),
+        load: load.max(rest.load),
     }
 }

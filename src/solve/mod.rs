@@ -210,13 +210,13 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
                 }
             }
         }
-        found.sort_by_key(|(index, _)| *index);
-        let found = found.into_iter().map(|(_, found)| found);
-        let found: Vec<_> = found.collect();
-        let bound = found.iter().map(|found| found.bound).chain(unknown).min();
+        let bounds = found.iter().map(|(_, found)| found.bound);
+        let bound = bounds.chain(unknown).min();
         // Of equals the first, so that fewer devices win.
-        let best = found.into_iter().min_by(|a, b| a.worth.cmp(&b.worth));
-        if let (Some(best), Some(bound)) = (best, bound) {
+        let best = found
+            .into_iter()
+            .min_by(|(i, a), (j, b)| a.worth.cmp(&b.worth).then(i.cmp(j)));
+        if let (Some((_, best)), Some(bound)) = (best, bound) {
             let bound = bound.min(best.worth[0]);
             return Ok((best, bound));
         }
@@ -227,8 +227,8 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
     })
 }
 
-/// The layouts of a rank that may have a plan, by what none of their plans is worth less than, and of
-/// equals in their order.
+/// The layouts of a rank that may have a plan, by what none of their plans is worth less than; of equals
+/// those of fewer devices first, and then in their order.
 fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u64, usize)> {
     let first = ask.goal.by_stages()[0];
     let outlooks = rank.iter().map(|layout| accounting.outlook(*layout));

@@ -195,7 +195,7 @@ impl Goal {
     }
 
     /// What a crossing is worth by an objective; where the most counts, a link is as busy as a stage.
-    pub fn value_of_crossing(&self, objective: Objective, crossing: &Crossing) -> u64 {
+    fn value_of_crossing(&self, objective: Objective, crossing: &Crossing) -> u64 {
         match objective {
             Objective::Decode | Objective::Throughput | Objective::Prefill | Objective::Request => {
                 self.duration(objective, crossing.time, crossing.prefill)
@@ -249,9 +249,19 @@ impl Goal {
 
     /// What a path is worth by an objective.
     pub fn worth(&self, objective: Objective, set: &ColumnSet, path: &[Taken]) -> u64 {
-        let columns = path.iter().map(|taken| &set.columns[taken.column]);
-        let columns = columns.map(|column| self.value(objective, column));
+        let stages: Vec<_> = path.iter().map(|it| &set.columns[it.column]).collect();
         let crossings: Vec<_> = path::hops(set, path).map(|hop| hop.crossing).collect();
+        self.worth_of(objective, &stages, &crossings)
+    }
+
+    /// What stages are worth together with what lies between them.
+    pub fn worth_of(
+        &self,
+        objective: Objective,
+        stages: &[&Column],
+        crossings: &[Crossing],
+    ) -> u64 {
+        let columns = stages.iter().map(|column| self.value(objective, column));
         let hops = crossings
             .iter()
             .map(|it| self.value_of_crossing(objective, it));
@@ -259,10 +269,7 @@ impl Goal {
         match objective.kind() {
             Kind::Sum => values.fold(0, u64::saturating_add),
             Kind::Most | Kind::Outside => values.max().unwrap_or(0),
-            Kind::Rate => {
-                let columns = path.iter().map(|taken| &set.columns[taken.column]);
-                rate(&columns.collect::<Vec<_>>(), &crossings)
-            }
+            Kind::Rate => rate(stages, crossings),
         }
     }
 
@@ -323,7 +330,7 @@ impl Goal {
 }
 
 /// Femtoseconds that a token takes of stages that serve no more sequences than each holds.
-pub(super) fn rate(stages: &[&Column], crossings: &[Crossing]) -> u64 {
+fn rate(stages: &[&Column], crossings: &[Crossing]) -> u64 {
     let held = stages.iter().map(|column| column.sequences).min();
     let batches: Vec<_> = stages.iter().map(|column| column.batch).collect();
     let between: Vec<_> = crossings.iter().map(|crossing| crossing.batch).collect();

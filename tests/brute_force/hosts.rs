@@ -7,7 +7,7 @@ use shardplan::cost::column::Cost;
 use shardplan::solve::{self, Ask, Status};
 
 use crate::toy::{self, Case, Toy};
-use crate::{agrees, goals, is_searched, rules, seeded, stopped};
+use crate::{agrees, asked, is_searched, seeded, stopped};
 
 /// Networks of few kinds, so that hosts are often alike: MB/s, and microseconds of a round trip.
 fn networks() -> impl Strategy<Value = Vec<(u64, u64)>> {
@@ -98,19 +98,6 @@ fn alike() -> impl Strategy<Value = Case> {
             }
         },
     )
-}
-
-fn asked(cases: impl Strategy<Value = Case>) -> impl Strategy<Value = (Case, Ask)> {
-    cases.prop_flat_map(|case| {
-        (Just(case.clone()), goals(), rules(&case)).prop_map(|(case, goal, rules)| {
-            let ask = Ask {
-                goal,
-                rules,
-                ..Ask::default()
-            };
-            (case, ask)
-        })
-    })
 }
 
 /// The time of the best plan on cards, where there is one.

@@ -59,10 +59,10 @@ pub(super) fn in_steps(
         }
         // The first runs are apart, the later ones go on from the best of them.
         let from = match seed <= N_APART {
-            true => start.to_vec(),
-            false => parts.clone(),
+            true => start,
+            false => &parts,
         };
-        let found = State::new(graph, machine, &from).anneal(Random(seed), heat, (steps, stop));
+        let found = State::new(graph, machine, from).anneal(Random(seed), heat, (steps, stop));
         if let Some(other) = graph.largest_load(machine, &found)
             && other < load
         {
