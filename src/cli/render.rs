@@ -198,7 +198,8 @@ pub(super) fn robustness(robustness: &Robustness) -> String {
     let worst: Vec<_> = worst
         .map(|(kind, rate)| format!("{kind} at {:.0} % of its rate", rate * 100.0))
         .collect();
-    let at = match worst.is_empty() {
+    // Of a regret that is shown as none, nothing is the cause.
+    let at = match robustness.regret < 0.0005 {
         true => String::new(),
         false => format!(" (with {})", worst.join(", ")),
     };

@@ -11,7 +11,7 @@ use crate::cost::{
     Accounting, Batch, Layout, Offload, Place, Position, Prefill, Rule, Sites, Span, Stage, Whole,
     capacity,
 };
-use crate::hardware::DeviceId;
+use crate::hardware::{DeviceId, Rig};
 use crate::units::{Bytes, Seconds, Tokens};
 
 /// An index into [`ColumnSet::groups`].
@@ -352,6 +352,15 @@ impl Pricing<'_> {
 }
 
 impl Column {
+    /// A stage on a place of a rig whose devices are all unlike.
+    pub fn on(rig: &Rig, span: &Span, stage: Stage) -> Self {
+        let owner = match span.place {
+            Place::Host => Owner::Host,
+            Place::Device(device) => Owner::Group(GroupId(device.0)),
+        };
+        Self::of(owner, span, (stage, 0), capacity(rig, span.place))
+    }
+
     /// A stage at the cost of its time, on a place with so much room.
     pub fn of(owner: Owner, span: &Span, (stage, penalty): (Stage, u64), room: Bytes) -> Self {
         let needs = stage.device.total();

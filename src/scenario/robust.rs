@@ -2,11 +2,10 @@
 //! out otherwise, and by how much memory may be underestimated before a device overflows.
 
 use super::{GoalError, Scenario, ScenarioError};
-use crate::cost::crossings;
 use crate::hardware::{Rig, RigError};
 use crate::plan::{CPU, Plan};
 use crate::solve::{self, Objective};
-use crate::units::{Bytes, Seconds};
+use crate::units::Bytes;
 
 /// Rates that a kind of device may turn out to have, as shares of the estimate: a fifth less and a
 /// quarter more, about the half-width of most estimates.
@@ -19,8 +18,8 @@ const MOST_KINDS: usize = 4;
 pub struct Robustness {
     /// How many mixes of rates were tried.
     pub n_tried: usize,
-    /// How much longer a token takes than in the plan that is best for the rates, as a share, at the
-    /// worst of them.
+    /// How much longer a token, a prompt, a request or the slowest stage takes (as the first objective
+    /// says) than in the plan that is best for the rates, as a share, at the worst of them.
     pub regret: f64,
     /// The rates at the worst, by the names of devices or kinds; none where there is no regret.
     pub worst: Vec<(String, f64)>,
@@ -29,18 +28,16 @@ pub struct Robustness {
 }
 
 impl Scenario {
-    /// Holds the fastest plan against rates that turn out otherwise, each mix planned anew.
+    /// Holds the best plan against rates that turn out otherwise, each mix planned anew by the first
+    /// objective.
     ///
     /// # Errors
-    /// Where there is no plan, or another objective than the time of a token is asked for.
+    /// Where there is no plan, or rates do not matter for the first objective.
     pub fn robustness(&self, plan: &Plan) -> Result<Robustness, ScenarioError> {
-        if let Some(other) = self
-            .terms
-            .goal
-            .objectives
-            .iter()
-            .find(|it| **it != Objective::Decode)
-        {
+        let mut first = self.clone();
+        let goal = &mut first.terms.goal;
+        goal.objectives.truncate(1);
+        if let Some(other) = goal.objectives.iter().find(|it| !it.is_of_rates()) {
             return Err(GoalError::Robust(*other).into());
         }
         if self.terms.mix.is_some() {
@@ -69,19 +66,16 @@ impl Scenario {
             };
             let scenario = Self {
                 rig,
-                ..self.clone()
+                ..first.clone()
             };
-            let (time, best) = scenario.priced(|accounting, _, ask| {
-                let time = |span| accounting.stage(layout, span).time;
-                let crossings = crossings(accounting, layout, &stages);
-                let crossings = crossings.iter().map(|crossing| crossing.time);
-                let time: Seconds = stages.iter().map(time).chain(crossings).sum();
-                Ok((time, solve::fastest(accounting, ask)))
+            let (worth, best) = scenario.priced(|accounting, _, ask| {
+                let worth = solve::worth(accounting, &ask.goal, layout, &stages);
+                Ok((worth, solve::least(accounting, ask)))
             })?;
             // Rates change no memory: what fitted fits.
-            let Ok((_, best)) = best else { continue };
+            let Ok(best) = best else { continue };
             robustness.n_tried += 1;
-            let regret = time.0 / best.0 - 1.0;
+            let regret = worth as f64 / best.max(1) as f64 - 1.0;
             if regret > robustness.regret {
                 robustness.regret = regret;
                 robustness.worst = rates.into_iter().filter(|(_, rate)| *rate != 1.0).collect();

@@ -75,7 +75,9 @@ pub enum GoalError {
     )]
     Cache,
     /// Wrong estimates of another objective.
-    #[error("`--robust` is about the time of a token, not about `{0}`")]
+    #[error(
+        "`--robust` is about times (`decode`, `prefill`, `request`, `throughput`, `serving`), not about `{0}`"
+    )]
     Robust(Objective),
     /// A time a token together with an objective that knows none.
     #[error("`--max-time-per-token` goes with `decode`, `context` and `quality`, not with `{0}`")]

@@ -4,7 +4,6 @@ mod rule;
 
 use std::ops::Range;
 
-use crate::cost::column::{GroupId, Owner};
 use crate::cost::{
     Accounting, Column, Crossing, Layout, Offload, Place, Position, Rule as Decided, Span, Stage,
     capacity, crossings,
@@ -332,15 +331,10 @@ impl Rules<'_> {
             fits &= self.decided.iter().all(|decided| decided.allows(span));
             time = time + stage.time;
             on_host += stage.host.total();
-            let room = capacity(self.rig(), span.place);
-            let owner = match span.place {
-                Place::Host => Owner::Host,
-                Place::Device(device) => Owner::Group(GroupId(device.0)),
-            };
-            columns.push(Column::of(owner, span, (stage, 0), room));
+            columns.push(Column::on(self.rig(), span, stage));
             match span.place {
                 Place::Host => on_host += stage.device.total(),
-                Place::Device(_) => fits &= stage.device.total() + margin <= room,
+                Place::Device(device) => fits &= stage.device.total() + margin <= self.room(device),
             }
         }
         let crossings = crossings(self.accounting, layout, &spans);

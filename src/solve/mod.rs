@@ -29,7 +29,7 @@ mod serving;
 pub mod stop;
 pub mod tradeoff;
 
-use crate::cost::{Accounting, ColumnSet, Fit, Layout, Rule, Span};
+use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, crossings};
 use crate::units::{Bytes, Seconds};
 use path::stages;
 use search::{Found, Searched, search};
@@ -185,6 +185,26 @@ pub fn fastest(accounting: &dyn Accounting, ask: &Ask) -> Result<(Layout, Second
         ..ask.clone()
     };
     best(accounting, &ask).map(|(found, _)| (found.set.layout, found.time()))
+}
+
+/// What the best plan is worth by the first objective, without proof or explanation.
+///
+/// # Errors
+/// Where there is no plan, or none was found.
+pub fn least(accounting: &dyn Accounting, ask: &Ask) -> Result<u64, NoPlan> {
+    best(accounting, ask).map(|(found, _)| found.worth[0])
+}
+
+/// What stages are worth by the first objective, whether they fit or not.
+pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &[Span]) -> u64 {
+    let rig = accounting.grouped(layout);
+    let columns = stages.iter();
+    let columns: Vec<_> = columns
+        .map(|span| Column::on(rig, span, accounting.stage(layout, span)))
+        .collect();
+    let columns: Vec<_> = columns.iter().collect();
+    let between = crossings(accounting, layout, stages);
+    goal.worth_of(goal.by_stages()[0], &columns, &between)
 }
 
 /// The best path of the first rank that has one, and its bound.

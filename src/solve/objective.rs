@@ -112,6 +112,14 @@ impl Objective {
         }
     }
 
+    /// Whether it is worth what devices are fast at.
+    pub fn is_of_rates(self) -> bool {
+        match self {
+            Self::Decode | Self::Prefill | Self::Request | Self::Throughput | Self::Serving => true,
+            Self::Context | Self::Devices | Self::Headroom | Self::Kv | Self::Quality => false,
+        }
+    }
+
     /// How it adds up.
     pub fn kind(self) -> Kind {
         match self {
