@@ -379,15 +379,28 @@ fn main() {
     };
     row("80 blocks, 8 unlike cards too small", &without_ram);
     for objective in Objective::ALL {
-        if objective == Objective::Quality {
-            continue;
-        }
-        let mut asked = scenario(gguf, 80, |needs| unlike(8, needs));
+        let (mut asked, engine) = match objective {
+            // Of one precision there is nothing to choose.
+            Objective::Quality => continue,
+            Objective::Kv | Objective::Serving => {
+                let roomy = |needs: Bytes| unlike(8, Bytes(needs.0 * 2));
+                let asked = scenario(Target::Vllm, 80, roomy);
+                (asked, " (vLLM, twice the room)")
+            }
+            Objective::Decode
+            | Objective::Prefill
+            | Objective::Request
+            | Objective::Throughput
+            | Objective::Context
+            | Objective::Devices
+            | Objective::Headroom => (scenario(gguf, 80, |needs| unlike(8, needs)), ""),
+        };
         asked.terms.goal = Goal {
             objectives: vec![objective],
             ..Goal::default()
         };
-        row(&format!("80 blocks, 8 unlike cards, {objective}"), &asked);
+        let name = format!("80 blocks, 8 unlike cards, {objective}{engine}");
+        row(&name, &asked);
     }
     with_backends(gguf);
 }

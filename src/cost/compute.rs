@@ -35,7 +35,7 @@ pub struct Compute {
     /// The largest formats in which parts are stored that may be in RAM.
     parts: graph::Formats,
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
-    /// The same by stage, since every device asks for it, and layouts that are alike for the stage.
+    /// The same by stage, since every device asks for it: of stages that are alike, once.
     by_stage: RefCell<BTreeMap<(Layout, Position, usize), ByLength>>,
 }
 
@@ -59,7 +59,7 @@ struct Chain {
     devices: Vec<Vec<Member>>,
 }
 
-/// The buffers of stages from one unit on, by their number of units, as far as they were asked for.
+/// The buffers of stages from one unit on, by their length and end, as far as they were asked for.
 type ByLength = Vec<Option<DeviceBuffer>>;
 
 /// All of a layout that a chain does not tell by where its blocks are.
@@ -82,6 +82,7 @@ struct Member {
 }
 
 /// A device of a chain, or behind all devices the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
     chain: Chain,
     index: usize,
@@ -129,24 +130,32 @@ impl Compute {
     /// What a device takes that computes `units`: blocks, and the head behind the last of them.
     pub fn device(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let layout = self.like(layout, position, units);
+        let (start, length) = self.like_units(layout, position, units);
         let mut known = self.by_stage.borrow_mut();
-        let by_length = known.entry((layout, position, units.start)).or_default();
-        if by_length.len() <= units.len() {
-            by_length.resize(units.len() + 1, None);
+        let by_length = known.entry((layout, position, start)).or_default();
+        if by_length.len() <= length {
+            by_length.resize(length + 1, None);
         }
-        *by_length[units.len()].get_or_insert_with(|| self.sized(layout, position, units))
+        *by_length[length].get_or_insert_with(|| self.sized(layout, position, units))
     }
 
     fn sized(&self, layout: Layout, position: Position, units: &Range<usize>) -> DeviceBuffer {
         let own = self.answer(self.chain_of(layout, position, units));
-        match (layout.whole(), position) {
-            // The matrices of all blocks before it stream through the first device.
-            (Whole::FirstUnits, Position::First) if units.start > 1 => {
-                let streamed = self.chain_behind(layout, units);
-                own.or(self.answer(streamed))
-            }
-            _ => own,
+        match self.streamed_to(layout, position, units) {
+            Some(streamed) => own.or(self.answer(streamed)),
+            None => own,
         }
+    }
+
+    /// The chain of a first device through which the matrices of all blocks before it stream.
+    fn streamed_to(
+        &self,
+        layout: Layout,
+        position: Position,
+        units: &Range<usize>,
+    ) -> Option<Asked> {
+        let streams = layout.whole() == Whole::FirstUnits && position == Position::First;
+        (streams && units.start > 1).then(|| self.chain_behind(layout, units))
     }
 
     /// A chain in which a device has these units.

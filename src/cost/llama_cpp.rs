@@ -30,7 +30,7 @@ use crate::workload::Workload;
 
 use remote::Remote;
 pub use stored::allocated;
-use stored::{Held, Stored, held};
+use stored::{Held, Stored, by_unit, held};
 
 pub use ahead::Ahead;
 
@@ -130,9 +130,10 @@ impl<'a> LlamaCpp<'a> {
             .any(|stored| stored.tensor.part == Part::Head);
         let mut sums = vec![Sums::default()];
         let mut so_far = Sums::default();
-        for unit in &units {
+        let by_unit = by_unit(&tensors, units.len());
+        for (unit, tensors) in units.iter().zip(by_unit) {
             let read_before = so_far.read;
-            for stored in &tensors {
+            for stored in tensors {
                 let size = stored.bytes();
                 match held(stored.tensor, *unit, has_head) {
                     Held::No => continue,

@@ -19,7 +19,7 @@ pub struct Known {
 }
 
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
-    serde_yaml::from_str(include_str!("known.yaml"))
+    serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/known.json")))
         .expect("known.yaml is compiled in and a test parses it")
 });
 

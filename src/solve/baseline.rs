@@ -46,6 +46,19 @@ pub fn all(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Vec<Baseli
     all.map(|rule| rules.baseline(*rule)).collect()
 }
 
+/// The most units up to so many that fit, of which more never need less.
+fn most(up_to: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut fitting, mut beyond) = (0, up_to + 1);
+    while beyond - fitting > 1 {
+        let middle = fitting + (beyond - fitting) / 2;
+        match fits(middle) {
+            true => fitting = middle,
+            false => beyond = middle,
+        }
+    }
+    fitting
+}
+
 /// How a rule divides the chain: so many units for the host, then a run for each GPU in order.
 struct Split {
     on_host: usize,
@@ -193,11 +206,8 @@ impl Rules<'_> {
         let mut at = start;
         for id in self.devices() {
             let room = self.room(id).checked_sub(margin).unwrap_or_default();
-            let fits = |end: &usize| self.needs(start, id, at..*end, at == start) <= room;
-            let end = (at + 1..=self.n_units)
-                .take_while(fits)
-                .last()
-                .unwrap_or(at);
+            let fits = |count| self.needs(start, id, at..at + count, at == start) <= room;
+            let end = at + most(self.n_units - at, fits);
             runs.push((id, at..end));
             at = end;
         }
@@ -210,8 +220,8 @@ impl Rules<'_> {
         let mut at = self.n_units;
         for id in self.devices().rev() {
             let room = self.room(id).checked_sub(margin).unwrap_or_default();
-            let fits = |from: &usize| self.needs(start, id, *from..at, *from == start) <= room;
-            let from = (start..at).rev().take_while(fits).last().unwrap_or(at);
+            let fits = |count| self.needs(start, id, at - count..at, at - count == start) <= room;
+            let from = at - most(at - start, fits);
             runs.push((id, from..at));
             at = from;
         }

@@ -59,7 +59,7 @@ pub enum Failure {
 }
 
 /// More columns than these take longer than they prove.
-const MOST_COLUMNS: usize = 3_000;
+const MOST_COLUMNS: usize = 500;
 
 /// Solves the linear program on the device order of `path` and holds it against `cost`, of which the
 /// sum above the lowest `bits` counts. Gives the number of columns it chose from.

@@ -1,12 +1,14 @@
-//! Layouts that a stage cannot tell apart, so that its buffer is asked for once.
+//! Layouts and stages with the same chains, so that their buffer is asked for once.
 //!
-//! They differ in how many first blocks leave parts in RAM. What chains stand for a stage is in
-//! `compute.rs`; here is only which of them are equal.
+//! Layouts differ in how many first blocks leave parts in RAM, stages in their blocks. What chains
+//! stand for a stage is in `compute.rs`; here is only which of them are equal.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::Compute;
-use crate::cost::{Below, Layout, Parts, Position, Store};
+use super::kinds::EDGE;
+use crate::cost::{Below, Layout, Parts, Position, Store, Whole};
 
 impl Compute {
     /// A layout in which a stage has the same chains: parts are in RAM of fewer blocks, or of none,
@@ -47,50 +49,123 @@ impl Compute {
     }
 }
 
+impl Compute {
+    /// A start and a length, with the kind of end, that are the same only for stages with the same
+    /// chains: where all blocks are of one kind, only few of a stage count. `layout` is one that
+    /// [`like`](Self::like) gave.
+    pub(super) fn like_units(
+        &self,
+        layout: Layout,
+        position: Position,
+        units: &Range<usize>,
+    ) -> (usize, usize) {
+        let n_blocks = self.shape.blocks.len();
+        let end = match units.end.cmp(&n_blocks) {
+            Ordering::Less => 0,
+            Ordering::Equal => 1,
+            Ordering::Greater => 2,
+        };
+        let length = units.end.min(n_blocks) - units.start.min(n_blocks);
+        let is_plain = layout.parts() == Parts::NONE;
+        // What streams through the first device is of the blocks before it.
+        let streams = layout.whole() == Whole::FirstUnits && position == Position::First;
+        match self.kinds.n() {
+            1 if is_plain && (!streams || units.start <= 1) => {
+                (units.start.min(2), length.min(2 * EDGE) * 3 + end)
+            }
+            _ => (units.start, length * 3 + end),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    use crate::cost::Matrices;
     use crate::cost::graph::{GraphShape, samples};
-    use crate::cost::{Matrices, Whole};
     use crate::workload::Workload;
 
     /// More than a stage's samples hold of a kind, so that cuts can be deep within a stage.
     const N_BLOCKS: usize = 32;
 
-    #[test]
-    fn a_stage_that_cannot_tell_layouts_apart_has_the_same_chain_in_each() {
+    /// Buffers of graphs of each sample, with more blocks.
+    fn computes() -> impl Iterator<Item = Compute> {
         let workload = Workload::of_context(crate::units::Tokens(4096));
-        let mut n_shared = 0;
-        for sample in samples::all() {
+        samples::all().into_iter().map(move |sample| {
             let blocks = sample.blocks.iter().cycle().take(N_BLOCKS).copied();
             let shape = GraphShape {
                 blocks: blocks.collect(),
-                ..sample.clone()
+                ..sample
             };
-            let compute = Compute::new(shape, &workload);
+            Compute::new(shape, &workload)
+        })
+    }
+
+    fn stages() -> impl Iterator<Item = (Position, Range<usize>)> {
+        let runs = (0..=N_BLOCKS).flat_map(|start| {
+            let ends = start + 1..=N_BLOCKS + 1;
+            ends.map(move |end| start..end)
+        });
+        runs.flat_map(|units| [Position::First, Position::Later].map(|it| (it, units.clone())))
+    }
+
+    fn below(whole: Whole, in_ram: usize) -> Layout {
+        Layout::Offloaded(Below {
+            whole,
+            parts: Parts {
+                matrices: Matrices::FeedForward,
+                n_blocks: in_ram as u32,
+            },
+            store: Store::Ram,
+        })
+    }
+
+    #[test]
+    fn a_stage_that_cannot_tell_layouts_apart_has_the_same_chain_in_each() {
+        let mut n_shared = 0;
+        for compute in computes() {
             for in_ram in 0..=N_BLOCKS {
-                for whole in [Whole::Nothing, Whole::FirstUnits] {
-                    let parts = Parts {
-                        matrices: Matrices::FeedForward,
-                        n_blocks: in_ram as u32,
-                    };
-                    let layout = Layout::Offloaded(Below {
-                        whole,
-                        parts,
-                        store: Store::Ram,
-                    });
-                    for start in 0..=N_BLOCKS {
-                        for end in start + 1..=N_BLOCKS + 1 {
-                            for position in [Position::First, Position::Later] {
-                                let units = start..end;
-                                let like = compute.like(layout, position, &units);
-                                let own = compute.chain_of(layout, position, &units).chain;
-                                let other = compute.chain_of(like, position, &units).chain;
-                                assert_eq!(own, other, "{layout:?} {position:?} {units:?}");
-                                n_shared += usize::from(like != layout);
-                            }
-                        }
+                let layouts = [Whole::Nothing, Whole::FirstUnits].map(|it| below(it, in_ram));
+                for layout in layouts {
+                    for (position, units) in stages() {
+                        let like = compute.like(layout, position, &units);
+                        let own = compute.chain_of(layout, position, &units).chain;
+                        let other = compute.chain_of(like, position, &units).chain;
+                        assert_eq!(own, other, "{layout:?} {position:?} {units:?}");
+                        n_shared += usize::from(like != layout);
                     }
+                }
+            }
+        }
+        assert!(n_shared > 0);
+    }
+
+    #[test]
+    fn stages_that_are_alike_have_the_same_chains() {
+        let mut n_shared = 0;
+        for compute in computes() {
+            let mut known = BTreeMap::new();
+            let layouts = [
+                Layout::OneDevice,
+                Layout::Pipelined,
+                Layout::Sequential,
+                Layout::OFFLOADED,
+                below(Whole::Nothing, 5),
+                below(Whole::FirstUnits, 20),
+            ];
+            for layout in layouts {
+                for (position, units) in stages() {
+                    let like = compute.like(layout, position, &units);
+                    let key = (like, position, compute.like_units(like, position, &units));
+                    let chains = (
+                        compute.chain_of(like, position, &units),
+                        compute.streamed_to(like, position, &units),
+                    );
+                    n_shared += usize::from(known.contains_key(&key));
+                    let first = known.entry(key).or_insert_with(|| chains.clone());
+                    assert_eq!(*first, chains, "{layout:?} {position:?} {units:?}");
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::cost::graph::BlockShape;
 
 /// Of the blocks of a kind that one device has, as many of the first and of the last as change its
 /// buffer: held against whole graphs in the tests of `cost/compute`.
-const EDGE: usize = 3;
+pub(super) const EDGE: usize = 3;
 
 /// Blocks by kind.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Kinds {
     pub(super) of: Vec<usize>,
     /// The first block of each kind.
     pub(super) first: Vec<usize>,
+    /// The blocks of each kind.
+    by_kind: Vec<Vec<usize>>,
     /// How many blocks of each kind there are before each block, and before the end.
     before: Vec<Vec<usize>>,
 }
@@ -36,7 +38,21 @@ impl Kinds {
             counts[*kind] += 1;
             before.push(counts);
         }
-        Self { of, first, before }
+        let mut by_kind = vec![Vec::new(); first.len()];
+        for (block, kind) in of.iter().enumerate() {
+            by_kind[*kind].push(block);
+        }
+        Self {
+            of,
+            first,
+            by_kind,
+            before,
+        }
+    }
+
+    /// How many kinds there are.
+    pub(super) fn n(&self) -> usize {
+        self.first.len()
     }
 
     /// The kinds of a run of blocks.
@@ -48,7 +64,7 @@ impl Kinds {
     /// The least cut of a run that leaves the same samples before and behind it as `cut` does.
     pub(super) fn like_cut(&self, run: &Range<usize>, cut: usize) -> usize {
         let is_deep = cut >= run.start + 2 * EDGE && cut + 2 * EDGE <= run.end;
-        match self.first.len() {
+        match self.n() {
             1 if is_deep => run.start + 2 * EDGE,
             _ => cut,
         }
@@ -56,7 +72,7 @@ impl Kinds {
 
     /// The least end of a run from `start` that has the same sample as that to `end`.
     pub(super) fn like_end(&self, start: usize, end: usize) -> usize {
-        match self.first.len() {
+        match self.n() {
             1 => end.min(start + 2 * EDGE),
             _ => end,
         }
@@ -65,12 +81,14 @@ impl Kinds {
     /// Kinds that stand for a run of blocks: the first and the last of each kind, in their order.
     pub(super) fn sample(&self, run: Range<usize>) -> Vec<usize> {
         let (from, to) = (&self.before[run.start], &self.before[run.end]);
-        let stands = |block: &usize| {
-            let kind = self.of[*block];
-            let earlier = self.before[*block][kind] - from[kind];
-            let later = to[kind] - self.before[*block][kind] - 1;
-            earlier < EDGE || later < EDGE
-        };
-        run.filter(stands).map(|block| self.of[block]).collect()
+        let mut blocks: Vec<usize> = Vec::new();
+        for (kind, own) in self.by_kind.iter().enumerate() {
+            let own = &own[from[kind]..to[kind]];
+            let first = own.len().min(EDGE);
+            let last = own.len().saturating_sub(EDGE).max(first);
+            blocks.extend(own[..first].iter().chain(&own[last..]));
+        }
+        blocks.sort_unstable();
+        blocks.into_iter().map(|block| self.of[block]).collect()
     }
 }

@@ -3,7 +3,7 @@
 use crate::cost::memory::Allocator;
 use crate::cost::{Unit, memory};
 use crate::model::format::Format;
-use crate::model::{Kind, Part, Tensor};
+use crate::model::{BlockId, Kind, Part, Tensor};
 use crate::units::Bytes;
 
 /// A tensor and the format that it has in the file.
@@ -52,6 +52,29 @@ pub(super) fn held(tensor: &Tensor, unit: Unit, has_head: bool) -> Held {
         (Part::FinalNorm | Part::Head, Unit::Head) => Held::Own,
         _ => Held::No,
     }
+}
+
+/// For each unit of a chain of blocks and a head, the tensors that it may hold.
+pub(super) fn by_unit<'a, 'b>(
+    tensors: &'b [Stored<'a>],
+    n_units: usize,
+) -> Vec<Vec<&'b Stored<'a>>> {
+    let mut by_unit = vec![Vec::new(); n_units];
+    let head = n_units - 1;
+    for stored in tensors {
+        let units = match stored.tensor.part {
+            Part::Attention(BlockId(block)) | Part::FeedForward(BlockId(block)) => {
+                [Some(block as usize), None]
+            }
+            Part::Embedding => [Some(0), Some(head)],
+            Part::FinalNorm | Part::Head => [Some(head), None],
+            Part::Everywhere | Part::Tower | Part::NextToken(_) => [None, None],
+        };
+        for unit in units.into_iter().flatten().filter(|unit| *unit < n_units) {
+            by_unit[unit].push(stored);
+        }
+    }
+    by_unit
 }
 
 /// Whether a tensor is one of a block's.

@@ -23,18 +23,18 @@ struct Table {
 }
 
 static FILES: [File; 12] = [
-    File::new(include_str!("../families/llama.yaml")),
-    File::new(include_str!("../families/qwen.yaml")),
-    File::new(include_str!("../families/mistral.yaml")),
-    File::new(include_str!("../families/deepseek.yaml")),
-    File::new(include_str!("../families/moe.yaml")),
-    File::new(include_str!("../families/gemma.yaml")),
-    File::new(include_str!("../families/vision.yaml")),
-    File::new(include_str!("../families/hybrid.yaml")),
-    File::new(include_str!("../families/classic.yaml")),
-    File::new(include_str!("../families/phi.yaml")),
-    File::new(include_str!("../families/encoder_decoder.yaml")),
-    File::new(include_str!("../families/falcon.yaml")),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/llama.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/qwen.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/mistral.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/deepseek.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/moe.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/gemma.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/vision.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/hybrid.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/classic.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/phi.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/encoder_decoder.json"))),
+    File::new(include_str!(concat!(env!("OUT_DIR"), "/falcon.json"))),
 ];
 
 impl File {
@@ -52,7 +52,7 @@ impl File {
 
 fn parse(text: &str) -> Vec<Family> {
     let table: Table =
-        serde_yaml::from_str(text).expect("the tables are compiled in and a test parses them");
+        serde_json::from_str(text).expect("the tables are compiled in and a test parses them");
     table.families
 }
 

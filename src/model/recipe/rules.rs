@@ -12,7 +12,36 @@ use crate::model::format::{Format, Format as F};
 #[rustfmt::skip]
 pub(super) enum Category { Head, Embedding, Value, Key, Query, Output, Up, Gate, Down, Other }
 
-pub(super) fn category(name: &str) -> Category {
+/// What the rules read off a name alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub(super) category: Category,
+    /// Whether llama-quantize never touches it.
+    pub(super) is_kept: bool,
+}
+
+impl Named {
+    pub(super) fn new(name: &str, facts: &Facts<'_>) -> Self {
+        let is_any_of = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+        let is_kept = !name.ends_with("weight")
+            || matches!(name, "position_embd.weight" | "token_types.weight")
+            || is_any_of(&KEPT)
+            || facts.architecture == "glm5-next" && is_any_of(&KEPT_IN_GLM5);
+        Self {
+            category: category(name),
+            is_kept,
+        }
+    }
+}
+
+/// A name without its block, of which no rule for names knows.
+pub(super) fn stem(name: &str) -> &str {
+    let behind = name.strip_prefix("blk.");
+    let behind = behind.map(|name| name.trim_start_matches(|it: char| it.is_ascii_digit()));
+    behind.unwrap_or(name)
+}
+
+fn category(name: &str) -> Category {
     let has = |part| name.contains(part);
     match name {
         "output.weight" => C::Head,
@@ -58,13 +87,9 @@ const KEPT_IN_GLM5: [&str; 14] = [
 const GLM5_AT_8_BITS: [&str; 3] = ["attn_q_a", "attn_q_b", "nextn.eh_proj"];
 
 impl GgufTensor<'_> {
-    /// Whether llama-quantize touches it: weights of two dimensions or more, with exceptions.
-    pub(super) fn is_quantisable(&self, facts: &Facts<'_>) -> bool {
+    /// Whether it has two dimensions or more, as all have that llama-quantize touches.
+    pub(super) fn has_rows(&self) -> bool {
         self.dims.iter().rev().skip(1).any(|dim| *dim > 1)
-            && self.name.ends_with("weight")
-            && !matches!(self.name, "position_embd.weight" | "token_types.weight")
-            && !self.is_any_of(&KEPT)
-            && !(facts.architecture == "glm5-next" && self.is_any_of(&KEPT_IN_GLM5))
     }
 
     /// The rules proper (`llama_tensor_get_type_impl`); the first that matches counts. The place is
