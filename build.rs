@@ -19,8 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for table in tables {
         println!("cargo::rerun-if-changed={}", table.display());
         let text = fs::read_to_string(&table)?;
-        let value: serde_json::Value = serde_yaml::from_str(&text)
-            .map_err(|error| format!("{}: {error}", table.display()))?;
+        let value: serde_json::Value =
+            serde_yaml::from_str(&text).map_err(|error| format!("{}: {error}", table.display()))?;
         let name = table.file_name().ok_or("a table has a name")?;
         let json = out.join(name).with_extension("json");
         fs::write(json, serde_json::to_string(&value)?)?;

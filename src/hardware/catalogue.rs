@@ -74,8 +74,8 @@ const SAME_SIZE: f64 = 0.07;
 
 static GPUS: LazyLock<Vec<Gpu>> = LazyLock::new(|| {
     let table = include_str!(concat!(env!("OUT_DIR"), "/gpus.json"));
-    let rows: Vec<DeviceEntry> = serde_json::from_str(table)
-        .expect("a test parses the table that is built in");
+    let rows: Vec<DeviceEntry> =
+        serde_json::from_str(table).expect("a test parses the table that is built in");
     rows.into_iter()
         .map(|row| row.into_gpu().expect("a test reads every row"))
         .collect()

@@ -66,15 +66,17 @@ impl Compute {
             Ordering::Greater => 2,
         };
         let length = units.end.min(n_blocks) - units.start.min(n_blocks);
-        let is_plain = layout.parts() == Parts::NONE;
+        if self.kinds.n() > 1 || layout.parts() != Parts::NONE {
+            return (units.start, length * 3 + end);
+        }
         // What streams through the first device is of the blocks before it.
         let streams = layout.whole() == Whole::FirstUnits && position == Position::First;
-        match self.kinds.n() {
-            1 if is_plain && (!streams || units.start <= 1) => {
-                (units.start.min(2), length.min(2 * EDGE) * 3 + end)
-            }
-            _ => (units.start, length * 3 + end),
-        }
+        let start = match units.start {
+            start @ (0 | 1) => start,
+            start if streams => 2 + self.stored.like_prefix(start.min(n_blocks)),
+            _ => 2,
+        };
+        (start, length.min(2 * EDGE) * 3 + end)
     }
 }
 

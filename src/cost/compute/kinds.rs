@@ -1,5 +1,6 @@
 //! Blocks by what they have in common, and few that stand for a run of many.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::cost::graph::BlockShape;
@@ -19,6 +20,8 @@ pub(super) struct Kinds {
     by_kind: Vec<Vec<usize>>,
     /// How many blocks of each kind there are before each block, and before the end.
     before: Vec<Vec<usize>>,
+    /// The first prefix of the blocks that has the same sample as that to each block, and to the end.
+    prefixes: Vec<usize>,
 }
 
 impl Kinds {
@@ -42,12 +45,18 @@ impl Kinds {
         for (block, kind) in of.iter().enumerate() {
             by_kind[*kind].push(block);
         }
-        Self {
+        let mut kinds = Self {
             of,
             first,
             by_kind,
             before,
-        }
+            prefixes: Vec::new(),
+        };
+        let mut samples: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+        let ends = 0..kinds.before.len();
+        let alike = |end| *samples.entry(kinds.sample(0..end)).or_insert(end);
+        kinds.prefixes = ends.map(alike).collect();
+        kinds
     }
 
     /// How many kinds there are.
@@ -59,6 +68,11 @@ impl Kinds {
     pub(super) fn within(&self, run: Range<usize>) -> impl Iterator<Item = usize> {
         let (from, to) = (&self.before[run.start], &self.before[run.end]);
         (0..self.first.len()).filter(|kind| to[*kind] > from[*kind])
+    }
+
+    /// The first prefix of the blocks with the same sample as that to `end`.
+    pub(super) fn like_prefix(&self, end: usize) -> usize {
+        self.prefixes[end]
     }
 
     /// The least cut of a run that leaves the same samples before and behind it as `cut` does.

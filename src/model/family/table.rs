@@ -33,7 +33,10 @@ static FILES: [File; 12] = [
     File::new(include_str!(concat!(env!("OUT_DIR"), "/hybrid.json"))),
     File::new(include_str!(concat!(env!("OUT_DIR"), "/classic.json"))),
     File::new(include_str!(concat!(env!("OUT_DIR"), "/phi.json"))),
-    File::new(include_str!(concat!(env!("OUT_DIR"), "/encoder_decoder.json"))),
+    File::new(include_str!(concat!(
+        env!("OUT_DIR"),
+        "/encoder_decoder.json"
+    ))),
     File::new(include_str!(concat!(env!("OUT_DIR"), "/falcon.json"))),
 ];
 
