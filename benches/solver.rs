@@ -11,13 +11,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
-use shardplan::cost::transformers::Transformers;
-use shardplan::cost::{Accounting, Crossing, Layout, Memory, Offload, Span, Stage, Target, Unit};
+use shardplan::cost::Target;
 use shardplan::hardware::{self, Device, HostId, Machine, Rig};
 use shardplan::model::{self, Model, Origin, Precision, config};
 use shardplan::plan::build;
 use shardplan::scenario::{Scenario, ScenarioError, Terms};
-use shardplan::solve::{self, Ask, Backend, Goal, Objective};
+use shardplan::solve::{Backend, Goal, Objective};
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
 use shardplan::workload::Workload;
 
@@ -241,114 +240,56 @@ fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenar
     }
 }
 
-/// The prices of one host, with crossings between several: the problem without any engine's own rules.
-struct Networked<'a> {
-    alike: Transformers<'a>,
-    rig: &'a Rig,
-}
-
-impl Accounting for Networked<'_> {
-    fn rig(&self) -> &Rig {
-        self.rig
-    }
-
-    fn units(&self) -> &[Unit] {
-        self.alike.units()
-    }
-
-    fn ranks(&self) -> Vec<Vec<Layout>> {
-        self.alike.ranks()
-    }
-
-    fn stage(&self, layout: Layout, span: &Span) -> Stage {
-        self.alike.stage(layout, span)
-    }
-
-    fn host_base(&self, layout: Layout) -> Memory {
-        self.alike.host_base(layout)
-    }
-
-    fn crossing(&self, from: HostId, to: HostId) -> Crossing {
-        let network = self.rig.between(from, to);
-        let time = network.map(|network| Bytes::mib(1) / network.rate + network.latency);
-        Crossing {
-            time: time.unwrap_or_default(),
-            ..Crossing::default()
-        }
-    }
-
-    fn offload(&self) -> Offload {
-        self.alike.offload()
-    }
-
-    fn uncertainty(&self, layout: Layout, span: &Span) -> f64 {
-        self.alike.uncertainty(layout, span)
-    }
-}
-
-/// So many hosts with eight cards each, on which the model just fits; where they are unlike, each
-/// host's cards are a little faster than those before.
-fn hosts(n_hosts: usize, faster: f64) {
-    let model = model(126);
-    let precision = Target::Transformers.usual_precision(&model);
-    let share = weights(&model, precision).0 as f64 * 1.15 / (8 * n_hosts) as f64;
-    let rate = |host: usize| 936e9 * (1.0 + faster * host as f64);
-    let kinds: Vec<_> = (0..8 * n_hosts)
-        .map(|index| (share + 2.2e9, rate(index / 8)))
-        .collect();
-    let devices = cards(&kinds).devices().to_vec();
-    let devices = devices
-        .into_iter()
-        .enumerate()
-        .map(|(index, device)| Device {
-            host: HostId(index / 8),
-            ..device
+/// So many hosts with eight cards each, which hold the model with a tenth to spare; where they are
+/// unlike, each host's cards are a little faster than those before.
+fn on_hosts(n_hosts: usize, faster: f64) -> Scenario {
+    let spread = |needs: Bytes| {
+        let n_cards = 8 * n_hosts;
+        let rate = |card: usize| 936e9 * (1.0 + faster * (card / 8) as f64);
+        let share = needs.0 as f64 * 1.1 / n_cards as f64;
+        let kinds: Vec<_> = (0..n_cards).map(|card| (share, rate(card))).collect();
+        let one = cards(&kinds);
+        let devices = one
+            .devices()
+            .iter()
+            .enumerate()
+            .map(|(card, device)| Device {
+                host: HostId(card / 8),
+                ..device.clone()
+            });
+        let machines = (0..n_hosts).map(|host| Machine {
+            name: format!("host{host}"),
+            ram: one.host().cloned(),
+            network: "10 GbE".parse().ok(),
         });
-    let machines = (0..n_hosts).map(|host| Machine {
-        name: format!("host{host}"),
-        ram: None,
-        network: "10 GbE".parse().ok(),
-    });
-    let rig = Rig::of_hosts(devices.collect(), machines.collect());
-    let rig = rig.expect("every host has cards and a network");
-    let workload = Workload::of_context(Tokens(4096));
-    let alike = Transformers::new(&model, precision, &rig, &workload);
-    let alike = alike.expect("the precision is one of this model");
-    let networked = Networked { alike, rig: &rig };
-    let mut least = f64::INFINITY;
-    let mut end = String::new();
-    for _ in 0..5 {
-        let start = Instant::now();
-        let answer = solve::solve(&networked, &Ask::default());
-        least = least.min(start.elapsed().as_secs_f64() * 1e3);
-        end = match answer {
-            Ok(solution) => format!(
-                "{:?} (gap {:.2} %), {} cards",
-                solution.proof.status,
-                solution.proof.gap() * 1e2,
-                solution.stages.len(),
-            ),
-            Err(no) => no.to_string(),
-        };
-    }
-    let kind = if faster > 0.0 { "unlike" } else { "alike" };
-    #[allow(clippy::print_stdout, reason = "a benchmark prints")]
-    {
-        println!("| 126 blocks, {n_hosts} hosts ({kind}) of 8 cards alike | {least:.1} | {end} |");
+        let rig = Rig::of_hosts(devices.collect(), machines.collect());
+        rig.expect("every host has cards and a network")
+    };
+    scenario(Target::LlamaCpp, 126, spread)
+}
+
+/// Growth with hosts, all alike and no two alike.
+fn with_hosts() -> Panel {
+    let line = |faster: f64, kind: &str| Line {
+        name: kind.to_owned(),
+        points: [1, 2, 4, 8]
+            .map(|n_hosts| {
+                let name = format!("126 blocks, {n_hosts} hosts of 8 cards, {kind}");
+                (n_hosts as f64, row(&name, &on_hosts(n_hosts, faster)))
+            })
+            .to_vec(),
+    };
+    Panel {
+        title: "hosts of 8 cards (126 blocks)",
+        lines: vec![line(0.0, "hosts alike"), line(0.1, "no two alike")],
     }
 }
 
 fn main() {
     let (gguf, torch) = (Target::LlamaCpp, Target::Transformers);
-    let panels = [with_blocks(), with_cards(), with_recipes()];
+    let panels = [with_blocks(), with_cards(), with_recipes(), with_hosts()];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/growth.svg");
     growth::draw(&panels, &path).expect("docs/ can be written");
-    for n_hosts in [1, 2, 4, 8] {
-        hosts(n_hosts, 0.0);
-    }
-    for n_hosts in [2, 4] {
-        hosts(n_hosts, 0.1);
-    }
     for count in [8, 64, 1000] {
         for n_layers in [80, 126] {
             let name = format!("{n_layers} blocks, {count} cards alike (transformers)");

@@ -1,4 +1,4 @@
-//! The picture of how times grow: panels side by side, milliseconds on a logarithmic scale.
+//! The picture of how times grow: panels beside and below each other, milliseconds on a logarithmic scale.
 
 use std::error::Error;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) struct Line {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-const SIZE: (u32, u32) = (1140, 360);
+const SIZE: (u32, u32) = (1140, 720);
 /// Told apart without colour as well: the first is drawn with dots, the second with rings.
 const COLOURS: [RGBColor; 2] = [RGBColor(0, 90, 160), RGBColor(200, 80, 0)];
 
@@ -35,7 +35,11 @@ pub(crate) fn draw(panels: &[Panel], path: &Path) -> Result<(), Box<dyn Error>> 
         .collect();
     let least = times.iter().copied().fold(f64::INFINITY, f64::min);
     let most = times.iter().copied().fold(1.0, f64::max);
-    for (area, panel) in picture.split_evenly((1, panels.len())).iter().zip(panels) {
+    for (area, panel) in picture
+        .split_evenly((2, panels.len().div_ceil(2)))
+        .iter()
+        .zip(panels)
+    {
         let counts = panel.lines.iter().flat_map(|line| &line.points);
         let end = counts.map(|it| it.0).fold(1.0, f64::max);
         let mut chart = ChartBuilder::on(area)
