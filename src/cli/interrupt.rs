@@ -1,5 +1,6 @@
 //! The clock and Ctrl-C: each ends a search with the best so far.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use crate::units::Seconds;
 /// How a shell names the death by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// A flag that is set when the time is over, or when someone presses Ctrl-C. Who presses it twice
-/// does not want the best so far either.
-pub(super) fn stop_after(limit: Seconds) -> Result<Stop, Failure> {
+/// A flag that is set when someone presses Ctrl-C. Who presses it twice does not want the best so far
+/// either.
+pub(super) fn listen() -> Result<Stop, Failure> {
     let stop = Stop::default();
     let interrupted = Stop::default();
     let flag = stop.clone();
@@ -24,6 +25,12 @@ pub(super) fn stop_after(limit: Seconds) -> Result<Stop, Failure> {
         interrupted.set();
         flag.set();
     })?;
+    Ok(stop)
+}
+
+/// The same flag, which is also set when the time is over.
+pub(super) fn stop_after(limit: Seconds) -> Result<Stop, Failure> {
+    let stop = listen()?;
     let limit = Duration::try_from_secs_f64(limit.0)?;
     let flag = stop.clone();
     thread::spawn(move || {
@@ -31,4 +38,22 @@ pub(super) fn stop_after(limit: Seconds) -> Result<Stop, Failure> {
         flag.set();
     });
     Ok(stop)
+}
+
+/// An answer to one of several questions, with a flag that is set when its own time is over, or with
+/// `all`.
+pub(super) fn within<T>(limit: Duration, all: &Stop, answer: impl FnOnce(&Stop) -> T) -> T {
+    let stop = all.of_one();
+    let (is_over, over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let flag = stop.clone();
+        scope.spawn(move || {
+            if over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                flag.set();
+            }
+        });
+        let answer = answer(&stop);
+        drop(is_over);
+        answer
+    })
 }
