@@ -15,7 +15,7 @@ use shardplan::cost::Target;
 use shardplan::hardware::{self, Device, HostId, Machine, Rig};
 use shardplan::model::{self, Model, Origin, Precision, config};
 use shardplan::plan::build;
-use shardplan::scenario::{Scenario, ScenarioError, Terms};
+use shardplan::scenario::{Scenario, ScenarioError, Terms, usual_objectives};
 use shardplan::solve::{Backend, Goal, Objective};
 use shardplan::units::{Bytes, BytesPerSecond, Tokens};
 use shardplan::workload::Workload;
@@ -227,7 +227,8 @@ fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenar
                 memory: device.memory + Bytes::gib(2),
                 ..device.clone()
             });
-            Rig::new(devices.collect(), rig.host().cloned()).expect("the figures are plausible")
+            let hosts = rig.hosts().to_vec();
+            Rig::of_hosts(devices.collect(), hosts).expect("the figures are plausible")
         }
     };
     Scenario {
@@ -240,13 +241,13 @@ fn scenario(target: Target, n_layers: u32, rig: impl Fn(Bytes) -> Rig) -> Scenar
     }
 }
 
-/// So many hosts with eight cards each, which hold the model with a tenth to spare; where they are
+/// So many hosts with eight cards each, which hold the model twice, for vLLM to serve; where they are
 /// unlike, each host's cards are a little faster than those before.
 fn on_hosts(n_hosts: usize, faster: f64) -> Scenario {
     let spread = |needs: Bytes| {
         let n_cards = 8 * n_hosts;
         let rate = |card: usize| 936e9 * (1.0 + faster * (card / 8) as f64);
-        let share = needs.0 as f64 * 1.1 / n_cards as f64;
+        let share = needs.0 as f64 * 2.0 / n_cards as f64;
         let kinds: Vec<_> = (0..n_cards).map(|card| (share, rate(card))).collect();
         let one = cards(&kinds);
         let devices = one
@@ -265,7 +266,9 @@ fn on_hosts(n_hosts: usize, faster: f64) -> Scenario {
         let rig = Rig::of_hosts(devices.collect(), machines.collect());
         rig.expect("every host has cards and a network")
     };
-    scenario(Target::LlamaCpp, 126, spread)
+    let mut asked = scenario(Target::Vllm, 126, spread);
+    asked.terms.goal.objectives = usual_objectives(Target::Vllm);
+    asked
 }
 
 /// Growth with hosts, all alike and no two alike.
