@@ -183,6 +183,7 @@ fn a_card_too_many_is_left_out_and_a_slow_one_is_last_to_fill() {
         payload: 0,
         passes_first: false,
         is_even: false,
+        most_devices: usize::MAX,
     };
     // All on the fastest would need 15 MiB; 8 on it and 4 on the next, by hand: 12 MiB at 4 GB/s
     // are 3.1 ms, and no split is below 2 × 4 MiB / 4 GB/s + 4 MiB / 2 GB/s + 0.1 ms = 4.294 ms.

@@ -183,6 +183,21 @@ fn a_question_that_was_stopped_is_answered_and_never_called_impossible_for_that(
 }
 
 #[test]
+fn of_more_cards_than_llama_cpp_takes_the_best_are_chosen() {
+    let rig = "10x RTX 3060 + 10x RTX 3090";
+    let asked = scenario("llama-2-70b", rig, &[Objective::Throughput]);
+    let plan = asked.plan().unwrap();
+    assert_eq!(plan.proof.status, Status::Optimal);
+    let used = plan.used_gpus();
+    assert_eq!(used.len(), 15);
+    let fast = used.iter().filter(|name| {
+        let device = plan.devices.iter().find(|device| device.name == **name);
+        device.unwrap().model == "RTX 3090"
+    });
+    assert_eq!(fast.count(), 10);
+}
+
+#[test]
 fn a_plan_regrets_rates_that_would_have_made_another_one_best() {
     let rig = "24 GiB@900 GB/s + 32 GiB@880 GB/s + 12 GiB@300 GB/s";
     let asked = scenario("llama-2-70b", rig, &[Objective::Decode]);

@@ -99,6 +99,8 @@ pub struct ColumnSet {
     pub groups: Vec<Vec<DeviceId>>,
     /// The hosts that they are on.
     pub sites: Sites,
+    /// How many devices a plan may use.
+    pub most_devices: usize,
     /// The columns, sorted by first unit, owner, position and end.
     pub columns: Vec<Column>,
 }
@@ -149,6 +151,7 @@ impl ColumnSet {
             n_units,
             groups,
             sites,
+            most_devices: accounting.most_devices(),
             columns,
         }
     }

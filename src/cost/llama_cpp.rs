@@ -269,6 +269,10 @@ impl Accounting for LlamaCpp<'_> {
         super::allowed(ranks)
     }
 
+    fn most_devices(&self) -> usize {
+        MOST_DEVICES
+    }
+
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
         self.priced(layout, span, &self.between(&span.units))
     }

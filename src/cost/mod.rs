@@ -148,6 +148,11 @@ pub trait Accounting {
         Vec::new()
     }
 
+    /// How many devices a plan may use, however many there are.
+    fn most_devices(&self) -> usize {
+        usize::MAX
+    }
+
     /// The chain, in order of execution.
     fn units(&self) -> &[Unit];
 

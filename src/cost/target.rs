@@ -124,18 +124,6 @@ pub enum TargetError {
         /// Hosts of the rig.
         found: usize,
     },
-    /// More devices than the target takes.
-    #[error(
-        "{target} takes {most} devices, and the rig has {found}\nhint: name the best {most} in the rig"
-    )]
-    TooManyDevices {
-        /// The target.
-        target: Target,
-        /// Devices of the rig.
-        found: usize,
-        /// Most that the target takes.
-        most: usize,
-    },
 }
 
 fn form(form: Form) -> &'static str {
@@ -272,14 +260,6 @@ impl Target {
                 let mut caches = model.blocks.iter().flat_map(|block| &block.caches);
                 if is_encoder_decoder || caches.any(is_cross) {
                     return Err(TargetError::EncoderDecoder(architecture()));
-                }
-                let (found, most) = (rig.devices().len(), crate::cost::llama_cpp::MOST_DEVICES);
-                if found > most {
-                    return Err(TargetError::TooManyDevices {
-                        target: self,
-                        found,
-                        most,
-                    });
                 }
                 let format = workload.kv_format;
                 if format == KvFormat::Fp8 {

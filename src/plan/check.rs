@@ -7,6 +7,7 @@
 mod error;
 
 use crate::cost::Target;
+use crate::cost::llama_cpp::MOST_DEVICES;
 use crate::cost::serving::Server;
 use crate::model::{Extra, Model, Precision, PrecisionError};
 use crate::plan::crossing;
@@ -149,6 +150,10 @@ impl Plan {
         let runs = &self.device_map.runs;
         if let Some(run) = runs.iter().skip(1).find(|run| run.device == CPU) {
             return Err(CheckError::CpuBehindGpu(*run.layers.start()));
+        }
+        let (found, most) = (self.used_gpus().len(), MOST_DEVICES);
+        if found > most {
+            return Err(CheckError::TooMany { found, most });
         }
         let modules = &self.device_map.modules;
         if modules.embedding != CPU {

@@ -12,8 +12,8 @@ use std::str::FromStr;
 
 use super::{GoalError, Penalties, Scenario, ScenarioError, constraint};
 use crate::cost::frontier::Way;
-use crate::cost::llama_cpp::LlamaCpp;
 use crate::cost::llama_cpp::mix::{Asked, Blocks, Limit, Mixed, Offer};
+use crate::cost::llama_cpp::{LlamaCpp, MOST_DEVICES};
 use crate::cost::{Accounting, Target};
 use crate::model::Precision;
 use crate::model::mix::Mix;
@@ -101,6 +101,9 @@ impl Scenario {
         let is_of_one_host = hosts.clone().zip(hosts.skip(1)).all(|(a, b)| a == b);
         match self.terms.max_time_per_token {
             Some(_) if !is_of_one_host => Err(GoalError::MixHosts.into()),
+            Some(_) if self.rig.devices().len() > MOST_DEVICES => {
+                Err(GoalError::MixDevices(MOST_DEVICES).into())
+            }
             Some(most) => self.best_mix_within(most, asked, &ask, &method),
             None => self.best_mix_that_fits(asked, &ask, &method),
         }

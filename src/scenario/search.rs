@@ -69,6 +69,11 @@ pub enum GoalError {
         "`--mix` with `--max-time-per-token` is for the GPUs of one host: what passes between hosts takes time that its search does not know; leave out the time, or plan for the GPUs of one host"
     )]
     MixHosts,
+    /// A time a token for mixes on more GPUs than a plan may use.
+    #[error(
+        "`--mix` with `--max-time-per-token` is for {0} GPUs at the most: leave out the time, or name the best {0}"
+    )]
+    MixDevices(usize),
     /// A cache that is left open together with another search.
     #[error(
         "`--kv auto` goes with objectives of stages, not with `context`, `quality` or `--mix`: name a format"

@@ -351,7 +351,7 @@ impl Rules<'_> {
         for crossing in &crossings {
             time = time + crossing.time;
         }
-        fits &= self.keeps_quota(&spans);
+        fits &= self.keeps_quota(&spans) && used.len() <= self.accounting.most_devices();
         let host = self.rig().host();
         fits &= host.is_none_or(|host| on_host <= host.capacity());
         Some(Priced {

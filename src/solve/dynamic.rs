@@ -199,6 +199,9 @@ impl<'a> Network<'a> {
         if code == 0 {
             left += self.longest_on_host;
         }
+        if least > self.set.most_devices {
+            return 0..0;
+        }
         let least = least.max(self.set.n_units.saturating_sub(left));
         least..done.min(self.set.n_units) + 1
     }
@@ -230,6 +233,9 @@ impl<'a> Network<'a> {
                 return None;
             }
             let ends = self.ends(code);
+            if ends.is_empty() {
+                continue;
+            }
             let stands: Vec<_> = self.stands(code).collect();
             for stand in &stands {
                 if self.pools.may_end(code, *stand) {

@@ -261,8 +261,9 @@ pub fn plus(a: Cost, b: Cost) -> Cost {
 /// Places of an order that the path's own devices and those that it left out may fill.
 const MOST_PLACES: usize = 16;
 
-/// The path's own order, then the devices that it left out.
+/// The path's own order, then the devices that it left out, as many as a plan may use.
 pub fn order_of(set: &ColumnSet, path: &[Taken]) -> Vec<Seat> {
+    let most = MOST_PLACES.min(set.most_devices.saturating_add(1));
     let seats = path.iter().map(|taken| Seat {
         owner: set.columns[taken.column].owner,
         host: taken.host,
@@ -276,7 +277,7 @@ pub fn order_of(set: &ColumnSet, path: &[Taken]) -> Vec<Seat> {
         for host in 0..set.sites.n_hosts[set.sites.kind_of[index]] {
             let seat = Seat { owner, host };
             let used = order.iter().filter(|other| **other == seat).count();
-            let room = MOST_PLACES.saturating_sub(order.len());
+            let room = most.saturating_sub(order.len());
             let free = set.sites.per_host[index].saturating_sub(used);
             order.extend(std::iter::repeat_n(seat, free.min(room)));
         }
@@ -305,6 +306,8 @@ fn seated(set: &ColumnSet, groups: impl IntoIterator<Item = usize>) -> Vec<Seat>
         let owner = Owner::Group(GroupId(group));
         order.push(Seat { owner, host });
     }
+    // Behind the CPU.
+    order.truncate(set.most_devices.saturating_add(1));
     order
 }
 

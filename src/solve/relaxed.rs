@@ -269,6 +269,7 @@ pub(super) mod tests {
                 layout: Layout::Sequential,
                 n_units: 5,
                 sites: Sites::one(&groups),
+                most_devices: usize::MAX,
                 groups,
                 columns,
             }

@@ -95,6 +95,7 @@ fn alike() -> impl Strategy<Value = Case> {
                 payload,
                 passes_first: false,
                 is_even: false,
+                most_devices: usize::MAX,
             }
         },
     )

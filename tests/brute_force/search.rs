@@ -314,6 +314,10 @@ impl Plans<'_> {
             }
             return;
         }
+        let used = self.stages.iter().filter(|it| it.place != Place::Host);
+        if used.count() == self.accounting.most_devices() {
+            return;
+        }
         let is_first = self.stages.iter().all(|span| span.place == Place::Host);
         let ends = match self.layout {
             Layout::OneDevice => self.n_units..=self.n_units,

@@ -41,6 +41,8 @@ pub(crate) struct Case {
     pub(crate) passes_first: bool,
     /// Whether each host that is used has as many stages as any other.
     pub(crate) is_even: bool,
+    /// How many cards a plan may use.
+    pub(crate) most_devices: usize,
 }
 
 /// The price list of a case.
@@ -70,25 +72,35 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
         Just(Offload::Streams),
         Just(Offload::Refused),
     ];
-    (units, cards, ram, offload, 0..=3_u64, 0..=3_000_u64).prop_filter_map(
-        "a rig has something to compute on",
-        |(units, cards, ram, offload, base, hop)| {
-            let case = Case {
-                units,
-                cards,
-                ram,
-                offload,
-                base,
-                hop,
-                hosts: Vec::new(),
-                networks: Vec::new(),
-                payload: 0,
-                passes_first: false,
-                is_even: false,
-            };
-            (!case.cards.is_empty() || case.ram.is_some()).then_some(case)
-        },
+    let most_devices = prop_oneof![3 => Just(usize::MAX), 1 => 1..=3_usize];
+    (
+        units,
+        cards,
+        ram,
+        offload,
+        (0..=3_u64, most_devices),
+        0..=3_000_u64,
     )
+        .prop_filter_map(
+            "a rig has something to compute on",
+            |(units, cards, ram, offload, (base, most_devices), hop)| {
+                let case = Case {
+                    units,
+                    cards,
+                    ram,
+                    offload,
+                    base,
+                    hop,
+                    hosts: Vec::new(),
+                    networks: Vec::new(),
+                    payload: 0,
+                    passes_first: false,
+                    is_even: false,
+                    most_devices,
+                };
+                (!case.cards.is_empty() || case.ram.is_some()).then_some(case)
+            },
+        )
 }
 
 /// A card as a rig has it, called by its place in the list.
@@ -231,6 +243,10 @@ impl Accounting for Toy {
 
     fn units(&self) -> &[Unit] {
         &self.chain
+    }
+
+    fn most_devices(&self) -> usize {
+        self.case.most_devices
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {

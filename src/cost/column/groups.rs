@@ -24,9 +24,9 @@ pub(super) fn groups(
     }
     if rig.hosts().len() == 1 || (fit == Fit::Excess && quota.is_none()) {
         // A plan has no more stages than units.
-        alike
-            .iter_mut()
-            .for_each(|group| group.truncate(accounting.units().len()));
+        alike.iter_mut().for_each(|group| {
+            group.truncate(accounting.units().len().min(accounting.most_devices()))
+        });
         let sites = Sites::one(&alike);
         return (alike, sites);
     }

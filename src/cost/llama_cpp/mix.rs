@@ -235,6 +235,10 @@ impl Accounting for Mixed<'_> {
         self.first.units()
     }
 
+    fn most_devices(&self) -> usize {
+        self.first.most_devices()
+    }
+
     fn ranks(&self) -> Vec<Vec<Layout>> {
         // Parts in RAM, and what is read from disk, are priced for one recipe only.
         let in_one =

@@ -46,6 +46,14 @@ pub enum CheckError {
         /// What the rig has there.
         expected: String,
     },
+    /// More GPUs than llama.cpp takes shares of.
+    #[error("the plan uses {found} GPUs, and llama.cpp takes {most}")]
+    TooMany {
+        /// GPUs of the plan.
+        found: usize,
+        /// The most of them.
+        most: usize,
+    },
     /// A capacity that is not the rig's.
     #[error("`{device}` can hold {expected} in this rig, and the plan says {found}")]
     Capacity {

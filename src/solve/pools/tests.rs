@@ -53,6 +53,7 @@ fn sets() -> impl Strategy<Value = ColumnSet> {
             n_units: N_UNITS,
             groups,
             sites,
+            most_devices: usize::MAX,
             columns,
         }
     })
