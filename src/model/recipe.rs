@@ -7,11 +7,12 @@
 
 mod rules;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use self::Recipe as R;
-use self::rules::{Category as C, block, category};
+use self::rules::{Category as C, behind_block, block, category, is_kept};
 use crate::model::format::{Format, Format as F};
 
 /// A named mix of formats that llama-quantize writes (its file types).
@@ -206,18 +207,26 @@ pub fn formats(
     tensors: &[GgufTensor<'_>],
 ) -> Result<Vec<Format>, NoFallback> {
     let tied = !tensors.iter().any(|tensor| tensor.name == "output.weight");
-    let category = |tensor: &GgufTensor<'_>| match category(tensor.name) {
-        C::Embedding if tied => C::Head,
-        category => category,
-    };
-    let categories: Vec<_> = tensors.iter().map(category).collect();
+    // Blocks have the same names but for their numbers, so each is read once.
+    let mut roles = BTreeMap::new();
+    let names = tensors.iter().map(|tensor| behind_block(tensor.name));
+    let roles = names.map(|name| {
+        let role = || (category(name), is_kept(name, facts));
+        *roles.entry(name).or_insert_with(role)
+    });
+    let (mut categories, are_kept): (Vec<_>, Vec<_>) = roles.unzip();
+    for category in categories.iter_mut().filter(|_| tied) {
+        if *category == C::Embedding {
+            *category = C::Head;
+        }
+    }
     let n_values = categories.iter().filter(|role| **role == C::Value).count() as u64;
     let mut order: Vec<_> = (0..tensors.len()).collect();
-    order.sort_by_key(|index| (block(tensors[*index].name), tensors[*index].name));
+    order.sort_by_cached_key(|index| (block(tensors[*index].name), tensors[*index].name));
 
     let mut seen = [0; C::Other as usize + 1];
     let mut formats: Vec<_> = tensors.iter().map(|tensor| tensor.unquantised).collect();
-    let quantisable = |index: &usize| tensors[*index].is_quantisable(facts);
+    let quantisable = |index: &usize| tensors[*index].is_matrix() && !are_kept[*index];
     for index in order.into_iter().filter(quantisable) {
         let (tensor, category) = (&tensors[index], categories[index]);
         let position = &mut seen[category as usize];
@@ -234,7 +243,6 @@ pub fn formats(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     /// Count, format and bytes of the matrices of Llama-2-7B and 70B, Mixtral-8x7B and Falcon-40B.
     /// Source: `truth/llamacpp/memory.json`, equal to `llama-quantize --dry-run` at 0c1e57098.

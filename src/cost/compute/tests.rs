@@ -242,3 +242,51 @@ fn parts_in_ram_stream_through_the_first_device() {
     }
     held.assert_exact(94);
 }
+
+/// Mixes rest on it: the buffers of one rest are those of all (`cost/llama_cpp/mix/rest.rs`).
+#[test]
+fn how_the_table_and_the_head_are_stored_changes_no_buffer() {
+    let layouts = [
+        Layout::OneDevice,
+        Layout::Pipelined,
+        Layout::Sequential,
+        Layout::parts_alone(FEED_FORWARD),
+        Layout::OFFLOADED,
+        Layout::HOST_ONLY,
+    ];
+    for (context, ubatch) in [(4096, 512), (2048, 16)] {
+        let workload = Workload {
+            ubatch: Tokens(ubatch),
+            ..Workload::of_context(Tokens(context))
+        };
+        for shape in samples::all() {
+            let own = Compute::new(shape.clone(), &workload);
+            let n_blocks = shape.blocks.len();
+            for format in [Format::F32, Format::F16, Format::Q8_0, Format::Q2K] {
+                let (table, head) = (format, Format::Q6K);
+                for (table, head) in [(table, head), (head, table), (format, format)] {
+                    let shape = GraphShape {
+                        table,
+                        head,
+                        ..shape.clone()
+                    };
+                    let other = Compute::new(shape, &workload);
+                    for layout in layouts {
+                        for start in 0..=n_blocks {
+                            let buffer = |compute: &Compute| compute.host(layout, start);
+                            assert_eq!(buffer(&own), buffer(&other), "{layout:?} {start}");
+                            for position in [Position::First, Position::Later] {
+                                let ends = start + 1..=n_blocks + 1;
+                                let buffers = |compute: &Compute| -> Vec<_> {
+                                    let of = |end| compute.device(layout, position, &(start..end));
+                                    ends.clone().map(of).collect()
+                                };
+                                assert_eq!(buffers(&own), buffers(&other), "{layout:?} {start}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -33,6 +33,12 @@ pub(super) fn block(name: &str) -> Option<u64> {
     name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
 }
 
+/// What of a name stands behind the number of its block, from the dot on; else all of it.
+pub(super) fn behind_block(name: &str) -> &str {
+    let part = name.strip_prefix("blk.").and_then(|rest| rest.find('.'));
+    part.map_or(name, |dot| &name["blk.".len() + dot..])
+}
+
 /// Parts of the names of matrices that are never quantised (`tensor_allows_quantization`).
 #[rustfmt::skip]
 const KEPT: [&str; 35] = [
@@ -57,14 +63,21 @@ const KEPT_IN_GLM5: [&str; 14] = [
 ];
 const GLM5_AT_8_BITS: [&str; 3] = ["attn_q_a", "attn_q_b", "nextn.eh_proj"];
 
+/// Whether llama-quantize keeps matrices of a name as they are.
+pub(super) fn is_kept(name: &str, facts: &Facts<'_>) -> bool {
+    matches!(name, "position_embd.weight" | "token_types.weight")
+        || has_any_of(name, &KEPT)
+        || (facts.architecture == "glm5-next" && has_any_of(name, &KEPT_IN_GLM5))
+}
+
+fn has_any_of(name: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| name.contains(part))
+}
+
 impl GgufTensor<'_> {
-    /// Whether llama-quantize touches it: weights of two dimensions or more, with exceptions.
-    pub(super) fn is_quantisable(&self, facts: &Facts<'_>) -> bool {
-        self.dims.iter().rev().skip(1).any(|dim| *dim > 1)
-            && self.name.ends_with("weight")
-            && !matches!(self.name, "position_embd.weight" | "token_types.weight")
-            && !self.is_any_of(&KEPT)
-            && !(facts.architecture == "glm5-next" && self.is_any_of(&KEPT_IN_GLM5))
+    /// Whether it is weights of two dimensions or more: llama-quantize touches nothing else.
+    pub(super) fn is_matrix(&self) -> bool {
+        self.dims.iter().rev().skip(1).any(|dim| *dim > 1) && self.name.ends_with("weight")
     }
 
     /// The rules proper (`llama_tensor_get_type_impl`); the first that matches counts. The place is
@@ -96,7 +109,7 @@ impl GgufTensor<'_> {
         let is_stack = matches!(self.dims, [.., matrices, _, _] if *matrices > 1);
 
         let format = match (category, recipe) {
-            _ if architecture == "glm5-next" && self.is_any_of(&GLM5_AT_8_BITS) => F::Q8_0,
+            _ if architecture == "glm5-next" && has_any_of(self.name, &GLM5_AT_8_BITS) => F::Q8_0,
             (C::Head, R::MXFP4Moe | R::Q8_0) => F::Q8_0,
             (C::Head, _) if falcon || !self.fits(base) => F::Q8_0,
             (C::Head, _) if extreme || recipe == R::IQ3XXS => F::Q5K,
@@ -153,10 +166,6 @@ impl GgufTensor<'_> {
             F::Q3K | F::Q4K if category == C::Value && !extreme && is_70b => F::Q5K,
             _ => format,
         }
-    }
-
-    fn is_any_of(&self, parts: &[&str]) -> bool {
-        parts.iter().any(|part| self.name.contains(part))
     }
 
     fn fits(&self, format: Format) -> bool {
