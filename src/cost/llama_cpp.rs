@@ -74,7 +74,7 @@ pub struct LlamaCpp<'a> {
 }
 
 /// Totals of the units before one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     on_device: Bytes,
     on_host: Bytes,

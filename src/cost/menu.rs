@@ -44,6 +44,6 @@ impl Menu {
         let time = self.law.fixed + self.law.a_byte * way.read.0 as f64;
         // Rounded to the nearest, without a call: searches ask for times by the million.
         let whole = time as u64;
-        whole + u64::from(time - whole as f64 >= 0.5)
+        whole.saturating_add(u64::from(time - whole as f64 >= 0.5))
     }
 }

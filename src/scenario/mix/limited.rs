@@ -34,8 +34,9 @@ struct Known<'a> {
 }
 
 struct Best<'a> {
-    /// The place of the recipe of its rest among the others.
-    place: usize,
+    /// The places of the recipe of its rest and of its layout among the others: of equal plans that of
+    /// the first counts.
+    place: (usize, usize),
     mixed: Mixed<'a>,
     plan: Rc<Planned>,
     /// With what the rest costs.
@@ -116,7 +117,7 @@ impl<'a> Known<'a> {
         };
         for (index, rest) in rests.in_turn().enumerate() {
             let is_over = known.best.is_some() && ask.stop.is_set();
-            for layout in rest.mixed.ranks().into_iter().flatten() {
+            for layout in in_turn(&rest.mixed) {
                 let least = rest.least(known.floors.get(&layout).copied().unwrap_or_default());
                 let is_better = |best: &Best<'_>| best.penalty < least;
                 if least == NO_PLAN || is_over || known.best.as_ref().is_some_and(is_better) {
@@ -199,11 +200,14 @@ impl<'a> Known<'a> {
         let penalty = plan.kept.penalty.saturating_add(of_rest);
         let floor = plan.kept.bound;
         self.bound = self.bound.min(floor.saturating_add(of_rest));
-        let worth = (penalty, plan.kept.time, rest.place);
+        let mut layouts = rest.mixed.ranks().into_iter().flatten();
+        let of_layout = layouts.position(|layout| layout == plan.set.layout);
+        let place = (rest.place, of_layout.unwrap_or_default());
+        let worth = (penalty, plan.kept.time, place);
         let is_better = |best: &Best<'_>| worth < (best.penalty, best.plan.kept.time, best.place);
         if self.best.as_ref().is_none_or(is_better) {
             self.best = Some(Best {
-                place: rest.place,
+                place,
                 mixed: rest.mixed.clone(),
                 plan,
                 penalty,
@@ -211,6 +215,14 @@ impl<'a> Known<'a> {
         }
         floor
     }
+}
+
+/// The layouts in the order of search. The pipeline's copies of inputs take room and save no time of a
+/// token, so that what is found without them mostly rules it out.
+fn in_turn(mixed: &Mixed<'_>) -> Vec<Layout> {
+    let mut layouts = mixed.ranks().concat();
+    layouts.sort_by_key(|layout| *layout == Layout::Pipelined);
+    layouts
 }
 
 impl Best<'_> {
@@ -233,7 +245,7 @@ impl Best<'_> {
         let penalty = penalty as f64 / Way::PARTS;
         let time = Seconds(kept.time as f64 * 1e-12);
         Found {
-            place,
+            place: place.0,
             mix: mixed.mix_of(&stored),
             penalty,
             bound,

@@ -49,3 +49,44 @@ impl LlamaCpp<'_> {
         self.between(&(n_units - 1..n_units))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cost::llama_cpp::LlamaCpp;
+    use crate::hardware;
+    use crate::model::mix::Mix;
+    use crate::model::recipe::Recipe;
+    use crate::model::{self, Precision};
+    use crate::units::Tokens;
+    use crate::workload::Workload;
+
+    #[test]
+    fn what_is_put_together_is_the_accounting_of_that_very_file() {
+        let rig = hardware::read("RTX 3060, ram 64 GiB").unwrap();
+        let workload = Workload::of_context(Tokens(4096));
+        let recipes = [Recipe::Q8_0, Recipe::Q6K, Recipe::Q4KM, Recipe::Q2K];
+        // With a head of its own, with one that copies the embedding, and with experts.
+        for name in ["llama-3-8b", "gemma-3-4b", "mixtral-8x7b"] {
+            let model = model::open(name).unwrap();
+            let of_one = |recipe| {
+                let precision = Precision::Gguf(recipe);
+                LlamaCpp::new(&model, precision, &rig, &workload).unwrap()
+            };
+            let alone: Vec<_> = recipes.into_iter().map(of_one).collect();
+            for (blocks, of_blocks) in recipes.iter().zip(&alone) {
+                for (rest, of_rest) in recipes.iter().zip(&alone) {
+                    let mix = Mix {
+                        rest: *rest,
+                        blocks: vec![*blocks; model.dimensions.n_layers as usize],
+                    };
+                    let formats = mix.formats(&model).unwrap();
+                    let own = LlamaCpp::of_formats(&model, formats, &rig, &workload).unwrap();
+                    let found = of_blocks.with_rest_of(of_rest);
+                    assert_eq!(found.sums, own.sums, "{name} {blocks} {rest}");
+                    assert_eq!(found.input, own.input, "{name} {blocks} {rest}");
+                    assert_eq!(found.everywhere, own.everywhere, "{name} {blocks} {rest}");
+                }
+            }
+        }
+    }
+}
