@@ -120,7 +120,7 @@ impl<'a> Known<'a> {
             for layout in in_turn(&rest.mixed) {
                 let least = rest.least(known.floors.get(&layout).copied().unwrap_or_default());
                 let is_better = |best: &Best<'_>| best.penalty < least;
-                if least == NO_PLAN || is_over || known.best.as_ref().is_some_and(is_better) {
+                if least == NO_PLAN || known.best.as_ref().is_some_and(is_better) {
                     known.bound = known.bound.min(least);
                     continue;
                 }
@@ -129,6 +129,10 @@ impl<'a> Known<'a> {
                 });
                 let floor = match alike.map(|(_, plan)| Rc::clone(plan)) {
                     Some(plan) => known.keep(rest, plan),
+                    None if is_over => {
+                        known.bound = known.bound.min(least);
+                        continue;
+                    }
                     None => known.look(rest, layout, most, ask),
                 };
                 if index == 0 {
