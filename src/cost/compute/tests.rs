@@ -250,45 +250,33 @@ fn how_the_table_and_the_head_are_stored_changes_no_buffer() {
         Layout::OneDevice,
         Layout::Pipelined,
         Layout::Sequential,
-        Layout::parts_alone(FEED_FORWARD),
         Layout::OFFLOADED,
         Layout::HOST_ONLY,
     ];
-    for (context, ubatch) in [(4096, 512), (2048, 16)] {
-        let workload = Workload {
-            ubatch: Tokens(ubatch),
-            ..Workload::of_context(Tokens(context))
+    let workload = Workload::of_context(Tokens(4096));
+    for shape in samples::all() {
+        let n_blocks = shape.blocks.len();
+        let own = Compute::new(shape.clone(), &workload);
+        let other = GraphShape {
+            table: Format::Q2K,
+            head: Format::F32,
+            ..shape
         };
-        for shape in samples::all() {
-            let own = Compute::new(shape.clone(), &workload);
-            let n_blocks = shape.blocks.len();
-            let stored = [
-                (Format::F32, Format::F32),
-                (Format::Q2K, Format::Q8_0),
-                (Format::Q8_0, Format::Q2K),
-            ];
-            for (table, head) in stored {
-                let shape = GraphShape {
-                    table,
-                    head,
-                    ..shape.clone()
+        let other = Compute::new(other, &workload);
+        for (layout, start) in layouts
+            .into_iter()
+            .flat_map(|layout| (0..n_blocks).map(move |start| (layout, start)))
+        {
+            // Without a GPU the host has at least a block.
+            let on_host = start + usize::from(layout.is_host_only());
+            let host = |compute: &Compute| compute.host(layout, on_host);
+            assert_eq!(host(&own), host(&other), "{layout:?} {start}");
+            for position in [Position::First, Position::Later] {
+                let ends = [start + 1, n_blocks, n_blocks + 1];
+                let device = |compute: &Compute| {
+                    ends.map(|end| compute.device(layout, position, &(start..end)))
                 };
-                let other = Compute::new(shape, &workload);
-                for layout in layouts {
-                    for start in 0..n_blocks {
-                        // Without a GPU the host has at least a block.
-                        let on_host = start + usize::from(layout.is_host_only());
-                        let host = |compute: &Compute| compute.host(layout, on_host);
-                        assert_eq!(host(&own), host(&other), "{layout:?} {start}");
-                        for position in [Position::First, Position::Later] {
-                            let buffers = |compute: &Compute| -> Vec<_> {
-                                let of = |end| compute.device(layout, position, &(start..end));
-                                (start + 1..=n_blocks + 1).map(of).collect()
-                            };
-                            assert_eq!(buffers(&own), buffers(&other), "{layout:?} {start}");
-                        }
-                    }
-                }
+                assert_eq!(device(&own), device(&other), "{layout:?} {start}");
             }
         }
     }
