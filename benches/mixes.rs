@@ -32,6 +32,22 @@ const EIGHT: [(Recipe, f64); 8] = [
     (Recipe::Q3KM, 100.0),
 ];
 
+/// As many as `--mix auto` takes.
+const TWELVE: [(Recipe, f64); 12] = [
+    (Recipe::Q8_0, 1.0),
+    (Recipe::Q6K, 5.0),
+    (Recipe::Q5KM, 12.0),
+    (Recipe::Q5KS, 16.0),
+    (Recipe::Q5_1, 18.0),
+    (Recipe::Q5_0, 22.0),
+    (Recipe::Q4KM, 30.0),
+    (Recipe::Q4KS, 43.0),
+    (Recipe::Q4_1, 71.0),
+    (Recipe::Q4_0, 72.0),
+    (Recipe::Q3KL, 87.0),
+    (Recipe::Q3KM, 100.0),
+];
+
 /// How sensitive blocks are beside each other.
 enum Weights {
     Alike,
@@ -164,8 +180,13 @@ fn main() {
         ("deepseek-v3, 61", deepseek(), Weights::Alike),
         ("all different 80", llama(), Weights::Unlike),
     ];
+    #[allow(clippy::print_stdout, reason = "a benchmark prints")]
+    {
+        println!("| problem | ms | best that fits | ms | best within 1.15 of the least time |");
+        println!("| --- | --- | --- | --- | --- |");
+    }
     for (name, model, weights) in cases {
-        for table in [&FOUR[..], &EIGHT[..]] {
+        for table in [&FOUR[..], &EIGHT[..], &TWELVE[..]] {
             let name = format!("{name}, {} recipes", table.len());
             if name.contains(filter.trim_start_matches("--bench")) {
                 row(&name, &scenario(&model, &weights, table));

@@ -13,6 +13,7 @@ mod stage;
 mod stored;
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::cost::compute::Compute;
 use crate::cost::extras;
@@ -51,7 +52,7 @@ pub struct LlamaCpp<'a> {
     rig: &'a Rig,
     units: Vec<Unit>,
     work: Work,
-    compute: Compute,
+    compute: Rc<Compute>,
     /// What each unit adds, summed up to it.
     sums: Vec<Sums>,
     /// What of it may be in RAM without its block.
@@ -73,7 +74,7 @@ pub struct LlamaCpp<'a> {
 }
 
 /// Totals of the units before one.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     on_device: Bytes,
     on_host: Bytes,
@@ -207,7 +208,7 @@ impl<'a> LlamaCpp<'a> {
             has_adapters: !model.extras.adapters.is_empty(),
             work: Work::new(model, &units, workload.ubatch),
             units,
-            compute: Compute::new(shape, workload),
+            compute: Rc::new(Compute::new(shape, workload)),
             ahead,
             sums,
             everywhere: part(Part::Everywhere).map(Stored::cuda).sum(),

@@ -1,18 +1,18 @@
 //! The best quality that fits where every block may have a recipe of its own.
 //!
-//! What is in no block, the embedding and the head, has one recipe, and each is tried in turn. For
-//! each the solver finds the blocks' recipes together with their places: a column is priced at the
+//! What is in no block, the embedding and the head, has one recipe, and each is tried in turn unless
+//! it is ruled out (`rests.rs`). For each the solver finds the blocks' recipes together with their places: a column is priced at the
 //! least penalty with which it fits its device (`cost/frontier.rs`).
 
 mod limited;
+mod rests;
 
 use std::fmt;
-use std::rc::Rc;
 use std::str::FromStr;
 
 use super::{GoalError, Penalties, Scenario, ScenarioError, constraint};
 use crate::cost::frontier::Way;
-use crate::cost::llama_cpp::mix::{Asked, Blocks, Limit, Mixed, Offer};
+use crate::cost::llama_cpp::mix::{Asked, Limit, Mixed, Offer};
 use crate::cost::llama_cpp::{LlamaCpp, MOST_DEVICES};
 use crate::cost::{Accounting, Target};
 use crate::model::Precision;
@@ -25,6 +25,7 @@ use crate::solve::{
     self, Amount, Ask, Goal, NoPlan, Objective, Ruling, Solution, Status, baseline,
 };
 use crate::units::Bytes;
+use rests::{NO_PLAN, Rest, Rests};
 
 /// The recipes that blocks may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ impl fmt::Display for Candidates {
 
 /// A plan with one recipe for what is in no block.
 struct Found {
+    /// The place of that recipe among the others.
+    place: usize,
     mix: Mix,
     solution: Solution,
     /// What all of it costs; no plan with this recipe costs less than `bound`.
@@ -117,30 +120,41 @@ impl Scenario {
         method: &str,
     ) -> Result<Plan, ScenarioError> {
         let rests = Rests::new(asked, Limit::None)?;
-        let mut mixed: Vec<Mixed<'_>> = Vec::new();
         let mut found: Vec<Found> = Vec::new();
         // How all of them are ruled out, as long as they are.
         let mut no = NoPlan::RuledOut(Ruling::default());
-        let mut n_ranks = 1;
+        let n_ranks = rests.smallest.mixed.ranks().len();
         let mut rank = 0;
         while found.is_empty() && rank < n_ranks {
-            for (index, rest) in rests.by_least.iter().enumerate() {
-                let least = rests.least(rest) as f64 / Way::PARTS;
-                if found.iter().any(|found| found.penalty < least) {
-                    break;
+            let mut floor = 0;
+            let mut tried: Vec<(Mixed<'_>, Result<Solution, NoPlan>)> = Vec::new();
+            for (index, rest) in rests.in_turn().enumerate() {
+                let least = rest.least(floor);
+                let is_worse = |found: &Found| found.penalty < least as f64 / Way::PARTS;
+                if least == NO_PLAN || found.iter().any(is_worse) {
+                    continue;
                 }
-                if mixed.len() == index {
-                    mixed.push(rests.mixed(rest)?);
-                    n_ranks = mixed[index].ranks().len();
+                let mixed = rest.mixed.of_rank(rank);
+                let layouts = mixed.ranks().concat();
+                let alike = tried
+                    .iter()
+                    .find(|(other, _)| mixed.has_plans_of(other, &layouts));
+                let attempt = match alike {
+                    Some((_, attempt)) => attempt.clone(),
+                    None => solve::attempt(&mixed, ask),
+                };
+                if index == 0 {
+                    floor = of_blocks(&attempt);
                 }
-                let mixed = mixed[index].of_rank(rank);
-                match solve::attempt(&mixed, ask) {
-                    Ok(solution) => found.push(Found::new(&mixed, solution)),
+                tried.push((mixed, attempt.clone()));
+                match attempt {
+                    Ok(solution) => found.push(Found::new(rest, solution)),
                     Err(other) => no = no.and(other),
                 }
             }
             rank += 1;
         }
+        found.sort_by_key(|found| found.place);
         let bounds = found.iter().map(|found| found.bound);
         let bound = bounds.fold(f64::INFINITY, f64::min);
         let best = found.into_iter().min_by(|a, b| {
@@ -148,7 +162,7 @@ impl Scenario {
             a.penalty.total_cmp(&b.penalty).then(by_time)
         });
         let Some(best) = best else {
-            return Err(solve::explain(&rests.smallest()?, ask, self.ruled(no)).into());
+            return Err(solve::explain(&rests.smallest.mixed, ask, self.ruled(no)).into());
         };
         // What was not found in time could be of any penalty.
         let bound = match no {
@@ -243,46 +257,24 @@ impl Scenario {
     }
 }
 
-/// What is in no block can have any of these recipes.
-struct Rests<'a> {
-    blocks: Rc<Blocks<'a>>,
-    /// The one with which a mix may cost the least first.
-    by_least: Vec<Offer>,
-}
-
-impl<'a> Rests<'a> {
-    fn new(asked: Asked<'a>, limit: Limit) -> Result<Self, ScenarioError> {
-        let blocks = Rc::new(Blocks::new(asked, limit)?);
-        let mut by_least = asked.offers.to_vec();
-        by_least.sort_by_key(|rest| blocks.least_with(rest));
-        Ok(Self { blocks, by_least })
-    }
-
-    /// What no mix with it costs less than.
-    fn least(&self, rest: &Offer) -> u64 {
-        self.blocks.least_with(rest)
-    }
-
-    fn mixed(&self, rest: &Offer) -> Result<Mixed<'a>, ScenarioError> {
-        Ok(Mixed::new(&self.blocks, *rest)?)
-    }
-
-    /// Where no mix has a plan, that with the smallest rest lacks the least.
-    fn smallest(&self) -> Result<Mixed<'a>, ScenarioError> {
-        let all = self.by_least.iter().map(|rest| self.mixed(rest));
-        let all: Vec<_> = all.collect::<Result<_, _>>()?;
-        let smallest = all.into_iter().min_by_key(Mixed::size_of_rest);
-        // A mix has at least one recipe.
-        smallest.ok_or_else(|| GoalError::NoPrecision(Target::LlamaCpp).into())
+/// What blocks cost at the least in any plan, in parts of [`Way::PARTS`].
+fn of_blocks(attempt: &Result<Solution, NoPlan>) -> u64 {
+    match attempt {
+        // A float does not tell apart what is this close.
+        Ok(solution) => (solution.proof.bound.number() * Way::PARTS * (1.0 - 1e-12)) as u64,
+        Err(NoPlan::RuledOut(_)) => NO_PLAN,
+        Err(NoPlan::NotFound) => 0,
     }
 }
 
 impl Found {
-    fn new(mixed: &Mixed<'_>, solution: Solution) -> Self {
-        let rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
+    fn new(rest: &Rest<'_>, solution: Solution) -> Self {
+        let mixed = &rest.mixed;
+        let of_rest = mixed.penalty_of_rest() as f64 / Way::PARTS;
         Self {
-            penalty: solution.proof.objective().number() + rest,
-            bound: solution.proof.bound.number() + rest,
+            place: rest.place,
+            penalty: solution.proof.objective().number() + of_rest,
+            bound: solution.proof.bound.number() + of_rest,
             mix: mixed.mix(solution.layout, &solution.stages),
             solution,
         }

@@ -242,3 +242,42 @@ fn parts_in_ram_stream_through_the_first_device() {
     }
     held.assert_exact(94);
 }
+
+/// Mixes rest on it: the buffers of one rest are those of all (`cost/llama_cpp/mix/rest.rs`).
+#[test]
+fn how_the_table_and_the_head_are_stored_changes_no_buffer() {
+    let layouts = [
+        Layout::OneDevice,
+        Layout::Pipelined,
+        Layout::Sequential,
+        Layout::OFFLOADED,
+        Layout::HOST_ONLY,
+    ];
+    let workload = Workload::of_context(Tokens(4096));
+    for shape in samples::all() {
+        let n_blocks = shape.blocks.len();
+        let own = Compute::new(shape.clone(), &workload);
+        let other = GraphShape {
+            table: Format::Q2K,
+            head: Format::F32,
+            ..shape
+        };
+        let other = Compute::new(other, &workload);
+        for (layout, start) in layouts
+            .into_iter()
+            .flat_map(|layout| (0..n_blocks).map(move |start| (layout, start)))
+        {
+            // Without a GPU the host has at least a block.
+            let on_host = start + usize::from(layout.is_host_only());
+            let host = |compute: &Compute| compute.host(layout, on_host);
+            assert_eq!(host(&own), host(&other), "{layout:?} {start}");
+            for position in [Position::First, Position::Later] {
+                let ends = [start + 1, n_blocks, n_blocks + 1];
+                let device = |compute: &Compute| {
+                    ends.map(|end| compute.device(layout, position, &(start..end)))
+                };
+                assert_eq!(device(&own), device(&other), "{layout:?} {start}");
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! A whole model beside another one, as its draft: on one GPU, or in RAM.
 
+use std::rc::Rc;
+
 use super::{CUDA_CONTEXT, LlamaCpp};
 use crate::cost::extras::Beside;
 use crate::cost::{Accounting, Layout, Memory, Place, Position, Span};
@@ -10,7 +12,8 @@ impl LlamaCpp<'_> {
     ///
     /// Source: `common_base_params_to_speculative` (`common/speculative.cpp`, 0c1e57098).
     pub(in crate::cost) fn into_draft(mut self) -> Self {
-        self.compute = self.compute.with_one_output_a_sequence();
+        let compute = Rc::unwrap_or_clone(self.compute);
+        self.compute = Rc::new(compute.with_one_output_a_sequence());
         self
     }
 

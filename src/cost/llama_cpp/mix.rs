@@ -4,8 +4,10 @@
 //! What is in no block has one recipe, which is given. The ways of the blocks are in `blocks.rs`.
 
 mod blocks;
+mod rest;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -14,11 +16,10 @@ use crate::cost::column::Owner;
 use crate::cost::frontier::{Frontiers, Way};
 use crate::cost::menu::{Law, Menu};
 use crate::cost::{
-    Accounting, Column, ColumnSet, Crossing, Layout, Memory, Offload, Parts, Place, Span, Stage,
-    Store, Unit, capacity,
+    Accounting, Column, ColumnSet, Crossing, Layout, Memory, Offload, Parts, Place, Position, Span,
+    Stage, Store, Unit, capacity,
 };
 use crate::hardware::{HostId, Rig};
-use crate::model::PrecisionError;
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
 use crate::units::Bytes;
@@ -31,32 +32,75 @@ pub use blocks::{Asked, Blocks, Limit, Offer};
 pub struct Mixed<'a> {
     blocks: Rc<Blocks<'a>>,
     rest: Recipe,
+    /// The index of its recipe.
+    of_rest: usize,
     /// With all blocks of the first recipe.
     first: Rc<LlamaCpp<'a>>,
     /// With all blocks of one recipe, for each: where buffers depend on it.
     alike: Rc<OnceCell<Vec<LlamaCpp<'a>>>>,
+    /// What stages need beside the weights of blocks, as far as it was asked for.
+    beside: Rc<RefCell<BTreeMap<(Layout, Seat), ByRun>>>,
     /// What the recipe of the rest costs.
     penalty: u64,
     /// Layouts of other ranks are left out.
     ranks: Range<usize>,
 }
 
+/// What a stage's needs depend on besides its layout, its units and how these are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Seat {
+    Host,
+    Device(Position),
+}
+
+/// By start, then by length.
+type ByRun = Vec<Vec<Option<Beside>>>;
+
+/// What a stage needs that is no block's weight, and the index of the accounting that says so.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    of: usize,
+    needs: Memory,
+}
+
 impl<'a> Mixed<'a> {
-    /// Prices mixes of the recipes of `blocks`, with `rest` for what is in no block.
-    ///
-    /// # Errors
-    /// Where a draft model beside it cannot be loaded.
-    pub fn new(blocks: &Rc<Blocks<'a>>, rest: Offer) -> Result<Self, PrecisionError> {
-        let offers = blocks.asked.offers;
-        let first = offers.first().map_or(rest.recipe, |offer| offer.recipe);
-        Ok(Self {
-            first: Rc::new(blocks.accounting(first, rest.recipe)?),
+    /// Mixes of the recipes of `blocks`, with the recipe of that index for what is in no block.
+    pub fn new(blocks: &Rc<Blocks<'a>>, of_rest: usize) -> Self {
+        let rest = &blocks.asked.offers[of_rest];
+        Self {
+            first: Rc::new(blocks.alike[0].with_rest_of(&blocks.alike[of_rest])),
             alike: Rc::default(),
-            penalty: parts(&rest, blocks.share_of_rest),
+            beside: Rc::default(),
+            penalty: parts(rest, blocks.share_of_rest),
             rest: rest.recipe,
+            of_rest,
             blocks: Rc::clone(blocks),
             ranks: 0..usize::MAX,
-        })
+        }
+    }
+
+    /// Whether any plan of another rest is one of this as well, with no more of any device and no
+    /// slower.
+    pub fn has_no_larger_rest_than(&self, other: &Self) -> bool {
+        self.first.has_no_larger_rest_than(&other.first)
+    }
+
+    /// Whether beside another rest every stage of these layouts needs and takes the same, so that both
+    /// have the same plans.
+    pub fn has_plans_of(&self, other: &Self, layouts: &[Layout]) -> bool {
+        let (rig, ram) = (self.rig(), capacity(self.rig(), Place::Host));
+        let base = |mixed: &Self, layout| mixed.host_base(layout).total();
+        let has_room = |base: Bytes| rig.host().is_none() || base <= ram;
+        let is_like = |layout: &Layout| {
+            let (own, others) = (base(self, *layout), base(other, *layout));
+            match layout {
+                Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
+                    has_room(own) == has_room(others)
+                }
+                Layout::Offloaded(_) | Layout::HostOnly(_) => own == others,
+            }
+        };
+        self.first.has_rest_of(&other.first) && layouts.iter().all(is_like)
     }
 
     /// What the recipe of what is in no block costs, in parts of [`Way::PARTS`].
@@ -87,7 +131,7 @@ impl<'a> Mixed<'a> {
     /// The mix in which these stages were priced.
     pub fn mix(&self, layout: Layout, stages: &[Span]) -> Mix {
         let way = |span: &Span| {
-            let (_, beside) = self.largest(layout, span);
+            let beside = self.beside(layout, span).needs.total();
             self.way(span, beside, self.room(layout, span.place))
         };
         let stages: Vec<_> = stages.iter().map(|span| (span, way(span))).collect();
@@ -122,6 +166,7 @@ impl<'a> Mixed<'a> {
                 streamed: column.streamed.clone(),
                 position: column.position,
             };
+            let Beside { needs, .. } = self.beside(set.layout, &span);
             // Buffers take no time, so that any accounting will do.
             let read = Bytes::gib(1024);
             let stage = |read: Bytes| {
@@ -129,7 +174,8 @@ impl<'a> Mixed<'a> {
                     read,
                     ..Way::default()
                 };
-                self.first.priced(set.layout, &span, &self.sums(&span, way))
+                let sums = self.sums(&span, way);
+                self.first.priced_with(set.layout, &span, &sums, needs)
             };
             let picoseconds = |stage: &Stage| stage.time.0 * 1e12;
             let fixed = picoseconds(&stage(Bytes::ZERO));
@@ -139,8 +185,7 @@ impl<'a> Mixed<'a> {
             };
             let ways = self.frontiers(place).of(&span.units);
             let room = self.room(set.layout, place);
-            let (_, beside) = self.largest(set.layout, &span);
-            let room = room.saturating_sub(beside);
+            let room = room.saturating_sub(needs.total());
             Menu {
                 owner: column.owner,
                 units: span.units,
@@ -176,27 +221,51 @@ impl<'a> Mixed<'a> {
             Layout::OneDevice | Layout::Pipelined | Layout::Sequential | Layout::Served(_) => {
                 std::slice::from_ref(self.first.as_ref())
             }
-            Layout::Offloaded(_) | Layout::HostOnly(_) => {
-                self.alike.get_or_init(|| {
-                    let offers = self.blocks.asked.offers.iter();
-                    let of = |offer: &Offer| self.blocks.accounting(offer.recipe, self.rest);
-                    // What stands beside the model does not depend on its recipes.
-                    offers
-                        .map(|offer| of(offer).unwrap_or_else(|_| LlamaCpp::clone(&self.first)))
-                        .collect()
-                })
-            }
+            Layout::Offloaded(_) | Layout::HostOnly(_) => self.alike.get_or_init(|| {
+                let rest = &self.blocks.alike[self.of_rest];
+                let alike = self.blocks.alike.iter();
+                alike.map(|blocks| blocks.with_rest_of(rest)).collect()
+            }),
         }
     }
 
-    /// The accounting whose buffers are the largest, and what a stage needs with it that is no block's
-    /// weight.
-    fn largest(&self, layout: Layout, span: &Span) -> (&LlamaCpp<'a>, Bytes) {
+    /// What a stage needs beside the weights of its blocks, with the recipe that makes it the most.
+    fn beside(&self, layout: Layout, span: &Span) -> Beside {
+        let seat = match span.place {
+            Place::Host => Seat::Host,
+            Place::Device(_) => Seat::Device(span.position),
+        };
+        let mut known = self.beside.borrow_mut();
+        let by_start = known.entry((layout, seat)).or_default();
+        if by_start.len() <= span.units.start {
+            by_start.resize(span.units.start + 1, Vec::new());
+        }
+        let by_length = &mut by_start[span.units.start];
+        if by_length.len() <= span.units.len() {
+            by_length.resize(span.units.len() + 1, None);
+        }
+        *by_length[span.units.len()].get_or_insert_with(|| self.largest(layout, span))
+    }
+
+    fn largest(&self, layout: Layout, span: &Span) -> Beside {
         let sums = self.sums(span, Way::default());
-        let alike = self.alike(layout).iter();
-        let needs = alike.map(|alike| (alike, alike.held(layout, span, &sums).total()));
-        let largest = needs.max_by_key(|(_, needs)| *needs);
-        largest.unwrap_or((self.first.as_ref(), Bytes::ZERO))
+        let beside = |(of, alike): (usize, &LlamaCpp<'_>)| Beside {
+            of,
+            needs: alike.held(layout, span, &sums),
+        };
+        let alike = self.alike(layout).iter().enumerate().map(beside);
+        let largest = alike.max_by_key(|beside| beside.needs.total());
+        largest.unwrap_or_else(|| beside((0, self.first.as_ref())))
+    }
+
+    /// A stage whose blocks are stored in a way.
+    fn priced(&self, layout: Layout, span: &Span, (beside, way): (Beside, Way)) -> Stage {
+        let needs = Memory {
+            weights: beside.needs.weights + way.bytes,
+            ..beside.needs
+        };
+        let sums = self.sums(span, way);
+        self.alike(layout)[beside.of].priced_with(layout, span, &sums, needs)
     }
 
     /// The way of the least penalty that fits beside what is no weight, else the smallest.
@@ -256,15 +325,13 @@ impl Accounting for Mixed<'_> {
     /// At its smallest. Its buffers are the largest that any of the recipes needs.
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
         let way = self.frontiers(span.place).smallest(&span.units);
-        let (largest, _) = self.largest(layout, span);
-        largest.priced(layout, span, &self.sums(span, way))
+        self.priced(layout, span, (self.beside(layout, span), way))
     }
 
     fn fitted(&self, layout: Layout, span: &Span, room: Bytes) -> (Stage, u64) {
-        let (largest, beside) = self.largest(layout, span);
-        let way = self.way(span, beside, room);
-        let stage = largest.priced(layout, span, &self.sums(span, way));
-        (stage, way.penalty)
+        let beside = self.beside(layout, span);
+        let way = self.way(span, beside.needs.total(), room);
+        (self.priced(layout, span, (beside, way)), way.penalty)
     }
 
     fn host_base(&self, layout: Layout) -> Memory {

@@ -134,16 +134,29 @@ impl LlamaCpp<'_> {
 
     /// A stage whose units sum up to this.
     pub(super) fn priced(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
+        self.priced_with(layout, span, sums, self.held(layout, span, sums))
+    }
+
+    /// The same where it is known what it needs.
+    pub(super) fn priced_with(
+        &self,
+        layout: Layout,
+        span: &Span,
+        sums: &Sums,
+        held: Memory,
+    ) -> Stage {
         match span.place {
-            Place::Host => self.priced_on_host(layout, span, sums),
-            Place::Device(device) => self.priced_on_device(layout, span, device, sums),
+            Place::Host => self.priced_on_host(layout, span, sums, held),
+            Place::Device(device) => Stage {
+                device: held,
+                ..self.timed_on_device(layout, span, device, sums)
+            },
         }
     }
 
-    fn priced_on_host(&self, layout: Layout, span: &Span, sums: &Sums) -> Stage {
+    fn priced_on_host(&self, layout: Layout, span: &Span, sums: &Sums, device: Memory) -> Stage {
         let rate = self.rig.host().map(time::host_rate);
         let reading = rate.map_or(Seconds::default(), |rate| (sums.read + sums.kv_read) / rate);
-        let device = self.held(layout, span, sums);
         let reread = self.reread_by_host(layout, span, &device);
         // Beside a GPU, prompts are computed there.
         let mut prefill = match layout.is_host_only() {
@@ -162,13 +175,8 @@ impl LlamaCpp<'_> {
         }
     }
 
-    fn priced_on_device(
-        &self,
-        layout: Layout,
-        span: &Span,
-        device: DeviceId,
-        sums: &Sums,
-    ) -> Stage {
+    /// All but what it needs.
+    fn timed_on_device(&self, layout: Layout, span: &Span, device: DeviceId, sums: &Sums) -> Stage {
         let device = self.rig.device(device);
         let law = time::llama_cpp(device.class);
         let in_ram = self.in_ram(layout, &span.units);
@@ -218,8 +226,6 @@ impl LlamaCpp<'_> {
             + around.prefill;
         prefill.batch = prefill.batch + self.disk_time(reread.of_prompts);
         Stage {
-            device: self.held(layout, span, sums),
-            host: Memory::default(),
             time: decode + hop + around.time,
             prefill,
             ..Stage::default()

@@ -1,7 +1,11 @@
 //! The best mix under a time a token. The time decides and not the rank: what is offloaded and fast
 //! enough is as good as any other plan.
 
-use super::{Found, Rests};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::Found;
+use super::rests::{NO_PLAN, Rest, Rests};
 use crate::cost::frontier::Way;
 use crate::cost::llama_cpp::mix::{Asked, Limit, Mixed, Offer};
 use crate::cost::{Accounting, ColumnSet, Fit, Layout};
@@ -20,18 +24,30 @@ struct Known<'a> {
     /// The least time of a plan that is too slow, and whether none is faster.
     fastest: Option<Seconds>,
     is_proven: bool,
+    /// What blocks cost at the least beside the smallest rest, by layout.
+    floors: BTreeMap<Layout, u64>,
+    /// The plans that were found, with their rests.
+    plans: Vec<(Mixed<'a>, Rc<Planned>)>,
     /// What a picosecond was worth in the last of them, none before the first: where they are much
     /// alike, one pass at this price rules the next one out.
     price: f64,
 }
 
 struct Best<'a> {
+    /// The places of the recipe of its rest and of its layout among the others: of equal plans that of
+    /// the first counts.
+    place: (usize, usize),
     mixed: Mixed<'a>,
+    plan: Rc<Planned>,
+    /// With what the rest costs.
+    penalty: u64,
+}
+
+/// The best plan of a layout beside one rest, and of every rest that is like it.
+struct Planned {
     set: ColumnSet,
     chain: Chain,
     kept: Kept,
-    /// With what the rest costs.
-    penalty: u64,
 }
 
 impl Scenario {
@@ -74,7 +90,7 @@ impl Scenario {
                     true => NoPlan::RuledOut(Ruling::Orders),
                     false => NoPlan::NotFound,
                 };
-                let smallest = Rests::new(asked, Limit::None)?.smallest()?;
+                let smallest = Rests::new(asked, Limit::None)?.smallest.mixed;
                 Err(solve::explain(&smallest, ask, self.ruled(no)).into())
             }
         }
@@ -95,34 +111,48 @@ impl<'a> Known<'a> {
             bound: u64::MAX,
             fastest: None,
             is_proven: true,
+            floors: BTreeMap::new(),
+            plans: Vec::new(),
             price: 0.0,
         };
-        for rest in &rests.by_least {
-            let least = rests.least(rest);
-            let is_better = |best: &Best<'_>| best.penalty < least || ask.stop.is_set();
-            if known.best.as_ref().is_some_and(is_better) {
-                known.bound = known.bound.min(least);
-                continue;
-            }
-            let mixed = rests.mixed(rest)?;
-            for layout in mixed.ranks().into_iter().flatten() {
-                known.look(&mixed, layout, most, ask);
+        for (index, rest) in rests.in_turn().enumerate() {
+            let is_over = known.best.is_some() && ask.stop.is_set();
+            for layout in in_turn(&rest.mixed) {
+                let least = rest.least(known.floors.get(&layout).copied().unwrap_or_default());
+                let is_better = |best: &Best<'_>| best.penalty < least;
+                if least == NO_PLAN || known.best.as_ref().is_some_and(is_better) {
+                    known.bound = known.bound.min(least);
+                    continue;
+                }
+                let alike = known.plans.iter().find(|(mixed, plan)| {
+                    plan.set.layout == layout && rest.mixed.has_plans_of(mixed, &[layout])
+                });
+                let floor = match alike.map(|(_, plan)| Rc::clone(plan)) {
+                    Some(plan) => known.keep(rest, plan),
+                    None if is_over => {
+                        known.bound = known.bound.min(least);
+                        continue;
+                    }
+                    None => known.look(rest, layout, most, ask),
+                };
+                if index == 0 {
+                    known.floors.insert(layout, floor);
+                }
             }
         }
         Ok(known)
     }
 
-    /// Looks for a better plan of one recipe of the rest in one layout.
-    fn look(&mut self, mixed: &Mixed<'a>, layout: Layout, most: Seconds, ask: &Ask) {
-        let rest = mixed.penalty_of_rest();
+    /// Looks for a better plan of one recipe of the rest in one layout, and says what blocks cost in it
+    /// at the least.
+    fn look(&mut self, rest: &Rest<'a>, layout: Layout, most: Seconds, ask: &Ask) -> u64 {
+        let mixed = &rest.mixed;
+        let penalty = mixed.penalty_of_rest();
         let least = self
             .best
             .as_ref()
             .map_or(u64::MAX >> 1, |best| best.penalty);
-        let Some(useful) = least.checked_sub(rest) else {
-            self.bound = self.bound.min(mixed.least());
-            return;
-        };
+        let useful = least.saturating_sub(penalty);
         let set = ColumnSet::new(mixed, layout, Fit::Strict, &ask.rules);
         let chain = Chain {
             n_units: set.n_units,
@@ -138,19 +168,9 @@ impl<'a> Known<'a> {
         self.price = price;
         match answer {
             Answer::Found(kept) => {
-                let penalty = kept.penalty.saturating_add(rest);
-                self.bound = self.bound.min(kept.bound.saturating_add(rest));
-                let worth = (penalty, kept.time);
-                let is_better = |best: &Best<'_>| worth < (best.penalty, best.kept.time);
-                if self.best.as_ref().is_none_or(is_better) {
-                    self.best = Some(Best {
-                        mixed: mixed.clone(),
-                        set,
-                        chain,
-                        kept,
-                        penalty,
-                    });
-                }
+                let plan = Rc::new(Planned { set, chain, kept });
+                self.plans.push((mixed.clone(), Rc::clone(&plan)));
+                self.keep(rest, plan)
             }
             Answer::TooSlow { fastest, is_proven } => {
                 let fastest = Seconds(fastest as f64 * 1e-12);
@@ -158,41 +178,78 @@ impl<'a> Known<'a> {
                 if is_faster {
                     self.fastest = Some(fastest);
                 }
-                self.is_proven &= is_proven;
-                if !is_proven {
-                    self.bound = self.bound.min(mixed.least());
+                if is_proven {
+                    return NO_PLAN;
                 }
+                self.is_proven = false;
+                self.bound = self.bound.min(mixed.least());
+                0
             }
-            Answer::Worse(bound) => self.bound = self.bound.min(bound.saturating_add(rest)),
-            Answer::Impossible => {}
+            Answer::Worse(bound) => {
+                self.bound = self.bound.min(bound.saturating_add(penalty));
+                bound
+            }
+            Answer::Impossible => NO_PLAN,
             Answer::Unknown(bound) => {
                 self.is_proven = false;
-                self.bound = self.bound.min(bound.saturating_add(rest));
+                self.bound = self.bound.min(bound.saturating_add(penalty));
+                bound
             }
         }
     }
+
+    /// Keeps a plan if it is the best so far, and says what blocks cost in its layout at the least.
+    fn keep(&mut self, rest: &Rest<'a>, plan: Rc<Planned>) -> u64 {
+        let of_rest = rest.mixed.penalty_of_rest();
+        let penalty = plan.kept.penalty.saturating_add(of_rest);
+        let floor = plan.kept.bound;
+        self.bound = self.bound.min(floor.saturating_add(of_rest));
+        let mut layouts = rest.mixed.ranks().into_iter().flatten();
+        let of_layout = layouts.position(|layout| layout == plan.set.layout);
+        let place = (rest.place, of_layout.unwrap_or_default());
+        let worth = (penalty, plan.kept.time, place);
+        let is_better = |best: &Best<'_>| worth < (best.penalty, best.plan.kept.time, best.place);
+        if self.best.as_ref().is_none_or(is_better) {
+            self.best = Some(Best {
+                place,
+                mixed: rest.mixed.clone(),
+                plan,
+                penalty,
+            });
+        }
+        floor
+    }
+}
+
+/// The layouts in the order of search. The pipeline's copies of inputs take room and save no time of a
+/// token, so that what is found without them mostly rules it out.
+fn in_turn(mixed: &Mixed<'_>) -> Vec<Layout> {
+    let mut layouts = mixed.ranks().concat();
+    layouts.sort_by_key(|layout| *layout == Layout::Pipelined);
+    layouts
 }
 
 impl Best<'_> {
     fn found(self, bound: f64) -> Found {
         let Self {
+            place,
             mixed,
-            set,
-            chain,
-            kept,
+            plan,
             penalty,
         } = self;
+        let Planned { set, chain, kept } = plan.as_ref();
         let path = kept.stages.iter().map(|taken| Taken {
             column: taken.menu,
             host: 0,
         });
-        let spans = path::stages(&set, &path.collect::<Vec<_>>());
+        let spans = path::stages(set, &path.collect::<Vec<_>>());
         let ways = kept.stages.iter();
         let ways = ways.map(|taken| chain.menus[taken.menu].ways[taken.way]);
         let stored: Vec<_> = spans.iter().zip(ways).collect();
         let penalty = penalty as f64 / Way::PARTS;
         let time = Seconds(kept.time as f64 * 1e-12);
         Found {
+            place: place.0,
             mix: mixed.mix_of(&stored),
             penalty,
             bound,

@@ -77,10 +77,19 @@ impl Orders {
 pub(super) struct Network<'a> {
     pub(super) chain: &'a Chain,
     orders: Orders,
-    /// Menus of one start, owner and position, each a unit longer than the one before it.
-    runs: Vec<Vec<Range<usize>>>,
+    /// By start.
+    runs: Vec<Vec<Run>>,
     /// By code: the units that may be done, where a plan goes through it.
     done: Vec<Range<usize>>,
+}
+
+/// Menus of one start, owner and position, each a unit longer than the one before it.
+struct Run {
+    owner: Owner,
+    position: Position,
+    menus: Range<usize>,
+    /// The units that are done behind the first of them.
+    end: usize,
 }
 
 /// The least cost from each state to the end.
@@ -97,17 +106,23 @@ impl Rest {
 
 impl<'a> Network<'a> {
     pub(super) fn new(chain: &'a Chain, orders: Orders) -> Self {
-        let mut runs: Vec<Vec<Range<usize>>> = vec![Vec::new(); chain.n_units];
+        let mut runs: Vec<Vec<Run>> = Vec::new();
+        runs.resize_with(chain.n_units, Vec::new);
         for (index, menu) in chain.menus.iter().enumerate() {
-            let alike = |run: &&mut Range<usize>| {
-                let first = &chain.menus[run.start];
-                run.end == index
-                    && (first.owner, first.position) == (menu.owner, menu.position)
-                    && first.units.end + run.len() == menu.units.end
+            let alike = |run: &&mut Run| {
+                run.menus.end == index
+                    && (run.owner, run.position) == (menu.owner, menu.position)
+                    && run.end + run.menus.len() == menu.units.end
             };
-            match runs[menu.units.start].last_mut().filter(alike) {
-                Some(run) => run.end = index + 1,
-                None => runs[menu.units.start].push(index..index + 1),
+            let of_start = &mut runs[menu.units.start];
+            match of_start.last_mut().filter(alike) {
+                Some(run) => run.menus.end = index + 1,
+                None => of_start.push(Run {
+                    owner: menu.owner,
+                    position: menu.position,
+                    menus: index..index + 1,
+                    end: menu.units.end,
+                }),
             }
         }
         let longest = Longest::new(chain);
@@ -134,16 +149,9 @@ impl<'a> Network<'a> {
         let (code, done) = (state / n_ends, state % n_ends);
         let runs = self.runs.get(done).into_iter().flatten();
         runs.filter_map(move |run| {
-            let menu = &self.chain.menus[run.start];
-            let next = match menu.owner {
-                Owner::Host => (code == 0).then_some(0)?,
-                Owner::Group(GroupId(group)) => {
-                    let in_place = (code == 0) == (menu.position == Position::First);
-                    let next = self.orders.next(&self.chain.counts, code, group);
-                    next.filter(|_| in_place)?
-                }
-            };
-            Some((run.clone(), next * n_ends))
+            let next = |group| self.orders.next(&self.chain.counts, code, group);
+            let next = run.next(code, next)?;
+            Some((run.menus.clone(), next * n_ends))
         })
     }
 
@@ -152,14 +160,25 @@ impl<'a> Network<'a> {
     pub(super) fn rest(&self, costs: &[f64]) -> Rest {
         let n_ends = self.chain.n_units + 1;
         let mut rest = vec![f64::INFINITY; self.n_states()];
+        let mut next = vec![None; self.chain.counts.len()];
         for code in (0..self.orders.n_codes()).rev() {
             rest[code * n_ends + self.chain.n_units] = 0.0;
+            for (group, next) in next.iter_mut().enumerate() {
+                *next = self.orders.next(&self.chain.counts, code, group);
+            }
             for done in self.done[code].clone().rev() {
                 let mut best = f64::INFINITY;
-                for (run, next) in self.ways(code * n_ends + done) {
-                    let first = next + self.chain.menus[run.start].units.end;
-                    let behind = &rest[first..first + run.len()];
-                    best = best.min(least_sum(&costs[run], behind));
+                for run in &self.runs[done] {
+                    let Some(to) = run.next(code, |group| next[group]) else {
+                        continue;
+                    };
+                    // With fewer units done no plan goes on from there.
+                    let n_short = self.done[to].start.saturating_sub(run.end);
+                    let n_short = n_short.min(run.menus.len());
+                    let first = to * n_ends + run.end + n_short;
+                    let menus = run.menus.start + n_short..run.menus.end;
+                    let behind = &rest[first..first + menus.len()];
+                    best = best.min(least_sum(&costs[menus], behind));
                 }
                 rest[code * n_ends + done] = best;
             }
@@ -183,6 +202,20 @@ impl<'a> Network<'a> {
             state = next;
         }
         path
+    }
+}
+
+impl Run {
+    /// The code behind it, where a plan may take it at a code and `next` says which follows with a
+    /// device of a group.
+    fn next(&self, code: usize, next: impl Fn(usize) -> Option<usize>) -> Option<usize> {
+        match self.owner {
+            Owner::Host => (code == 0).then_some(0),
+            Owner::Group(GroupId(group)) => match (code == 0, self.position) {
+                (true, Position::First) | (false, Position::Later) => next(group),
+                (true, Position::Later) | (false, Position::First) => None,
+            },
+        }
     }
 }
 

@@ -4,15 +4,11 @@
 //! sensitivity of the blocks where a table gives one. Published penalties are of whole models, so
 //! without such a table it is an assumption.
 
-use std::collections::BTreeMap;
-
 use crate::cost::frontier::{Counts, Frontiers, Way};
 use crate::cost::llama_cpp::stored::{Held, held};
 use crate::cost::llama_cpp::{LlamaCpp, Sums};
 use crate::cost::{Place, Unit, capacity, time};
 use crate::hardware::{Device, Rig};
-use crate::model::format::Format;
-use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
 use crate::model::{Model, Part, Precision, PrecisionError};
 use crate::units::{Bytes, BytesPerSecond, Seconds};
@@ -67,7 +63,8 @@ impl Limit {
 #[derive(Debug)]
 pub struct Blocks<'a> {
     pub(super) asked: Asked<'a>,
-    formats: BTreeMap<Recipe, Vec<Option<Format>>>,
+    /// The accounting of a file of each recipe alone.
+    pub(super) alike: Vec<LlamaCpp<'a>>,
     pub(super) on_device: Frontiers,
     pub(super) on_host: Frontiers,
     /// The share of what is in no block in what a recipe costs.
@@ -86,14 +83,10 @@ impl<'a> Blocks<'a> {
             model, rig, offers, ..
         } = asked;
         let n_blocks = model.dimensions.n_layers as usize;
-        let mut formats = BTreeMap::new();
-        let mut alike = Vec::with_capacity(offers.len());
-        for offer in offers {
-            let recipe = offer.recipe;
-            let of_recipe = Precision::Gguf(recipe).formats(model)?;
-            formats.insert(recipe, of_recipe.clone());
-            alike.push(LlamaCpp::of_formats(model, of_recipe, rig, asked.workload)?);
-        }
+        let of = |offer: &Offer| {
+            LlamaCpp::new(model, Precision::Gguf(offer.recipe), rig, asked.workload)
+        };
+        let alike: Vec<_> = offers.iter().map(of).collect::<Result<_, _>>()?;
         let shares = shares(&asked);
         let ways = |bytes: fn(&Sums) -> Bytes| -> Vec<Vec<Way>> {
             let of_unit = |unit: usize| {
@@ -125,33 +118,9 @@ impl<'a> Blocks<'a> {
             on_device: Frontiers::new(on_device, largest.unwrap_or_default(), fastest),
             on_host: Frontiers::new(ways(|sums| sums.on_host), in_ram, limit.counts(by_cpu)),
             share_of_rest: 1.0 - shares.iter().sum::<f64>(),
+            alike,
             asked,
-            formats,
         })
-    }
-
-    /// What no mix costs less than that has this recipe for what is in no block.
-    pub fn least_with(&self, rest: &Offer) -> u64 {
-        parts(rest, self.share_of_rest).saturating_add(self.least)
-    }
-
-    /// The accounting of a model whose blocks all have one recipe.
-    pub(super) fn accounting(
-        &self,
-        blocks: Recipe,
-        rest: Recipe,
-    ) -> Result<LlamaCpp<'a>, PrecisionError> {
-        let Asked {
-            model,
-            rig,
-            workload,
-            ..
-        } = self.asked;
-        let mix = Mix {
-            rest,
-            blocks: vec![blocks; model.dimensions.n_layers as usize],
-        };
-        LlamaCpp::of_formats(model, mix.formats_of(model, &self.formats), rig, workload)
     }
 }
 
