@@ -79,7 +79,8 @@ pub(super) struct Pools {
     moves: Vec<Option<Move>>,
     /// The first stage, by pool.
     entries: Vec<usize>,
-    /// The stages of every host that is used, where that is fixed. Hosts are then told apart.
+    /// The stages of every host that is used, where that is fixed. Each visit then has a host of its
+    /// own.
     quota: Option<usize>,
 }
 
@@ -88,10 +89,6 @@ impl Pools {
     /// columns.
     pub(super) fn new(set: &ColumnSet, hosts: Hosts, is_used: &[bool]) -> Option<Self> {
         let sites = &set.sites;
-        let hosts = match sites.quota {
-            Some(_) => Hosts::Apart,
-            None => hosts,
-        };
         let mut pools = Vec::new();
         let mut of_group = vec![Vec::new(); set.groups.len()];
         let mut places = Vec::new();
@@ -104,15 +101,15 @@ impl Pools {
                 let first = pools.len();
                 for group in (0..set.groups.len()).filter(|it| sites.kind_of[*it] == kind) {
                     // A path has no more stages than units.
-                    let most = sites.quota.unwrap_or(set.n_units).min(set.n_units);
-                    let most = if is_used[group] { most } else { 0 };
+                    let most = if is_used[group] { set.n_units } else { 0 };
+                    let each = sites.per_host[group].min(sites.quota.unwrap_or(most));
                     of_group[group].push(pools.len());
                     pools.push(Pool {
-                        most: (sites.per_host[group] * span).min(most),
+                        most: (each * span).min(most),
                         stride: 0,
                         group,
                         place: places.len(),
-                        per_host: sites.per_host[group].min(most),
+                        per_host: each.min(most),
                     });
                 }
                 places.push(Place {
@@ -172,9 +169,13 @@ impl Pools {
         }
         let stand = &self.stands[stand];
         // Hosts that were left have all their stages, and the others none.
-        let is_whole = |quota| {
+        let is_whole = |quota: usize| {
+            let visit: usize = stand.used.iter().sum();
             let mut others = (0..self.places.len()).filter(|place| *place != stand.place);
-            others.all(|place| [0, quota].contains(&self.on(code, place)))
+            visit <= quota
+                && others.all(|place| self.on(code, place).is_multiple_of(quota))
+                && (self.places[stand.place].visits.is_none()
+                    || (self.on(code, stand.place) + quota - visit).is_multiple_of(quota))
         };
         if !self.quota.is_none_or(is_whole) {
             return false;
@@ -201,27 +202,36 @@ impl Pools {
         }
     }
 
-    /// How many stages the host of a place has.
+    /// How many stages a place has.
     fn on(&self, code: usize, place: usize) -> usize {
         let pools = self.places[place].pools.clone();
         pools.map(|pool| self.used(code, pool)).sum()
     }
 
-    /// Whether a host is left with as many stages as it has to have, and is come to once.
+    /// How many stages the host of the last stage has.
+    fn on_last(&self, code: usize, stand: usize) -> usize {
+        let stand = &self.stands[stand];
+        match self.places[stand.place].visits {
+            Some(_) => stand.used.iter().sum(),
+            None => self.on(code, stand.place),
+        }
+    }
+
+    /// Whether a host is left with as many stages as it has to have, for one that has none.
     fn keeps_quota(&self, code: usize, stand: usize, pool: usize) -> bool {
         let Some(quota) = self.quota else {
             return true;
         };
         let (from, to) = (self.stands[stand].place, self.pools[pool].place);
-        match from == to {
-            true => self.on(code, to) < quota,
-            false => self.on(code, from) == quota && self.on(code, to) == 0,
+        match self.on_last(code, stand) < quota {
+            true => from == to,
+            false => self.on(code, to) < quota * self.places[to].visits.unwrap_or(1),
         }
     }
 
     /// Whether a path may end there.
     pub(super) fn may_end(&self, code: usize, stand: usize) -> bool {
-        let is_full = |quota| code == 0 || self.on(code, self.stands[stand].place) == quota;
+        let is_full = |quota| code == 0 || self.on_last(code, stand) == quota;
         self.quota.is_none_or(is_full)
     }
 
@@ -251,7 +261,13 @@ impl Pools {
                 .used
                 .get(index)
                 .is_none_or(|used| *used < self.pools[pool].per_host);
-            if has_another {
+            let n_used: usize = from.used.iter().sum();
+            let is_short = self.quota.is_some_and(|quota| n_used < quota);
+            let is_full = self.quota == Some(n_used);
+            if is_short && !has_another {
+                return None;
+            }
+            if has_another && !is_full {
                 let mut used = from.used.clone();
                 used.iter_mut().skip(index).take(1).for_each(|it| *it += 1);
                 return Some(Move {
@@ -313,6 +329,13 @@ impl Pools {
             let mut own: Vec<_> = (0..visits.len())
                 .filter(|visit| visits[*visit].place == index)
                 .collect();
+            if self.quota.is_some() {
+                // Each has a host of its own.
+                own.iter()
+                    .zip(0..)
+                    .for_each(|(visit, host)| hosts[*visit] = host);
+                continue;
+            }
             // The largest first: they are the hardest to place.
             own.sort_by_key(|visit| std::cmp::Reverse(visits[*visit].used.iter().sum::<usize>()));
             let room = self.pools[place.pools.clone()].iter().map(|it| it.per_host);
