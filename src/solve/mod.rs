@@ -23,6 +23,7 @@ pub mod path;
 mod pools;
 mod random;
 mod relaxed;
+pub mod replicas;
 pub mod ring;
 mod search;
 mod serving;

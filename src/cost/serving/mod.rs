@@ -8,6 +8,7 @@
 //! [`handed`]. Not here: offload by streaming, expert parallelism. Sources: vLLM 0.33.0 and SGLang
 //! 0.5.23, as read in November 2026.
 
+mod ceiling;
 pub mod groups;
 pub mod refusal;
 mod room;
@@ -22,7 +23,7 @@ use crate::cost::paged::Engine;
 use crate::cost::prefill::{self, Work};
 use crate::cost::served::{Batch, Pages};
 use crate::cost::time::{self, Coefficients};
-use crate::cost::{Accounting, Crossing, Layout, Offload, Place, Span, Stage, Unit};
+use crate::cost::{Accounting, Ceiling, Crossing, Layout, Offload, Place, Span, Stage, Unit};
 use crate::hardware::{Device, DeviceId, HostId, Rig, Transfer};
 use crate::model::{Model, Precision, PrecisionError};
 use crate::units::{Bytes, Seconds, Tokens};
@@ -273,6 +274,10 @@ impl Accounting for Serving<'_> {
             pages,
             batch,
         }
+    }
+
+    fn ceiling(&self, cards: &[DeviceId]) -> Ceiling {
+        self.ceiling_of(cards)
     }
 
     fn host_base(&self, _layout: Layout) -> Memory {
