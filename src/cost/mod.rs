@@ -106,6 +106,8 @@ pub struct Outlook {
     pub missing: Bytes,
     /// No plan that fits takes less for a token.
     pub time: Seconds,
+    /// No plan that fits serves more.
+    pub ceiling: Ceiling,
 }
 
 /// What no plan does better than.
@@ -117,6 +119,12 @@ pub struct Ceiling {
     pub together: f64,
     /// Tokens in the cache.
     pub resident: Tokens,
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
 }
 
 impl Ceiling {
@@ -209,6 +217,11 @@ pub trait Accounting {
 
     /// What no plan over these cards alone does better than, whatever its layout.
     fn ceiling(&self, _cards: &[DeviceId]) -> Ceiling {
+        Ceiling::UNKNOWN
+    }
+
+    /// The same of any number of plans together, each over cards of its own.
+    fn ceiling_in_parts(&self, _cards: &[DeviceId]) -> Ceiling {
         Ceiling::UNKNOWN
     }
 

@@ -5,7 +5,7 @@
 use crate::cost::Target;
 use crate::emit::serving::{self, Copy};
 use crate::emit::{Emission, EmitError};
-use crate::plan::{Fleet, Plan};
+use crate::plan::{Fleet, Plan, ServiceSummary};
 
 /// Writes replicas for the framework that they were made for.
 ///
@@ -39,11 +39,10 @@ pub fn emit(fleet: &Fleet, target: Target) -> Result<Emission, EmitError> {
 /// That the engine itself would do the same, where replicas of one stage are alike on one host.
 fn same(fleet: &Fleet) -> Option<String> {
     let first = fleet.replicas.first()?;
-    let shape = |plan: &Plan| {
-        let service = plan.service?;
-        let part = service.shape();
-        let is_one_stage = service.pipeline == 1 && plan.rig.hosts().len() == 1;
-        is_one_stage.then_some((part.degree, part.fraction))
+    // One launch has one number of each, and spreads requests as if all were alike.
+    let served = |plan: &Plan| {
+        let is_one_stage = |it: &ServiceSummary| it.pipeline == 1 && plan.rig.hosts().len() == 1;
+        plan.service.filter(is_one_stage)
     };
     let option = match first.target {
         Target::Vllm => "--data-parallel-size",
@@ -55,7 +54,7 @@ fn same(fleet: &Fleet) -> Option<String> {
         .iter()
         .all(|plan| shape(plan) == shape(first));
     let n_replicas = fleet.replicas.len();
-    (n_replicas > 1 && shape(first).is_some() && is_alike).then(|| {
+    (n_replicas > 1 && served(first).is_some() && is_alike).then(|| {
         format!("# the replicas are alike: one launch over all their cards with {option} {n_replicas} does the same")
     })
 }

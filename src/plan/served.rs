@@ -69,7 +69,7 @@ impl ServiceSummary {
     }
 
     /// How the cards are used.
-    pub(crate) fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> Shape {
         Shape {
             degree: self.tensor_parallel,
             fraction: (self.memory_fraction * 1000.0).round() as u32,

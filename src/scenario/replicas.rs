@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::constraint::{Constraint, ConstraintError};
 use super::{Scenario, ScenarioError};
-use crate::cost::{Accounting, Target};
+use crate::cost::{Ceiling, Target};
 use crate::hardware::DeviceId;
 use crate::plan::{BaselineSummary, Fleet, Plan, ProofSummary, Status};
 use crate::solve::replicas::{Dealing, Dealt, Number, Part, Valued};
@@ -97,7 +97,8 @@ impl Scenario {
             let dealing = Dealing {
                 counts: cards.counts(),
                 like: &|part| cards.like(part),
-                ceiling: &|part| self.ceiling(accounting, &cards.first(part)),
+                ceiling: &|part| self.worth(accounting.ceiling(&cards.first(part))),
+                most: self.worth(accounting.ceiling_in_parts(&cards.ids())),
                 stop: &self.terms.stop,
             };
             let dealt = dealing.best(number, &parts, |part| {
@@ -111,7 +112,7 @@ impl Scenario {
                     Err(NoPlan::RuledOut(_)) => Ok(Valued { worth: 0, bound: 0 }),
                     Err(NoPlan::NotFound) => Ok(Valued {
                         worth: 0,
-                        bound: self.ceiling(accounting, &cards.first(part)),
+                        bound: self.worth(accounting.ceiling(&cards.first(part))),
                     }),
                 }
             })?;
@@ -215,9 +216,8 @@ impl Scenario {
         }
     }
 
-    /// What no plan on these cards is worth more than.
-    fn ceiling(&self, accounting: &dyn Accounting, ids: &[DeviceId]) -> u64 {
-        let ceiling = accounting.ceiling(ids);
+    /// What a ceiling is worth.
+    fn worth(&self, ceiling: Ceiling) -> u64 {
         let rate = |rate: f64| (rate * 1e6).ceil() as u64;
         match self.terms.goal.objectives.first() {
             Some(Objective::Throughput) => rate(ceiling.alone),

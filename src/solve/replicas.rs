@@ -40,9 +40,10 @@ pub struct Dealing<'a> {
     pub counts: &'a [usize],
     /// Of parts that are worth the same, one that stands for all.
     pub like: &'a dyn Fn(&[usize]) -> Part,
-    /// What no plan of a part is worth more than. That of all devices is no less than the sum over
-    /// any parts of them.
+    /// What no plan of a part is worth more than.
     pub ceiling: &'a dyn Fn(&[usize]) -> u64,
+    /// What no dealing is worth more than.
+    pub most: u64,
     /// Ends the search with the best so far.
     pub stop: &'a Stop,
 }
@@ -103,7 +104,7 @@ impl Dealing<'_> {
             let open: Vec<_> = like.filter(|like| !known.contains_key(like)).collect();
             if is_met || open.is_empty() || self.stop.is_set() {
                 return Ok(Dealt {
-                    bound: by_bounds.worth,
+                    bound: by_bounds.worth.min(self.most).max(by_worth.worth),
                     n_searched: known.len(),
                     is_counted_out: true,
                     ..by_worth
@@ -139,7 +140,7 @@ impl Dealing<'_> {
             }
         }
         Dealt {
-            bound: (self.ceiling)(self.counts).max(best.worth),
+            bound: self.most.max(best.worth),
             n_searched: known.len(),
             ..best
         }

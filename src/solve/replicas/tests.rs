@@ -77,6 +77,7 @@ fn best(case: &Case, number: Number, stop: &Stop) -> (Dealt, usize) {
         counts: &case.counts,
         like: &<[usize]>::to_vec,
         ceiling: &ceiling,
+        most: u64::MAX,
         stop,
     };
     let search = |part: &[usize]| {
