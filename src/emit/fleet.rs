@@ -52,7 +52,7 @@ fn same(fleet: &Fleet) -> Option<String> {
     let is_alike = fleet
         .replicas
         .iter()
-        .all(|plan| shape(plan) == shape(first));
+        .all(|plan| served(plan) == served(first));
     let n_replicas = fleet.replicas.len();
     (n_replicas > 1 && served(first).is_some() && is_alike).then(|| {
         format!("# the replicas are alike: one launch over all their cards with {option} {n_replicas} does the same")
