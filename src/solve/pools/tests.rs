@@ -10,7 +10,7 @@ use crate::cost::{Batch, Layout, Pages, Position, Prefill, Sites};
 use crate::hardware::DeviceId;
 use crate::solve::Stop;
 use crate::solve::dynamic::{Answer, Effort, counted, shortest};
-use crate::solve::path;
+use crate::solve::path::{self, Taken};
 use crate::units::Seconds;
 
 const N_UNITS: usize = 8;
