@@ -7,6 +7,7 @@ mod fix;
 pub mod graph;
 mod mix;
 mod penalties;
+mod replicas;
 mod robust;
 mod search;
 mod shared;
@@ -16,7 +17,7 @@ use crate::hardware::Rig;
 use crate::model::{Model, Precision, PrecisionError};
 use crate::plan::build::Question;
 use crate::plan::{CheckError, Plan, check};
-use crate::solve::{self, Ask, Backend, Goal, Infeasible, Objective, Stop, baseline};
+use crate::solve::{self, Ask, Backend, Goal, Infeasible, Objective, Solution, Stop, baseline};
 use crate::units::{Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
 
@@ -25,6 +26,7 @@ pub use constraint::{Constraint, ConstraintError};
 pub use fix::Fix;
 pub use mix::Candidates;
 pub use penalties::{Penalties, PenaltiesError};
+pub use replicas::ReplicasError;
 pub use robust::Robustness;
 pub use search::{GoalError, TooSlow};
 
@@ -79,6 +81,9 @@ pub enum ScenarioError {
     /// Objectives that do not go together.
     #[error(transparent)]
     Goal(#[from] GoalError),
+    /// Replicas that there are none of.
+    #[error(transparent)]
+    Replicas(#[from] ReplicasError),
     /// Every plan takes too long.
     #[error(transparent)]
     TooSlow(#[from] TooSlow),
@@ -148,20 +153,30 @@ impl Scenario {
                 }
                 .into());
             }
-            let question = Question {
-                model: &self.model,
-                rig: &self.rig,
-                target: self.target,
-                precision,
-                workload: &self.workload,
-                accounting,
-            };
-            let baselines = baseline::all(accounting, ask, solution.layout);
-            let mut plan = Plan::new(&question, &solution, &baselines)?;
-            plan.proof.given = self.given();
-            check::verify(&plan, &self.model, precision, &self.workload)??;
-            Ok(plan)
+            self.document((accounting, precision), ask, &solution)
         })
+    }
+
+    /// A solution as a plan, added up again.
+    fn document(
+        &self,
+        (accounting, precision): (&dyn Accounting, Precision),
+        ask: &Ask,
+        solution: &Solution,
+    ) -> Result<Plan, ScenarioError> {
+        let question = Question {
+            model: &self.model,
+            rig: &self.rig,
+            target: self.target,
+            precision,
+            workload: &self.workload,
+            accounting,
+        };
+        let baselines = baseline::all(accounting, ask, solution.layout);
+        let mut plan = Plan::new(&question, solution, &baselines)?;
+        plan.proof.given = self.given();
+        check::verify(&plan, &self.model, precision, &self.workload)??;
+        Ok(plan)
     }
 
     /// What is fixed, in words.

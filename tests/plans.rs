@@ -34,6 +34,7 @@ struct Scenario {
     max_time_per_token: Option<String>,
     draft: Option<String>,
     tp: Option<String>,
+    replicas: Option<String>,
     #[serde(default)]
     pin: Vec<String>,
     #[serde(default)]
@@ -58,6 +59,7 @@ impl Scenario {
             ("--max-time-per-token", &self.max_time_per_token),
             ("--draft", &self.draft),
             ("--tp", &self.tp),
+            ("--replicas", &self.replicas),
         ];
         let lists = [
             ("--pin", &self.pin),

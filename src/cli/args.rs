@@ -1,5 +1,7 @@
 //! The command line: what was typed, checked as far as it can be without opening anything.
 
+mod values;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,9 +11,12 @@ use crate::model::{Model, Precision};
 use crate::scenario::{
     CacheChoice, Candidates, Constraint, Penalties, Terms, usual_context, usual_objectives,
 };
+use crate::solve::replicas::Number;
 use crate::solve::{Backend, Goal, Objective, Stop};
 use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
+
+use values::{backend, degree, forbid, replicas, reserve, share};
 
 /// Plans which layer of a language model goes on which device, and proves it.
 #[derive(Debug, Parser)]
@@ -186,6 +191,10 @@ pub struct PlanArguments {
     /// Say how the plan stands up to estimates that are wrong
     #[arg(long)]
     pub robust: bool,
+    /// Deal the cards out to so many pipelines, each with the whole model (vllm, sglang; objectives
+    /// throughput, kv and serving); auto for as many as are best
+    #[arg(long, value_name = "N|auto", value_parser = replicas, conflicts_with_all = ["robust", "mix"])]
+    pub replicas: Option<Number>,
     /// Write the plan as YAML to this file; - writes it to standard output
     #[arg(short, long, value_name = "PLAN.yaml")]
     pub output: Option<PathBuf>,
@@ -329,55 +338,6 @@ pub struct WhatifArguments {
     /// The rest.
     #[command(flatten)]
     pub load: LoadArguments,
-}
-
-fn reserve(text: &str) -> Result<(String, Bytes), String> {
-    let (device, size) = text
-        .split_once('=')
-        .ok_or_else(|| "write a device and a size, such as `cuda0=1GiB`".to_owned())?;
-    let size = size.parse().map_err(|error| format!("{error}"))?;
-    Ok((device.to_owned(), size))
-}
-
-/// Only so that the parser's type is that of the others: a name is checked against the rig.
-fn forbid(text: &str) -> Result<Constraint, String> {
-    match text.trim() {
-        "" => Err("write a device, such as `cuda2`".to_owned()),
-        device => Ok(Constraint::forbid(device)),
-    }
-}
-
-/// Only so that a degree is fixed as all else is: whether it can be depends on model and rig.
-fn degree(text: &str) -> Result<Constraint, String> {
-    let degree = text.trim().parse().ok().filter(|degree| *degree > 0);
-    degree
-        .map(Constraint::TensorParallel)
-        .ok_or_else(|| "write how many GPUs share a block, such as `2`".to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let percent = text
-        .trim()
-        .strip_suffix('%')
-        .and_then(|digits| digits.trim().parse().ok());
-    percent
-        .filter(|percent| (0.0..=90.0).contains(percent))
-        .map(|percent: f64| percent / 100.0)
-        .ok_or_else(|| "write a share from `0%` to `90%`, such as `5%`".to_owned())
-}
-
-fn backend(name: &str) -> Result<Backend, String> {
-    let known = Backend::ALL
-        .iter()
-        .find(|backend| backend.to_string().eq_ignore_ascii_case(name));
-    let names = || {
-        Backend::ALL
-            .map(|backend| format!("`{backend}`"))
-            .join(" and ")
-    };
-    known
-        .copied()
-        .ok_or_else(|| format!("this build has {}", names()))
 }
 
 /// How a graph is written.

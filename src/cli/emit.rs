@@ -3,14 +3,16 @@
 use super::args::EmitArguments;
 use super::{Failure, Outcome, output, render};
 use crate::emit;
-use crate::plan::Plan;
+use crate::plan::Document;
 
 pub(super) fn run(arguments: &EmitArguments) -> Result<Outcome, Failure> {
     let path = &arguments.plan;
     let unreadable = |error| format!("`{}` can't be read: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let plan = Plan::from_yaml(&text, &path.to_string_lossy())?;
-    let emission = emit::emit(&plan, arguments.target)?;
+    let emission = match Document::from_yaml(&text, &path.to_string_lossy())? {
+        Document::Plan(plan) => emit::emit(&plan, arguments.target)?,
+        Document::Fleet(fleet) => emit::fleet::emit(&fleet, arguments.target)?,
+    };
     match &arguments.output {
         Some(folder) => {
             let failed = |error| format!("`{}` can't be made: {error}", folder.display());

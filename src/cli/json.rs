@@ -1,5 +1,7 @@
 //! Answers as JSON: the counterparts of what `render` shows, sizes in bytes, times in seconds.
 
+mod fleet;
+
 use serde_json::{Map, Value, json};
 
 use super::model::Inspection;
@@ -11,10 +13,14 @@ use crate::cost::paged::Engine;
 use crate::hardware::{Machine, Rig};
 use crate::model::Tensor;
 use crate::plan::document::layers;
-use crate::plan::{BaselineSummary, CrossingUse, DeviceUse, ExtraUse, LayoutName, Plan};
+use crate::plan::{
+    BaselineSummary, CrossingUse, DeviceUse, ExtraUse, LayoutName, Plan, ProofSummary,
+};
 use crate::scenario::{Fix, Robustness, Scenario, ScenarioError, TooSlow};
 use crate::solve::Infeasible;
 use crate::units::{Bytes, Tokens};
+
+pub(super) use fleet::{fleet, no_replicas};
 
 fn text(value: &Value) -> String {
     // Numbers here are finite and keys are strings, so nothing can fail.
@@ -38,15 +44,32 @@ pub(super) fn plan(plan: &Plan, robustness: Option<&Robustness>, seconds: f64) -
     text(&value)
 }
 
+fn proof(proof: &ProofSummary, seconds: f64) -> Value {
+    let mut value = json!({
+        "status": proof.status.name(),
+        "objective": proof.objective.number(),
+        "bound": proof.bound.number(),
+        "gap": proof.gap,
+        "solver": proof.solver,
+        "seconds": seconds,
+    });
+    if !proof.goal.is_empty() {
+        value["goal"] = json!(proof.goal);
+    }
+    if !proof.given.is_empty() {
+        value["given"] = json!(proof.given);
+    }
+    value
+}
+
 fn plan_value(plan: &Plan, seconds: f64) -> Value {
     let runs = plan.device_map.runs.iter();
     let runs: Vec<_> = runs
         .map(|run| json!({"layers": layers::text(&run.layers), "device": run.device}))
         .collect();
-    let proof = &plan.proof;
     let mut value = json!({
         "version": crate::plan::VERSION,
-        "status": proof.status.name(),
+        "status": plan.proof.status.name(),
         "model": plan.model,
         "target": plan.target,
         "precision": plan.precision,
@@ -56,14 +79,7 @@ fn plan_value(plan: &Plan, seconds: f64) -> Value {
         "device_map": {"runs": runs, "modules": plan.device_map.modules},
         "devices": plan.devices.iter().map(device).collect::<Vec<_>>(),
         "estimate": plan.estimate,
-        "proof": {
-            "status": proof.status.name(),
-            "objective": proof.objective.number(),
-            "bound": proof.bound.number(),
-            "gap": proof.gap,
-            "solver": proof.solver,
-            "seconds": seconds,
-        },
+        "proof": proof(&plan.proof, seconds),
         "baselines": plan.baselines.iter().map(|it| baseline(plan, it)).collect::<Vec<_>>(),
     });
     let parts = plan.layout.parts();
@@ -85,12 +101,6 @@ fn plan_value(plan: &Plan, seconds: f64) -> Value {
     }
     if !plan.crossings.is_empty() {
         value["crossings"] = plan.crossings.iter().map(crossing).collect();
-    }
-    if !proof.goal.is_empty() {
-        value["proof"]["goal"] = json!(proof.goal);
-    }
-    if !proof.given.is_empty() {
-        value["proof"]["given"] = json!(proof.given);
     }
     value
 }

@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::args::PlanArguments;
 use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::emit;
-use crate::scenario::{Constraint, Fix, Scenario, ScenarioError, Terms};
+use crate::scenario::{Constraint, Fix, ReplicasError, Scenario, ScenarioError, Terms};
 use crate::solve::Infeasible;
+use crate::solve::replicas::Number;
 
 /// A no with its reasons and ways out.
 pub(super) struct Refusal {
@@ -38,21 +39,15 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         model,
     };
     let start = Instant::now();
+    if let Some(number) = arguments.replicas.filter(|number| *number != Number::Of(1)) {
+        return replicas(arguments, &scenario, number, start);
+    }
     let answer = scenario.plan();
     let seconds = start.elapsed().as_secs_f64();
     let plan = match answer {
         Ok(plan) => plan,
         Err(ScenarioError::Infeasible(infeasible)) => {
-            let refusal = Refusal {
-                conflict: scenario.conflict(),
-                fixes: scenario.fixes(&infeasible),
-                infeasible,
-            };
-            match load.json {
-                true => output::print(&json::infeasible(&scenario, &refusal, seconds))?,
-                false => output::remark(&render::infeasible(&scenario, &refusal))?,
-            }
-            return Ok(Outcome::NoPlan);
+            return refused(&scenario, infeasible, (load.json, seconds));
         }
         Err(ScenarioError::TooSlow(error)) => {
             match load.json {
@@ -83,6 +78,65 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         if let Some(robustness) = &robustness {
             output::print(&render::robustness(robustness))?;
         }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The reasons why nothing fits, and what was tried and works.
+fn refused(
+    scenario: &Scenario,
+    infeasible: Infeasible,
+    (is_json, seconds): (bool, f64),
+) -> Result<Outcome, Failure> {
+    let refusal = Refusal {
+        conflict: scenario.conflict(),
+        fixes: scenario.fixes(&infeasible),
+        infeasible,
+    };
+    match is_json {
+        true => output::print(&json::infeasible(scenario, &refusal, seconds))?,
+        false => output::remark(&render::infeasible(scenario, &refusal))?,
+    }
+    Ok(Outcome::NoPlan)
+}
+
+/// Several pipelines in place of one.
+fn replicas(
+    arguments: &PlanArguments,
+    scenario: &Scenario,
+    number: Number,
+    start: Instant,
+) -> Result<Outcome, Failure> {
+    let is_json = arguments.load.json;
+    let answer = scenario.replicas(number);
+    let seconds = start.elapsed().as_secs_f64();
+    let fleet = match answer {
+        Ok(fleet) => fleet,
+        Err(ScenarioError::Infeasible(infeasible)) => {
+            return refused(scenario, infeasible, (is_json, seconds));
+        }
+        Err(ScenarioError::Replicas(error @ ReplicasError::None { is_proven, .. })) => {
+            match is_json {
+                true => output::print(&json::no_replicas(is_proven, seconds))?,
+                false => output::remark(&render::failure(&error.to_string()))?,
+            }
+            return Ok(Outcome::NoPlan);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match arguments.output.as_deref() {
+        Some(path) if path == Path::new("-") => {
+            output::print(&fleet.to_yaml())?;
+            return Ok(Outcome::Done);
+        }
+        Some(path) => output::write_file(path, &fleet.to_yaml())?,
+        None => {}
+    }
+    if is_json {
+        output::print(&json::fleet(&fleet, seconds))?;
+    } else {
+        let launch = emit::fleet::emit(&fleet, scenario.target)?.launch;
+        output::print(&render::fleet::fleet(&fleet, &launch))?;
     }
     Ok(Outcome::Done)
 }

@@ -1,6 +1,7 @@
 //! Answers as text for people: bars, strips, tables. Meaning survives without colour.
 
 mod bar;
+pub(super) mod fleet;
 pub(in crate::cli) mod graph;
 mod proof;
 mod service;
@@ -298,6 +299,7 @@ fn refused(refusal: &ScenarioError) -> String {
         ScenarioError::Target(error) => format!("no: {error}"),
         ScenarioError::Constraint(error) => format!("no: {error}"),
         ScenarioError::Goal(error) => format!("no: {error}"),
+        ScenarioError::Replicas(error) => format!("no: {error}"),
         ScenarioError::TooSlow(error) => format!("no: {error}"),
         ScenarioError::Refused(fault) => format!("no: {fault}"),
     }

@@ -27,7 +27,7 @@ pub mod transformers;
 use std::ops::Range;
 
 use crate::hardware::{DeviceId, HostId, Rig};
-use crate::units::{Bytes, Seconds};
+use crate::units::{Bytes, Seconds, Tokens};
 
 pub use column::{Column, ColumnSet, Fit};
 pub use layout::{Below, Layout, Matrices, Parts, Store, Whole};
@@ -106,6 +106,51 @@ pub struct Outlook {
     pub missing: Bytes,
     /// No plan that fits takes less for a token.
     pub time: Seconds,
+    /// No plan that fits serves more.
+    pub ceiling: Ceiling,
+}
+
+/// What no plan does better than.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ceiling {
+    /// Tokens a second of single sequences that follow each other.
+    pub alone: f64,
+    /// Tokens a second of all sequences that the cache holds.
+    pub together: f64,
+    /// Tokens in the cache.
+    pub resident: Tokens,
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+impl Ceiling {
+    /// There is no plan.
+    pub const NOTHING: Self = Self {
+        alone: 0.0,
+        together: 0.0,
+        resident: Tokens(0),
+    };
+
+    /// Nothing is ruled out.
+    pub const UNKNOWN: Self = Self {
+        alone: f64::INFINITY,
+        together: f64::INFINITY,
+        resident: Tokens(u64::MAX),
+    };
+
+    /// Of plans of two kinds.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            alone: self.alone.max(other.alone),
+            together: self.together.max(other.together),
+            resident: self.resident.max(other.resident),
+        }
+    }
 }
 
 /// What a plan leaves on disk.
@@ -173,6 +218,16 @@ pub trait Accounting {
     /// What no plan of a layout does better than; nothing where that is not known.
     fn outlook(&self, _layout: Layout) -> Outlook {
         Outlook::default()
+    }
+
+    /// What no plan over these cards alone does better than, whatever its layout.
+    fn ceiling(&self, _cards: &[DeviceId]) -> Ceiling {
+        Ceiling::UNKNOWN
+    }
+
+    /// The same of any number of plans together, each over cards of its own.
+    fn ceiling_in_parts(&self, _cards: &[DeviceId]) -> Ceiling {
+        Ceiling::UNKNOWN
     }
 
     /// What a plan leaves on disk; nothing unless its layout says so.

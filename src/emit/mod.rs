@@ -2,6 +2,7 @@
 //!
 //! A framework is one file here and its row in [`TARGETS`]. Emitters are pure; who calls them writes.
 
+pub mod fleet;
 pub mod llama_cpp;
 mod rpc;
 pub mod serving;

@@ -30,10 +30,20 @@ struct Words {
     tokens: &'static str,
     bf16: &'static str,
     fp8: &'static str,
-    /// What names the first host to all, its port behind it, and what the others are told besides.
+    /// Where requests are answered.
+    port: u16,
+    /// What names the first host to all, where it is met there, and what the others are told besides.
     first: &'static str,
-    port: &'static str,
+    meeting: Meeting,
     others: &'static [&'static str],
+}
+
+/// The port of the first host at which the others meet.
+enum Meeting {
+    /// Behind its name.
+    Behind(u16),
+    /// An option of its own, and what it is where nobody says.
+    Option(&'static str, u16),
 }
 
 const VLLM: Words = Words {
@@ -49,8 +59,9 @@ const VLLM: Words = Words {
     tokens: "--max-num-batched-tokens",
     bf16: "bfloat16",
     fp8: "fp8",
+    port: 8000,
     first: "--master-addr",
-    port: "",
+    meeting: Meeting::Option("--master-port", 29501),
     others: &["--headless"],
 };
 
@@ -67,21 +78,59 @@ const SGLANG: Words = Words {
     tokens: "--chunked-prefill-size",
     bf16: "bf16",
     fp8: "fp8_e4m3",
+    port: 30000,
     first: "--dist-init-addr",
-    port: ":20000",
+    meeting: Meeting::Behind(20000),
     others: &[],
 };
 
 /// SGLang refuses cards of unlike memory that share blocks, unless it is told not to look.
 const UNBALANCED: &str = "SGLANG_ENABLE_TP_MEMORY_INBALANCE_CHECK=0";
 
+/// Whether a plan stands alone, or beside others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copy {
+    /// Alone.
+    Only,
+    /// One of several, of this number.
+    Replica(u16),
+}
+
+impl Copy {
+    /// Behind the name of a file.
+    fn suffix(self) -> String {
+        match self {
+            Self::Only => String::new(),
+            Self::Replica(number) => format!("-replica{number}"),
+        }
+    }
+
+    /// Ports of its own, counted up from the usual one.
+    fn port(self, first: u16) -> u16 {
+        match self {
+            Self::Only => first,
+            Self::Replica(number) => first.saturating_add(number),
+        }
+    }
+}
+
 /// vLLM's launch line.
 pub(super) fn vllm(plan: &Plan) -> Result<Emission, EmitError> {
-    emit(plan, &VLLM, &[])
+    vllm_copy(plan, Copy::Only)
 }
 
 /// SGLang's launch line.
 pub(super) fn sglang(plan: &Plan) -> Result<Emission, EmitError> {
+    sglang_copy(plan, Copy::Only)
+}
+
+/// vLLM's launch line of one of several plans.
+pub(super) fn vllm_copy(plan: &Plan, copy: Copy) -> Result<Emission, EmitError> {
+    emit(plan, (&VLLM, copy), &[])
+}
+
+/// SGLang's launch line of one of several plans.
+pub(super) fn sglang_copy(plan: &Plan, copy: Copy) -> Result<Emission, EmitError> {
     let used = plan
         .used_gpus()
         .into_iter()
@@ -93,8 +142,8 @@ pub(super) fn sglang(plan: &Plan) -> Result<Emission, EmitError> {
         .service
         .is_some_and(|service| service.tensor_parallel > 1);
     match is_shared && !are_alike {
-        true => emit(plan, &SGLANG, &[UNBALANCED]),
-        false => emit(plan, &SGLANG, &[]),
+        true => emit(plan, (&SGLANG, copy), &[UNBALANCED]),
+        false => emit(plan, (&SGLANG, copy), &[]),
     }
 }
 
@@ -107,18 +156,19 @@ fn partition(plan: &Plan) -> Vec<u32> {
 
 /// The launch lines in an engine's words, with more for its environment: one for each host that is
 /// used, the first stage's before the others.
-fn emit(plan: &Plan, words: &Words, more: &[&str]) -> Result<Emission, EmitError> {
+fn emit(plan: &Plan, (words, copy): (&Words, Copy), more: &[&str]) -> Result<Emission, EmitError> {
+    let stem = format!("{}{}", words.file, copy.suffix());
     let nodes = plan.nodes();
     let name = plan.model.name.replace(['\n', '\r'], " ");
     let (mut launches, mut files) = (Vec::new(), Vec::new());
     for rank in 0..nodes.len() {
-        let launch = launch(plan, (words, more), (&nodes, rank))?;
+        let launch = launch(plan, (words, copy, more), (&nodes, rank))?;
         let host = &plan.rig.hosts()[nodes[rank].0].name;
         let (file, placed) = match (plan.rig.hosts().len(), rank) {
-            (1, _) => (words.file.to_owned(), "placed".to_owned()),
-            (_, 0) => (words.file.to_owned(), format!("its part on {host} placed")),
+            (1, _) => (stem.clone(), "placed".to_owned()),
+            (_, 0) => (stem.clone(), format!("its part on {host} placed")),
             _ => (
-                format!("{}-{host}", words.file),
+                format!("{stem}-{host}"),
                 format!("its part on {host} placed"),
             ),
         };
@@ -141,7 +191,7 @@ fn emit(plan: &Plan, words: &Words, more: &[&str]) -> Result<Emission, EmitError
 /// The launch line of one of the hosts that are used, which are listed in the order of the stages.
 fn launch(
     plan: &Plan,
-    (words, more): (&Words, &[&str]),
+    (words, copy, more): (&Words, Copy, &[&str]),
     (nodes, rank): (&[HostId], usize),
 ) -> Result<String, EmitError> {
     let ServiceSummary {
@@ -180,7 +230,20 @@ fn launch(
         let first = &plan.rig.hosts()[nodes[0].0].name;
         add("--nnodes", nodes.len().to_string());
         add("--node-rank", rank.to_string());
-        add(words.first, format!("{first}{}", words.port));
+        match words.meeting {
+            Meeting::Behind(port) => {
+                add(words.first, format!("{first}:{}", copy.port(port)));
+            }
+            Meeting::Option(name, port) => {
+                add(words.first, first.clone());
+                if copy != Copy::Only {
+                    add(name, copy.port(port).to_string());
+                }
+            }
+        }
+    }
+    if copy != Copy::Only && rank == 0 {
+        add("--port", copy.port(words.port).to_string());
     }
     if rank > 0 {
         command.extend(words.others.iter().map(|word| (*word).to_owned()));

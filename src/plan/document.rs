@@ -44,12 +44,12 @@ pub enum DocumentError {
 }
 
 /// Most bytes of a document.
-const LARGEST: usize = 16 << 20;
+pub(super) const LARGEST: usize = 16 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
-    version: u32,
+pub(super) struct Document {
+    pub(super) version: u32,
     model: ModelSummary,
     target: Target,
     precision: String,
@@ -95,35 +95,35 @@ struct Versioned {
     version: u32,
 }
 
+/// Reads a document of this version.
+///
+/// # Errors
+/// Where it is no YAML, another version's, or has other fields.
+pub(super) fn read<T: for<'a> Deserialize<'a>>(
+    text: &str,
+    origin: &str,
+) -> Result<T, DocumentError> {
+    if text.len() > LARGEST {
+        return Err(DocumentError::TooLarge {
+            origin: origin.to_owned(),
+        });
+    }
+    // The version first: a later one may have fields that this program would call unknown.
+    if let Ok(Versioned { version }) = yaml::from_str(text)
+        && version != VERSION
+    {
+        return Err(DocumentError::Version {
+            origin: origin.to_owned(),
+            found: version,
+        });
+    }
+    yaml::from_str(text).map_err(|error| DocumentError::Syntax(format!("{origin}: {error}")))
+}
+
 impl Plan {
     /// Writes the plan as YAML.
     pub fn to_yaml(&self) -> String {
-        let on_cpu = OnCpu::of(self.layout.parts());
-        let document = Document {
-            version: VERSION,
-            model: self.model.clone(),
-            target: self.target,
-            precision: self.precision.clone(),
-            mix: self.mix.clone(),
-            workload: FlowMap(self.workload),
-            layout: LayoutName::of(self.layout),
-            experts_on_cpu: on_cpu.experts,
-            feed_forward_on_cpu: on_cpu.feed_forward,
-            service: self.service.map(FlowMap),
-            device_map: self.device_map.clone(),
-            devices: self
-                .devices
-                .iter()
-                .map(|device| FlowMap(Use::from(device)))
-                .collect(),
-            disk: self.disk.map(FlowMap),
-            extras: self.extras.iter().cloned().map(FlowMap).collect(),
-            crossings: self.crossings.iter().cloned().map(FlowMap).collect(),
-            estimate: self.estimate,
-            proof: self.proof.clone(),
-            baselines: self.baselines.iter().cloned().map(FlowMap).collect(),
-            rig: self.rig.clone(),
-        };
+        let document = Document::from(self);
         serde_yaml::to_string(&document).expect("strings, finite numbers and lists are always YAML")
     }
 
@@ -132,26 +132,46 @@ impl Plan {
     /// # Errors
     /// Where it is no YAML, no plan, or contradicts itself.
     pub fn from_yaml(text: &str, origin: &str) -> Result<Self, DocumentError> {
-        if text.len() > LARGEST {
-            return Err(DocumentError::TooLarge {
-                origin: origin.to_owned(),
-            });
-        }
-        // The version first: a later one may have fields that this program would call unknown.
-        if let Ok(Versioned { version }) = yaml::from_str(text)
-            && version != VERSION
-        {
-            return Err(DocumentError::Version {
-                origin: origin.to_owned(),
-                found: version,
-            });
-        }
-        let document: Document = yaml::from_str(text)
-            .map_err(|error| DocumentError::Syntax(format!("{origin}: {error}")))?;
-        let contradicts = |fault| DocumentError::Check {
+        let document: Document = read(text, origin)?;
+        document.plan().map_err(|fault| DocumentError::Check {
             origin: origin.to_owned(),
             fault,
-        };
+        })
+    }
+}
+
+impl From<&Plan> for Document {
+    fn from(plan: &Plan) -> Self {
+        let on_cpu = OnCpu::of(plan.layout.parts());
+        let devices = plan.devices.iter();
+        Self {
+            version: VERSION,
+            model: plan.model.clone(),
+            target: plan.target,
+            precision: plan.precision.clone(),
+            mix: plan.mix.clone(),
+            workload: FlowMap(plan.workload),
+            layout: LayoutName::of(plan.layout),
+            experts_on_cpu: on_cpu.experts,
+            feed_forward_on_cpu: on_cpu.feed_forward,
+            service: plan.service.map(FlowMap),
+            device_map: plan.device_map.clone(),
+            devices: devices.map(|device| FlowMap(Use::from(device))).collect(),
+            disk: plan.disk.map(FlowMap),
+            extras: plan.extras.iter().cloned().map(FlowMap).collect(),
+            crossings: plan.crossings.iter().cloned().map(FlowMap).collect(),
+            estimate: plan.estimate,
+            proof: plan.proof.clone(),
+            baselines: plan.baselines.iter().cloned().map(FlowMap).collect(),
+            rig: plan.rig.clone(),
+        }
+    }
+}
+
+impl Document {
+    /// The plan that it is, checked.
+    pub(super) fn plan(self) -> Result<Plan, CheckError> {
+        let document = self;
         let on_cpu = OnCpu {
             experts: document.experts_on_cpu,
             feed_forward: document.feed_forward_on_cpu,
@@ -163,13 +183,13 @@ impl Plan {
         let service = document.service.as_ref();
         let shape = service.map(|it| it.0.shape()).unwrap_or_default();
         let layout = document.layout.layout(on_cpu, store, shape);
-        let plan = Self {
+        let plan = Plan {
             model: document.model,
             target: document.target,
             precision: document.precision,
             mix: document.mix,
             workload: document.workload.0,
-            layout: layout.map_err(contradicts)?,
+            layout: layout?,
             service: document.service.map(|service| service.0),
             device_map: document.device_map,
             devices: document
@@ -189,7 +209,7 @@ impl Plan {
                 .collect(),
             rig: document.rig,
         };
-        plan.check().map_err(contradicts)?;
+        plan.check()?;
         Ok(plan)
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn may_cover(set: &ColumnSet) -> bool {
 pub(super) fn bound(set: &ColumnSet, goal: &Goal, objective: Objective) -> u64 {
     match objective.kind() {
         Kind::Sum => sum(set, |column| goal.value(objective, column) as f64),
-        Kind::Most => least_most(set, |column| goal.value(objective, column)),
+        Kind::Most => least_most(set, usize::MAX, |column| goal.value(objective, column)),
         Kind::Rate | Kind::Outside => 0,
     }
 }
@@ -42,31 +42,43 @@ fn sum(set: &ColumnSet, value: impl Fn(&Column) -> f64) -> u64 {
     total.floor() as u64
 }
 
-/// The least value at which the columns that are worth no more could cover the chain, if every
-/// device took its longest.
-pub(super) fn least_most(set: &ColumnSet, value: impl Fn(&Column) -> u64) -> u64 {
+/// The least value at which the columns that are worth no more could cover the chain, if each of so
+/// many devices took its longest.
+pub(super) fn least_most(set: &ColumnSet, n_devices: usize, value: impl Fn(&Column) -> u64) -> u64 {
     let mut columns: Vec<_> = set
         .columns
         .iter()
         .map(|column| (value(column), column.owner, column.units.len()))
         .collect();
     columns.sort_unstable();
-    let mut longest = vec![0; set.groups.len() + 1];
-    let mut covered = 0;
+    let mut longest: Vec<_> = set.groups.iter().map(|group| (0, group.len())).collect();
+    longest.push((0, 1));
     for (value, owner, length) in columns {
-        let (index, count) = match owner {
-            Owner::Group(group) => (group.0, set.groups[group.0].len()),
-            Owner::Host => (set.groups.len(), 1),
+        let index = match owner {
+            Owner::Group(group) => group.0,
+            Owner::Host => set.groups.len(),
         };
-        if length > longest[index] {
-            covered += (length - longest[index]) * count;
-            longest[index] = length;
-        }
-        if covered >= set.n_units {
-            return value;
+        if length > longest[index].0 {
+            longest[index].0 = length;
+            if covered(&longest, n_devices) >= set.n_units {
+                return value;
+            }
         }
     }
     u64::MAX
+}
+
+/// Units that so many devices take, given the longest run of each kind and how many it has.
+fn covered(longest: &[(usize, usize)], n_devices: usize) -> usize {
+    let mut longest = longest.to_vec();
+    longest.sort_unstable_by(|a, b| b.cmp(a));
+    let mut left = n_devices;
+    let units = longest.iter().map(|(length, count)| {
+        let taken = left.min(*count);
+        left -= taken;
+        taken * length
+    });
+    units.sum()
 }
 
 /// The rates of all groups, and last that of the host.

@@ -23,6 +23,7 @@ pub mod path;
 mod pools;
 mod random;
 mod relaxed;
+pub mod replicas;
 pub mod ring;
 mod search;
 mod serving;
@@ -255,7 +256,7 @@ fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u6
     let mut promising: Vec<_> = outlooks
         .enumerate()
         .filter(|(_, outlook)| outlook.missing == Bytes::ZERO)
-        .map(|(index, outlook)| (ask.goal.least(first, outlook.time), index))
+        .map(|(index, outlook)| (ask.goal.least(first, &outlook), index))
         .collect();
     // Layouts of fewer devices are sooner searched, and what is found rules out the others.
     promising.sort_unstable_by_key(|(least, index)| {

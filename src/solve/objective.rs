@@ -10,7 +10,7 @@ use std::str::FromStr;
 use crate::cost::column::{Column, Cost, Owner};
 use crate::cost::frontier::Way;
 use crate::cost::served;
-use crate::cost::{ColumnSet, Crossing, Prefill};
+use crate::cost::{ColumnSet, Crossing, Outlook, Prefill};
 use crate::solve::Amount;
 use crate::solve::path::{self, Taken};
 use crate::units::{Seconds, Tokens};
@@ -236,21 +236,22 @@ impl Goal {
         }
     }
 
-    /// What no plan is worth less than that takes at least this time for a token.
-    pub fn least(&self, objective: Objective, time: Seconds) -> u64 {
+    /// What no plan is worth less than, by what its layout promises.
+    pub fn least(&self, objective: Objective, outlook: &Outlook) -> u64 {
+        let Outlook { time, ceiling, .. } = *outlook;
         // A sum of rounded times may be below the rounded sum.
         let least = |time: Seconds| Cost::from(time * (1.0 - 1e-9));
         let picoseconds = |time: Seconds| u64::try_from(least(time).0).unwrap_or(u64::MAX);
         match objective {
             Objective::Decode => picoseconds(time),
             Objective::Request => picoseconds(time * self.output.0 as f64),
+            Objective::Throughput => picoseconds(Seconds(1.0 / ceiling.alone)),
+            Objective::Kv => u64::MAX - ceiling.resident.0,
+            Objective::Serving => (1e15 / ceiling.together * (1.0 - 1e-9)) as u64,
             Objective::Prefill
-            | Objective::Throughput
             | Objective::Context
             | Objective::Devices
             | Objective::Headroom
-            | Objective::Kv
-            | Objective::Serving
             | Objective::Quality => 0,
         }
     }

@@ -7,6 +7,7 @@
 //! there are is tried behind ([`Pools::seated`]); where they do not, hosts are told apart one by one.
 
 mod packing;
+mod seats;
 
 use std::ops::Range;
 
@@ -14,9 +15,6 @@ use crate::cost::ColumnSet;
 use crate::cost::Site;
 use crate::cost::sites::Hop;
 use crate::solve::dynamic::MOST_STATES;
-use crate::solve::path::Taken;
-
-use packing::{MOST_TRIES, Packing};
 
 /// How hosts are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +77,8 @@ pub(super) struct Pools {
     moves: Vec<Option<Move>>,
     /// The first stage, by pool.
     entries: Vec<usize>,
-    /// The stages of every host that is used, where that is fixed. Hosts are then told apart.
+    /// The stages of every host that is used, where that is fixed. Each visit then has a host of its
+    /// own.
     quota: Option<usize>,
 }
 
@@ -88,10 +87,6 @@ impl Pools {
     /// columns.
     pub(super) fn new(set: &ColumnSet, hosts: Hosts, is_used: &[bool]) -> Option<Self> {
         let sites = &set.sites;
-        let hosts = match sites.quota {
-            Some(_) => Hosts::Apart,
-            None => hosts,
-        };
         let mut pools = Vec::new();
         let mut of_group = vec![Vec::new(); set.groups.len()];
         let mut places = Vec::new();
@@ -104,15 +99,15 @@ impl Pools {
                 let first = pools.len();
                 for group in (0..set.groups.len()).filter(|it| sites.kind_of[*it] == kind) {
                     // A path has no more stages than units.
-                    let most = sites.quota.unwrap_or(set.n_units).min(set.n_units);
-                    let most = if is_used[group] { most } else { 0 };
+                    let most = if is_used[group] { set.n_units } else { 0 };
+                    let each = sites.per_host[group].min(sites.quota.unwrap_or(most));
                     of_group[group].push(pools.len());
                     pools.push(Pool {
-                        most: (sites.per_host[group] * span).min(most),
+                        most: (each * span).min(most),
                         stride: 0,
                         group,
                         place: places.len(),
-                        per_host: sites.per_host[group].min(most),
+                        per_host: each.min(most),
                     });
                 }
                 places.push(Place {
@@ -172,9 +167,13 @@ impl Pools {
         }
         let stand = &self.stands[stand];
         // Hosts that were left have all their stages, and the others none.
-        let is_whole = |quota| {
+        let is_whole = |quota: usize| {
+            let visit: usize = stand.used.iter().sum();
             let mut others = (0..self.places.len()).filter(|place| *place != stand.place);
-            others.all(|place| [0, quota].contains(&self.on(code, place)))
+            visit <= quota
+                && others.all(|place| self.on(code, place).is_multiple_of(quota))
+                && (self.places[stand.place].visits.is_none()
+                    || (self.on(code, stand.place) + quota - visit).is_multiple_of(quota))
         };
         if !self.quota.is_none_or(is_whole) {
             return false;
@@ -201,27 +200,36 @@ impl Pools {
         }
     }
 
-    /// How many stages the host of a place has.
+    /// How many stages a place has.
     fn on(&self, code: usize, place: usize) -> usize {
         let pools = self.places[place].pools.clone();
         pools.map(|pool| self.used(code, pool)).sum()
     }
 
-    /// Whether a host is left with as many stages as it has to have, and is come to once.
+    /// How many stages the host of the last stage has.
+    fn on_last(&self, code: usize, stand: usize) -> usize {
+        let stand = &self.stands[stand];
+        match self.places[stand.place].visits {
+            Some(_) => stand.used.iter().sum(),
+            None => self.on(code, stand.place),
+        }
+    }
+
+    /// Whether a host is left with as many stages as it has to have, for one that has none.
     fn keeps_quota(&self, code: usize, stand: usize, pool: usize) -> bool {
         let Some(quota) = self.quota else {
             return true;
         };
         let (from, to) = (self.stands[stand].place, self.pools[pool].place);
-        match from == to {
-            true => self.on(code, to) < quota,
-            false => self.on(code, from) == quota && self.on(code, to) == 0,
+        match self.on_last(code, stand) < quota {
+            true => from == to,
+            false => self.on(code, to) < quota * self.places[to].visits.unwrap_or(1),
         }
     }
 
     /// Whether a path may end there.
     pub(super) fn may_end(&self, code: usize, stand: usize) -> bool {
-        let is_full = |quota| code == 0 || self.on(code, self.stands[stand].place) == quota;
+        let is_full = |quota| code == 0 || self.on_last(code, stand) == quota;
         self.quota.is_none_or(is_full)
     }
 
@@ -251,7 +259,13 @@ impl Pools {
                 .used
                 .get(index)
                 .is_none_or(|used| *used < self.pools[pool].per_host);
-            if has_another {
+            let n_used: usize = from.used.iter().sum();
+            let is_short = self.quota.is_some_and(|quota| n_used < quota);
+            let is_full = self.quota == Some(n_used);
+            if is_short && !has_another {
+                return None;
+            }
+            if has_another && !is_full {
                 let mut used = from.used.clone();
                 used.iter_mut().skip(index).take(1).for_each(|it| *it += 1);
                 return Some(Move {
@@ -267,83 +281,6 @@ impl Pools {
             to: self.entry(pool)?,
             hop,
         })
-    }
-
-    /// The hosts of the columns of a path, given the stand that each leads to: by their place, or of
-    /// a kind such that every visit finds room. Nothing where no such way was found.
-    pub(super) fn seated(&self, path: &[(usize, usize)]) -> Option<Vec<Taken>> {
-        let mut visits: Vec<Visit> = Vec::new();
-        let mut visit_of = Vec::new();
-        let mut last = None;
-        for (_, stand) in path {
-            let Some(at) = self.stands.get(*stand) else {
-                visit_of.push(None);
-                continue;
-            };
-            let is_new = last != Some(at.place) || at.used.iter().sum::<usize>() == 1;
-            last = Some(at.place);
-            if is_new {
-                visits.push(Visit {
-                    place: at.place,
-                    used: Vec::new(),
-                });
-            }
-            let index = visits.len() - 1;
-            visits[index].used.clone_from(&at.used);
-            visit_of.push(Some(index));
-        }
-        let hosts = self.hosts_of(&visits)?;
-        let taken = path.iter().zip(visit_of).map(|((column, _), visit)| Taken {
-            column: *column,
-            host: visit.map_or(0, |visit| hosts[visit]),
-        });
-        Some(taken.collect())
-    }
-
-    /// A host for each visit, the hosts of a kind numbered as they are come to.
-    fn hosts_of(&self, visits: &[Visit]) -> Option<Vec<usize>> {
-        let mut hosts: Vec<_> = visits
-            .iter()
-            .map(|visit| self.places[visit.place].site.host)
-            .collect();
-        for (index, place) in self.places.iter().enumerate() {
-            let Some(n_hosts) = place.visits else {
-                continue;
-            };
-            let mut own: Vec<_> = (0..visits.len())
-                .filter(|visit| visits[*visit].place == index)
-                .collect();
-            // The largest first: they are the hardest to place.
-            own.sort_by_key(|visit| std::cmp::Reverse(visits[*visit].used.iter().sum::<usize>()));
-            let room = self.pools[place.pools.clone()].iter().map(|it| it.per_host);
-            let room: Vec<usize> = room.collect();
-            let mut packing = Packing {
-                visits: own
-                    .iter()
-                    .map(|visit| visits[*visit].used.as_slice())
-                    .collect(),
-                rooms: vec![room; n_hosts.min(own.len())],
-                chosen: Vec::new(),
-                left: MOST_TRIES,
-            };
-            if !packing.go_on() {
-                return None;
-            }
-            for (visit, host) in own.iter().zip(&packing.chosen) {
-                hosts[*visit] = *host;
-            }
-            own.sort_unstable();
-            let mut met: Vec<usize> = Vec::new();
-            for visit in own {
-                let host = hosts[visit];
-                let number = met.iter().position(|other| *other == host);
-                hosts[visit] = number.unwrap_or(met.len());
-                if number.is_none() {
-                    met.push(host);
-                }
-            }
-        }
-        Some(hosts)
     }
 }
 
@@ -375,12 +312,6 @@ fn stands(places: &[Place], pools: &[Pool]) -> Vec<Stand> {
         }
     }
     stands
-}
-
-/// Stages that follow each other on one host.
-struct Visit {
-    place: usize,
-    used: Vec<usize>,
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! The most tokens a second: how many sequences are in the cache decides how large batches are, and
 //! so how long a stage takes; how many stages there are, how often a round takes the slowest's time.
 //!
-//! For each number of stages and each number of sequences that a plan may hold, the columns that hold
-//! so many are kept, and the least time of the slowest stage over at most so many stages is sought.
-//! More sequences leave fewer columns and longer batches, so that time never falls as they grow:
-//! what it is for few of them bounds the pace of all larger numbers, and most are never tried.
+//! A range is a number of stages and numbers of sequences that a plan may hold. Its columns are those
+//! that hold its fewest. More sequences leave fewer columns and longer batches, so that the time of
+//! the slowest stage never falls as they grow: a bound of it for the fewest of a range bounds the pace
+//! of all. Ranges are taken from the best bound up and halved; of a single number the least time is
+//! sought. What is left when the search ends, or is told to, is bounded by the first of it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use crate::cost::ColumnSet;
 use crate::cost::column::Cost;
 use crate::cost::served::{batches, levels, pace};
 use crate::solve::dynamic::{Answer, Effort, shortest};
-use crate::solve::{Ask, area, line, relaxed};
+use crate::solve::{Ask, Stop, area, line};
 
 /// What is known when the columns are narrowed down to those of the best plans.
 pub(super) enum Narrowed {
@@ -28,27 +32,15 @@ pub(super) enum Narrowed {
 /// Leaves the columns of plans of the best pace, of which those with the fewest stages have it; none
 /// that is worth more than `worst` is looked for.
 pub(super) fn narrow(set: &mut ColumnSet, worst: u64, ask: &Ask) -> Narrowed {
-    let n_devices: usize = set.groups.iter().map(Vec::len).sum();
-    let most = set.columns.iter().map(|column| column.sequences).max();
-    let mut levels = Levels {
+    let search = Search {
         set,
         ask,
         best: None,
         worst,
         open: u64::MAX,
-        is_worse: false,
+        ranges: BinaryHeap::new(),
     };
-    // Most plans of the best pace use many cards.
-    for n_stages in (1..=n_devices.min(set.n_units) as u64).rev() {
-        let all = Level::all(n_stages, most.unwrap_or(0));
-        levels.visit(&all);
-    }
-    let Levels {
-        best,
-        open,
-        is_worse,
-        ..
-    } = levels;
+    let (best, open) = search.run();
     match best {
         Some(Best {
             value,
@@ -65,7 +57,7 @@ pub(super) fn narrow(set: &mut ColumnSet, worst: u64, ask: &Ask) -> Narrowed {
             Narrowed::To(open.min(value))
         }
         None if open <= worst && open < u64::MAX => Narrowed::Unknown(open),
-        None if is_worse => Narrowed::Worse,
+        None if worst < u64::MAX => Narrowed::Worse,
         None => Narrowed::Impossible,
     }
 }
@@ -78,16 +70,6 @@ struct Level {
 }
 
 impl Level {
-    fn all(n_stages: u64, most: u64) -> Vec<Self> {
-        let levels = levels(n_stages, most).into_iter();
-        levels
-            .map(|n_sequences| Self {
-                n_stages,
-                n_sequences,
-            })
-            .collect()
-    }
-
     fn pace(self, slowest: u64) -> u64 {
         pace(self.n_stages, self.n_sequences, slowest)
     }
@@ -99,165 +81,263 @@ struct Best {
     slowest: u64,
 }
 
-/// What is known of the slowest stage of a level's plans, in picoseconds.
-struct Slowest {
-    /// Of a plan that is better than the best so far; none where there is none.
-    found: Option<u64>,
-    /// No plan's is less.
-    least: u64,
-    /// Whether a plan between both may be there.
-    is_open: bool,
+/// Levels of one number of stages, the fewest sequences first. They are compared by what is to be
+/// taken first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Range {
+    /// None has a better pace.
+    bound: u64,
+    n_stages: u64,
+    /// At least one.
+    sequences: Vec<u64>,
 }
 
-struct Levels<'a> {
+impl Range {
+    fn ends(&self) -> Option<(Level, Level)> {
+        let level = |n_sequences: &u64| Level {
+            n_stages: self.n_stages,
+            n_sequences: *n_sequences,
+        };
+        Some((
+            level(self.sequences.first()?),
+            level(self.sequences.last()?),
+        ))
+    }
+}
+
+struct Search<'a> {
     set: &'a ColumnSet,
     ask: &'a Ask,
     best: Option<Best>,
     worst: u64,
     /// The best pace of what was not decided.
     open: u64,
-    /// Whether anything was left out because it is worth more than asked for.
-    is_worse: bool,
+    ranges: BinaryHeap<Reverse<Range>>,
 }
 
-impl Levels<'_> {
-    /// Looks for a better pace among levels of one number of stages.
-    fn visit(&mut self, levels: &[Level]) {
-        let (Some(first), Some(last)) = (levels.first(), levels.last()) else {
+impl Search<'_> {
+    /// The best of all levels, and what may be better than it.
+    fn run(mut self) -> (Option<Best>, u64) {
+        let most = self.set.columns.iter().map(|column| column.sequences).max();
+        for n_stages in n_stages(self.set) {
+            self.push(0, n_stages, &levels(n_stages, most.unwrap_or(0)));
+        }
+        while let Some(Reverse(range)) = self.ranges.pop() {
+            if !self.may_help(range.n_stages, range.bound) {
+                break;
+            }
+            // Told to end, where this or another layout has a plan.
+            if self.ask.stop.is_set() && (self.best.is_some() || self.worst < u64::MAX) {
+                self.open = self.open.min(range.bound);
+                break;
+            }
+            self.visit(&range);
+        }
+        (self.best, self.open)
+    }
+
+    /// Keeps levels for later, unless they have no plan or none that helps.
+    fn push(&mut self, bound: u64, n_stages: u64, sequences: &[u64]) {
+        let mut range = Range {
+            bound,
+            n_stages,
+            sequences: sequences.to_vec(),
+        };
+        let Some((first, last)) = range.ends() else {
             return;
         };
-        let (batch, _) = batches(first.n_stages, first.n_sequences);
+        let least = least(&self.of_level(first), n_stages);
+        range.bound = bound.max(least.map_or(u64::MAX, |least| last.pace(least)));
+        if least.is_some() && self.may_help(n_stages, range.bound) {
+            self.ranges.push(Reverse(range));
+        }
+    }
+
+    /// The columns of plans of a level, with the time of a batch as their load.
+    fn of_level(&self, level: Level) -> ColumnSet {
+        let (batch, _) = batches(level.n_stages, level.n_sequences);
         let mut set = self.set.clone();
         set.columns
-            .retain(|column| column.sequences >= first.n_sequences);
+            .retain(|column| column.sequences >= level.n_sequences);
         for column in &mut set.columns {
             column.load = column.batch.picoseconds(batch);
+            column.cost = Cost(1);
         }
         // Stages are counted, hosts are not; a link is as busy as a stage.
         for hop in set.sites.hops_mut() {
             hop.cost = Cost(0);
             hop.load = hop.crossing.batch.picoseconds(batch);
         }
-        // Where fewer sequences have no plan, more have none.
-        if !area::may_cover(&set) || !relaxed::has_path(&set) {
-            return;
-        }
-        let least = area::least_most(&set, |column| column.load);
-        if !self.may_help(*last, least) {
-            return;
-        }
-        // Told to end, where this or another layout has a plan.
-        if self.ask.stop.is_set() && (self.best.is_some() || self.worst < u64::MAX) {
-            self.open = self.open.min(last.pace(least));
-            return;
-        }
-        let Some(slowest) = self.slowest(&mut set, *first, *last) else {
-            return;
-        };
-        if let Some(found) = slowest.found {
-            self.best = Some(Best {
-                value: first.pace(found),
-                level: *first,
-                slowest: found,
-            });
-        }
-        if slowest.is_open {
-            self.open = self.open.min(first.pace(slowest.least));
-        }
-        if self.may_help(*last, slowest.least) {
-            let (fewer, more) = levels[1..].split_at((levels.len() - 1) / 2);
-            self.visit(more);
-            self.visit(fewer);
-        }
+        set
     }
 
     /// Whether a pace is better than the best so far, or as good with fewer stages, and no worse than
     /// asked for.
-    fn may_help(&mut self, level: Level, slowest: u64) -> bool {
-        let pace = level.pace(slowest);
-        self.is_worse |= pace > self.worst;
-        let key = (pace, level.n_stages);
+    fn may_help(&self, n_stages: u64, pace: u64) -> bool {
         let best = self.best.as_ref();
-        let is_better = best.is_none_or(|best| key < (best.value, best.level.n_stages));
+        let is_better =
+            best.is_none_or(|best| (pace, n_stages) < (best.value, best.level.n_stages));
         pace <= self.worst && is_better
     }
 
-    /// The least time of the slowest stage over plans of the first level, as far as it could make that
-    /// or a later one the best; nothing where they have no plan.
-    fn slowest(&mut self, set: &mut ColumnSet, first: Level, last: Level) -> Option<Slowest> {
-        for column in &mut set.columns {
-            column.cost = Cost(0);
+    /// Decides a range, or halves it.
+    fn visit(&mut self, range: &Range) {
+        let Some((first, last)) = range.ends() else {
+            return;
+        };
+        let set = self.of_level(first);
+        if range.sequences.len() == 1 {
+            self.settle(set, first);
+            return;
         }
-        let unlimited = match shortest(set, Effort::Plan, &self.ask.stop) {
-            Answer::Path { load, .. } => load,
-            Answer::None => return None,
-            Answer::TooManyOrders => return Some(self.of_a_few_orders(set, first)),
-        };
-        let known = Slowest {
-            found: None,
-            least: unlimited,
-            is_open: false,
-        };
-        match self.may_help(last, unlimited) {
-            true => self.within(set, first, unlimited),
-            false => Some(known),
+        // Before anything is known of paces, nothing is too slow.
+        if self.best.is_some() || self.worst < u64::MAX {
+            let useful = times(&set).into_iter();
+            let useful = useful.take_while(|time| self.may_help(last.n_stages, last.pace(*time)));
+            match useful.last() {
+                None => return,
+                Some(time) => match within(&set, first.n_stages, time, &self.ask.stop) {
+                    Within::Path(slowest) => self.found(first, slowest),
+                    Within::None => return,
+                    Within::Unknown => {}
+                },
+            }
+        }
+        let (fewer, more) = range.sequences.split_at(range.sequences.len() / 2);
+        for half in [fewer, more] {
+            self.push(range.bound, range.n_stages, half);
         }
     }
 
-    /// The same, given what it is without a limit on stages: bisected over the times of stages.
-    fn within(&mut self, set: &mut ColumnSet, level: Level, unlimited: u64) -> Option<Slowest> {
-        for column in &mut set.columns {
-            column.cost = Cost(1);
+    fn found(&mut self, level: Level, slowest: u64) {
+        let value = level.pace(slowest);
+        if self.may_help(level.n_stages, value) {
+            self.best = Some(Best {
+                value,
+                level,
+                slowest,
+            });
         }
-        let of_stages = set.columns.iter().map(|column| column.load);
-        let of_hops = set.sites.hops().map(|hop| hop.load);
-        let mut loads: Vec<_> = of_stages.chain(of_hops).collect();
-        loads.retain(|load| *load >= unlimited);
-        loads.sort_unstable();
-        loads.dedup();
+    }
+
+    /// The least time of the slowest stage over the plans of a level, as far as it could be the best:
+    /// bisected over the times of stages and links.
+    fn settle(&mut self, mut set: ColumnSet, level: Level) {
+        let Some(least) = least(&set, level.n_stages) else {
+            return;
+        };
+        let mut times = times(&set);
+        times.retain(|time| *time >= least);
         // A stage that is slower makes no better plan, whatever the others are.
-        let useful = loads.partition_point(|load| self.may_help(level, *load));
+        let useful = times.partition_point(|time| self.may_help(level.n_stages, level.pace(*time)));
         let (mut below, mut above) = (0, useful);
-        // Without a limit in the way the first is the answer.
+        // Where devices are alike the bound is the answer.
         let mut middle = 0;
         while below < above {
-            let mut light = set.clone();
-            light.columns.retain(|column| column.load <= loads[middle]);
-            for hop in light.sites.hops_mut() {
-                hop.is_barred |= hop.load > loads[middle];
-            }
-            match shortest(&light, Effort::Plan, &self.ask.stop) {
-                Answer::Path { cost, .. } if cost.0 <= u128::from(level.n_stages) => above = middle,
-                Answer::Path { .. } | Answer::None => below = middle + 1,
-                Answer::TooManyOrders => return Some(self.of_a_few_orders(set, level)),
+            match within(&set, level.n_stages, times[middle], &self.ask.stop) {
+                Within::Path(_) => above = middle,
+                Within::None => below = middle + 1,
+                Within::Unknown => return self.of_a_few_orders(&mut set, level, times[below]),
             }
             middle = below + (above - below) / 2;
         }
-        let least = *loads.get(below)?;
-        Some(Slowest {
-            found: (below < useful).then_some(least),
-            least,
-            is_open: false,
-        })
+        if below < useful {
+            self.found(level, times[below]);
+        }
     }
 
-    /// A plan along one of a few orders, and a bound that needs none.
-    fn of_a_few_orders(&mut self, set: &mut ColumnSet, level: Level) -> Slowest {
-        let least = area::least_most(set, |column| column.load);
+    /// A plan along one of a few orders, where no stage that is faster than `least` is the slowest.
+    fn of_a_few_orders(&mut self, set: &mut ColumnSet, level: Level, least: u64) {
         // By the slowest stage alone, or with the fewest stages.
-        let tried = [0, 1].map(|cost| {
+        for cost in [0, 1] {
             for column in &mut set.columns {
                 column.cost = Cost(cost);
             }
-            let (path, worth) = line::best_of_orders(set, &self.ask.stop)?;
-            (path.len() as u64 <= level.n_stages).then_some(worth.load)
-        });
-        let found = tried.into_iter().flatten().min();
-        let found = found.filter(|found| self.may_help(level, *found));
-        Slowest {
-            found,
-            least,
-            is_open: found != Some(least),
+            if let Some((path, worth)) = line::best_of_orders(set, &self.ask.stop)
+                && path.len() as u64 <= level.n_stages
+            {
+                self.found(level, worth.load);
+            }
         }
+        let bound = level.pace(least);
+        if self.may_help(level.n_stages, bound) {
+            self.open = self.open.min(bound);
+        }
+    }
+}
+
+/// How many stages a plan may have: where hosts have a number of their own, multiples of it.
+fn n_stages(set: &ColumnSet) -> Vec<u64> {
+    let sites = &set.sites;
+    let (each, most) = match sites.quota {
+        None => (1, set.groups.iter().map(Vec::len).sum()),
+        Some(quota) => {
+            let on_host = |kind: usize| {
+                let groups = (0..set.groups.len()).filter(|group| sites.kind_of[*group] == kind);
+                groups.map(|group| sites.per_host[group]).sum::<usize>()
+            };
+            let kinds = (0..sites.n_hosts.len()).filter(|kind| on_host(*kind) >= quota);
+            let n_hosts: usize = kinds.map(|kind| sites.n_hosts[kind]).sum();
+            (quota, quota * n_hosts)
+        }
+    };
+    (1..=most.min(set.n_units) as u64)
+        .filter(|n_stages| n_stages.is_multiple_of(each as u64))
+        .collect()
+}
+
+/// No chain of at most so many stages has a slowest one that is faster, by what as many devices can
+/// take and by chains that use any device at will; nothing where there is none.
+fn least(set: &ColumnSet, n_stages: u64) -> Option<u64> {
+    let covered = area::least_most(set, n_stages as usize, |column| column.load);
+    if covered == u64::MAX {
+        return None;
+    }
+    let mut reached = vec![u64::MAX; set.n_units + 1];
+    reached[0] = 0;
+    for _ in 0..n_stages {
+        let before = reached.clone();
+        for column in &set.columns {
+            let slowest = before[column.units.start].max(column.load);
+            let end = &mut reached[column.units.end];
+            *end = slowest.min(*end);
+        }
+        if reached == before {
+            break;
+        }
+    }
+    let chained = reached[set.n_units];
+    (chained < u64::MAX).then_some(chained.max(covered))
+}
+
+/// What stages and links take, the fastest first.
+fn times(set: &ColumnSet) -> Vec<u64> {
+    let of_stages = set.columns.iter().map(|column| column.load);
+    let of_hops = set.sites.hops().map(|hop| hop.load);
+    let mut times: Vec<_> = of_stages.chain(of_hops).collect();
+    times.sort_unstable();
+    times.dedup();
+    times
+}
+
+enum Within {
+    /// There is a chain, of which this is the slowest stage or link.
+    Path(u64),
+    None,
+    /// There are too many orders.
+    Unknown,
+}
+
+/// Whether a chain of at most so many stages has none that is slower than `time`.
+fn within(set: &ColumnSet, n_stages: u64, time: u64, stop: &Stop) -> Within {
+    let mut light = set.clone();
+    light.columns.retain(|column| column.load <= time);
+    for hop in light.sites.hops_mut() {
+        hop.is_barred |= hop.load > time;
+    }
+    match shortest(&light, Effort::Plan, stop) {
+        Answer::Path { cost, load, .. } if cost.0 <= u128::from(n_stages) => Within::Path(load),
+        Answer::Path { .. } | Answer::None => Within::None,
+        Answer::TooManyOrders => Within::Unknown,
     }
 }

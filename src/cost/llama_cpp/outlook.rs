@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::{CUDA_CONTEXT, LlamaCpp};
-use crate::cost::{Layout, Outlook, Place, Store, Whole, capacity, time};
+use crate::cost::{Ceiling, Layout, Outlook, Place, Store, Whole, capacity, time};
 use crate::hardware::Device;
 use crate::units::{Bytes, Seconds};
 
@@ -39,6 +39,7 @@ impl LlamaCpp<'_> {
             let on_gpus = (sums.on_device + sums.kv_device).saturating_sub(in_ram.on_device);
             let on_host = base + self.whole_on_host(layout, &(0..end));
             Outlook {
+                ceiling: Ceiling::UNKNOWN,
                 missing: on_gpus.saturating_sub(room) + on_host.saturating_sub(ram),
                 time: self.time_on_host(&(0..end))
                     + later(fastest[end], self.filling(layout, end, on_gpus, &rates)),
@@ -49,6 +50,7 @@ impl LlamaCpp<'_> {
         let fitting = each.iter().filter(|outlook| outlook.missing == Bytes::ZERO);
         let time = fitting.map(|outlook| outlook.time);
         Outlook {
+            ceiling: Ceiling::UNKNOWN,
             missing: missing.unwrap_or_default(),
             time: time.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default(),
         }

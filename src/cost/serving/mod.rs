@@ -8,6 +8,7 @@
 //! [`handed`]. Not here: offload by streaming, expert parallelism. Sources: vLLM 0.33.0 and SGLang
 //! 0.5.23, as read in November 2026.
 
+mod ceiling;
 pub mod groups;
 pub mod refusal;
 mod room;
@@ -22,12 +23,15 @@ use crate::cost::paged::Engine;
 use crate::cost::prefill::{self, Work};
 use crate::cost::served::{Batch, Pages};
 use crate::cost::time::{self, Coefficients};
-use crate::cost::{Accounting, Crossing, Layout, Offload, Place, Span, Stage, Unit};
+use crate::cost::{
+    Accounting, Ceiling, Crossing, Layout, Offload, Outlook, Place, Span, Stage, Unit,
+};
 use crate::hardware::{Device, DeviceId, HostId, Rig, Transfer};
 use crate::model::{Model, Precision, PrecisionError};
 use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::Workload;
 
+use ceiling::Over;
 use groups::Seating;
 use room::{Part, Room};
 use sums::{Asked, Shares, Sums};
@@ -273,6 +277,23 @@ impl Accounting for Serving<'_> {
             pages,
             batch,
         }
+    }
+
+    fn outlook(&self, layout: Layout) -> Outlook {
+        Outlook {
+            ceiling: self
+                .seating(layout)
+                .map_or(Ceiling::UNKNOWN, |it| self.ceiling_in(it)),
+            ..Outlook::default()
+        }
+    }
+
+    fn ceiling(&self, cards: &[DeviceId]) -> Ceiling {
+        self.ceiling_of(cards, Over::Pipeline)
+    }
+
+    fn ceiling_in_parts(&self, cards: &[DeviceId]) -> Ceiling {
+        self.ceiling_of(cards, Over::Parts)
     }
 
     fn host_base(&self, _layout: Layout) -> Memory {

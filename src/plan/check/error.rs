@@ -174,6 +174,15 @@ pub enum CheckError {
         /// What the model gives.
         expected: Bytes,
     },
+    /// A fleet without replicas.
+    #[error("it has no replica")]
+    NoReplica,
+    /// Replicas of several models, frameworks or rigs.
+    #[error("replica {0} is of another model, target or rig than the first")]
+    Unlike(usize),
+    /// A card that two replicas have.
+    #[error("`{0}` serves two replicas")]
+    Shared(String),
     /// The head is where this target cannot have it.
     #[error("the head is on `{head}`, and this target puts it on `{expected}`")]
     Head {

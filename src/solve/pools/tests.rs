@@ -1,6 +1,7 @@
 //! Hosts by kind against hosts apart: the same optimum, also where visits find no room.
 
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::cost::{Batch, Layout, Pages, Position, Prefill, Sites};
 use crate::hardware::DeviceId;
 use crate::solve::Stop;
 use crate::solve::dynamic::{Answer, Effort, counted, shortest};
-use crate::solve::path;
+use crate::solve::path::{self, Taken};
 use crate::units::Seconds;
 
 const N_UNITS: usize = 8;
@@ -17,7 +18,8 @@ const N_UNITS: usize = 8;
 /// Three cards on the first host, and two hosts with three cards each; columns of one or two units.
 fn sets() -> impl Strategy<Value = ColumnSet> {
     let columns = vec((0..N_UNITS, 1..=2_usize, 0..2_usize, 1..=50_u128), 20..=60);
-    (columns, vec(1..=30_u128, 3)).prop_map(|(columns, hops)| {
+    let quota = option::of(1..=3_usize);
+    (columns, vec(1..=30_u128, 3), quota).prop_map(|(columns, hops, quota)| {
         let columns = columns
             .into_iter()
             .map(|(start, length, group, cost)| Column {
@@ -45,6 +47,7 @@ fn sets() -> impl Strategy<Value = ColumnSet> {
         sites.kind_of = vec![0, 1];
         sites.per_host = vec![3, 3];
         sites.n_hosts = vec![1, 2];
+        sites.quota = quota;
         for (hop, index) in sites.hops_mut().zip([0, 0, 1, 2]) {
             hop.cost = Cost(hops[index]);
         }
@@ -80,7 +83,9 @@ proptest! {
                         let owner = set.columns[taken.column].owner;
                         owner == Owner::Group(GroupId(1)) && taken.host == host
                     };
-                    prop_assert!(path.iter().filter(is_there).count() <= 3);
+                    let n_stages = path.iter().filter(is_there).count();
+                    prop_assert!(n_stages <= 3);
+                    prop_assert!(set.sites.quota.is_none_or(|quota| [0, quota].contains(&n_stages)));
                 }
             }
             (found, apart) => prop_assert_eq!(found, apart),
@@ -93,6 +98,7 @@ fn three_visits_of_two_have_no_room_on_two_hosts_of_three() {
     use proptest::strategy::ValueTree;
     let whole = sets().new_tree(&mut proptest::test_runner::TestRunner::deterministic());
     let mut set = whole.expect("nothing is filtered").current();
+    set.sites.quota = None;
     let like = set.columns[0].clone();
     // Units of the hosts that are alike, but for the third and the sixth, each a column of its own.
     let column = |unit: usize| Column {

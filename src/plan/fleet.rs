@@ -1,0 +1,116 @@
+//! Replicas: several plans of one model, each on cards of its own, as one document.
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::FlowMap;
+
+use crate::plan::{
+    BaselineSummary, CheckError, DocumentError, Plan, ProofSummary, VERSION, document,
+};
+
+/// Plans that share a rig and no card of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fleet {
+    /// What is proven of all of them together.
+    pub proof: ProofSummary,
+    /// What simple rules of dealing out the cards would do.
+    pub baselines: Vec<BaselineSummary>,
+    /// One or more, in the order of their first cards. The proof of each is about its own cards.
+    pub replicas: Vec<Plan>,
+}
+
+/// What a file of `plan` holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Document {
+    /// One plan.
+    Plan(Box<Plan>),
+    /// Replicas.
+    Fleet(Fleet),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    version: u32,
+    proof: ProofSummary,
+    baselines: Vec<FlowMap<BaselineSummary>>,
+    replicas: Vec<document::Document>,
+}
+
+/// What tells replicas from one plan.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default)]
+    replicas: Option<serde::de::IgnoredAny>,
+}
+
+impl Fleet {
+    /// By which share it is better than a rule.
+    pub fn gain(&self, rule: &BaselineSummary) -> Option<f64> {
+        let ours = self.proof.objective.number();
+        let theirs = rule.worth?.number();
+        (ours > 0.0).then(|| 1.0 - theirs / ours)
+    }
+
+    /// Writes it as YAML.
+    pub fn to_yaml(&self) -> String {
+        let written = Written {
+            version: VERSION,
+            proof: self.proof.clone(),
+            baselines: self.baselines.iter().cloned().map(FlowMap).collect(),
+            replicas: self.replicas.iter().map(document::Document::from).collect(),
+        };
+        serde_yaml::to_string(&written).expect("strings, finite numbers and lists are always YAML")
+    }
+
+    /// Holds the replicas against each other; each was held against itself.
+    ///
+    /// # Errors
+    /// Where they are of several models or rigs, or share a card.
+    fn check(&self) -> Result<(), CheckError> {
+        let first = self.replicas.first().ok_or(CheckError::NoReplica)?;
+        let mut seen: Vec<&str> = Vec::new();
+        for (index, plan) in self.replicas.iter().enumerate() {
+            let is_like = plan.model == first.model
+                && plan.target == first.target
+                && plan.precision == first.precision
+                && plan.rig == first.rig;
+            if !is_like {
+                return Err(CheckError::Unlike(index));
+            }
+            for name in plan.used_gpus() {
+                if seen.contains(&name) {
+                    return Err(CheckError::Shared(name.to_owned()));
+                }
+                seen.push(name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Document {
+    /// Reads `text`, which comes from the file `origin`, and checks it.
+    ///
+    /// # Errors
+    /// Where it is no YAML, neither a plan nor replicas, or contradicts itself.
+    pub fn from_yaml(text: &str, origin: &str) -> Result<Self, DocumentError> {
+        let kind = document::read(text, origin);
+        if !matches!(kind, Ok(Kind { replicas: Some(_) })) {
+            return Ok(Self::Plan(Box::new(Plan::from_yaml(text, origin)?)));
+        }
+        let contradicts = |fault| DocumentError::Check {
+            origin: origin.to_owned(),
+            fault,
+        };
+        let written: Written = document::read(text, origin)?;
+        let replicas = written.replicas.into_iter();
+        let replicas = replicas.map(document::Document::plan);
+        let fleet = Fleet {
+            proof: written.proof,
+            baselines: written.baselines.into_iter().map(|it| it.0).collect(),
+            replicas: replicas.collect::<Result<_, _>>().map_err(contradicts)?,
+        };
+        fleet.check().map_err(contradicts)?;
+        Ok(Self::Fleet(fleet))
+    }
+}

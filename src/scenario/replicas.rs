@@ -1,0 +1,319 @@
+//! Replicas: the cards of a rig dealt out to pipelines of their own, each with the whole model, so that
+//! all of them together serve or keep the most.
+//!
+//! Each part of the rig is planned for as if the other cards were forbidden. Which dealing is the best
+//! is `solve/replicas.rs`. Not here: frameworks that use RAM, which replicas would have to share.
+
+mod cards;
+
+use std::collections::BTreeMap;
+
+use super::constraint::{Constraint, ConstraintError};
+use super::{Scenario, ScenarioError};
+use crate::cost::{Ceiling, Target};
+use crate::hardware::DeviceId;
+use crate::plan::{BaselineSummary, Fleet, Plan, ProofSummary, Status};
+use crate::solve::replicas::{Dealing, Dealt, Number, Part, Valued};
+use crate::solve::{self, Amount, NoPlan, Objective, Stop};
+use crate::units::{Seconds, Tokens};
+
+use cards::Cards;
+
+/// Replicas that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplicasError {
+    /// A framework whose replicas would share RAM.
+    #[error(
+        "`--replicas` is for vLLM and SGLang: replicas of {0} would share RAM, which its plans take for their own"
+    )]
+    Target(Target),
+    /// What does not add up over replicas.
+    #[error(
+        "`--replicas` adds up tokens: use it with the objective `throughput`, `kv` or `serving`, not with `{0}`"
+    )]
+    Objective(Objective),
+    /// A pin, which speaks of one pipeline.
+    #[error("`{0}` does not go with `--replicas`: a pin is about the cards of one pipeline")]
+    Pin(Constraint),
+    /// A cache that is left open.
+    #[error("`--kv auto` does not go with `--replicas`: name a format")]
+    Cache,
+    /// More than there are cards.
+    #[error("{asked} replicas need as many cards, and the rig has {found}")]
+    TooMany {
+        /// Replicas.
+        asked: usize,
+        /// Cards that may be used.
+        found: usize,
+    },
+    /// One pipeline has a plan, and so many have none.
+    #[error(
+        "{}\nhint: one pipeline over all cards has a plan, and `--replicas auto` finds how many have", none(*.asked, *.is_proven)
+    )]
+    None {
+        /// Replicas.
+        asked: usize,
+        /// Whether that is ruled out.
+        is_proven: bool,
+    },
+}
+
+fn none(asked: usize, is_proven: bool) -> String {
+    match is_proven {
+        true => format!("the rig has no {asked} parts that each hold the model"),
+        false => {
+            format!("no {asked} parts were found that each hold the model, and none are ruled out")
+        }
+    }
+}
+
+/// A plan of a part, and what is known of it.
+#[derive(Clone)]
+struct Planned {
+    plan: Plan,
+    valued: Valued,
+}
+
+impl Scenario {
+    /// The best replicas.
+    ///
+    /// # Errors
+    /// Where the target or the objective knows none, or nothing fits.
+    pub fn replicas(&self, number: Number) -> Result<Fleet, ScenarioError> {
+        self.check_replicas()?;
+        self.check_goal()?;
+        self.priced(|accounting, _, _| {
+            let cards = Cards::new(&self.rig, &self.terms.constraints);
+            let found = cards.ids().len();
+            match number {
+                Number::Of(asked) if asked > found => {
+                    return Err(ReplicasError::TooMany { asked, found }.into());
+                }
+                Number::Of(_) | Number::Auto => {}
+            }
+            let rules = rules(number, found);
+            let parts: Vec<_> = rules.iter().map(|n| cards.equal_parts(*n)).collect();
+            let mut planned: BTreeMap<Part, Planned> = BTreeMap::new();
+            let dealing = Dealing {
+                counts: cards.counts(),
+                like: &|part| cards.like(part),
+                ceiling: &|part| self.worth(accounting.ceiling(&cards.first(part))),
+                most: self.worth(accounting.ceiling_in_parts(&cards.ids())),
+                stop: &self.terms.stop,
+            };
+            let dealt = dealing.best(number, &parts, |part| {
+                let scenario = self.on(&cards.first(part), &self.terms.stop);
+                match scenario.attempted()? {
+                    Ok(found) => {
+                        let valued = found.valued;
+                        planned.insert(part.to_vec(), found);
+                        Ok::<_, ScenarioError>(valued)
+                    }
+                    Err(NoPlan::RuledOut(_)) => Ok(Valued { worth: 0, bound: 0 }),
+                    Err(NoPlan::NotFound) => Ok(Valued {
+                        worth: 0,
+                        bound: self.worth(accounting.ceiling(&cards.first(part))),
+                    }),
+                }
+            })?;
+            if dealt.parts.is_empty() {
+                return Err(self.no_replicas(number, &dealt));
+            }
+            let worth_of = |part: &Part| planned.get(&cards.like(part)).map(|it| it.valued.worth);
+            let baselines = rules.iter().zip(&parts).map(|(n, parts)| {
+                let worths: Option<Vec<_>> = parts.iter().map(worth_of).collect();
+                let worth = worths.map(|worths| self.amount(worths.iter().sum()).rounded());
+                BaselineSummary {
+                    name: match n {
+                        1 => "one-pipeline".to_owned(),
+                        n => format!("{n}-equal-parts"),
+                    },
+                    feasible: worth.is_some(),
+                    decode_tokens_per_second: None,
+                    resident_tokens: None,
+                    worth,
+                }
+            });
+            let baselines = baselines.collect();
+            self.fleet(&cards, &dealt, &planned, baselines)
+        })
+    }
+
+    fn check_replicas(&self) -> Result<(), ReplicasError> {
+        if self.target.server().is_none() {
+            return Err(ReplicasError::Target(self.target));
+        }
+        let first = self.terms.goal.by_stages()[0];
+        let named = self.terms.goal.objectives.first().copied().unwrap_or(first);
+        if !matches!(
+            named,
+            Objective::Throughput | Objective::Kv | Objective::Serving
+        ) {
+            return Err(ReplicasError::Objective(named));
+        }
+        let pin = self
+            .terms
+            .constraints
+            .iter()
+            .find(|it| matches!(it, Constraint::Pin(..)));
+        match pin {
+            Some(pin) => Err(ReplicasError::Pin(pin.clone())),
+            None if !self.terms.caches.is_empty() => Err(ReplicasError::Cache),
+            None => Ok(()),
+        }
+    }
+
+    /// Why there is none: where one pipeline has a plan it is their number.
+    fn no_replicas(&self, number: Number, dealt: &Dealt) -> ScenarioError {
+        match (self.plan_as_asked(), number) {
+            (Err(error), _) => error,
+            (Ok(_), Number::Auto) => ReplicasError::None {
+                asked: 1,
+                is_proven: false,
+            }
+            .into(),
+            (Ok(_), Number::Of(asked)) => {
+                let is_proven = dealt.bound == 0;
+                ReplicasError::None { asked, is_proven }.into()
+            }
+        }
+    }
+
+    /// The same question for some cards alone.
+    fn on(&self, ids: &[DeviceId], stop: &Stop) -> Self {
+        let mut scenario = self.clone();
+        scenario.terms.stop = stop.clone();
+        for id in self.rig.device_ids().filter(|id| !ids.contains(id)) {
+            let forbidden = Constraint::Forbid(self.rig.device(id).name.clone());
+            if !scenario.terms.constraints.contains(&forbidden) {
+                scenario.terms.constraints.push(forbidden);
+            }
+        }
+        scenario
+    }
+
+    /// A plan and what it is worth, without reasons where there is none.
+    fn attempted(&self) -> Result<Result<Planned, NoPlan>, ScenarioError> {
+        let answer = self.priced(|accounting, precision, ask| {
+            let solution = match solve::attempt(accounting, ask) {
+                Ok(solution) => solution,
+                Err(no) => return Ok(Err(no)),
+            };
+            let plan = self.document((accounting, precision), ask, &solution)?;
+            let [worth, bound] = [solution.proof.objective(), solution.proof.bound].map(millionths);
+            let valued = Valued {
+                worth,
+                bound: bound.max(worth),
+            };
+            Ok(Ok(Planned { plan, valued }))
+        });
+        match answer {
+            // A part may have too few cards for the groups that are asked for.
+            Err(ScenarioError::Constraint(ConstraintError::Degree { .. })) => {
+                Ok(Err(NoPlan::RuledOut(solve::Ruling::Area)))
+            }
+            answer => answer,
+        }
+    }
+
+    /// What a ceiling is worth.
+    fn worth(&self, ceiling: Ceiling) -> u64 {
+        let rate = |rate: f64| (rate * 1e6).ceil() as u64;
+        match self.terms.goal.objectives.first() {
+            Some(Objective::Throughput) => rate(ceiling.alone),
+            Some(Objective::Kv) => ceiling.resident.0,
+            _ => rate(ceiling.together),
+        }
+    }
+
+    /// What replicas are worth together.
+    fn amount(&self, worth: u64) -> Amount {
+        match self.terms.goal.objectives.first() {
+            Some(Objective::Kv) => Amount::Resident(Tokens(worth)),
+            _ => Amount::Rate(worth as f64 * 1e-6),
+        }
+    }
+
+    /// The plans of a dealing, each on cards of its own.
+    fn fleet(
+        &self,
+        cards: &Cards,
+        dealt: &Dealt,
+        planned: &BTreeMap<Part, Planned>,
+        baselines: Vec<BaselineSummary>,
+    ) -> Result<Fleet, ScenarioError> {
+        let mut replicas: Vec<(DeviceId, Plan)> = Vec::new();
+        let mut worth = 0;
+        for (part, ids) in cards.deal(&dealt.parts) {
+            let like = cards.like(part);
+            let known = planned.get(&like);
+            let is_proven = known.is_some_and(|it| it.valued.worth == it.valued.bound);
+            let found = match known {
+                Some(known) if cards.first(&like) == ids => Ok(known.clone()),
+                // What was proven in time is proven again; the clock does not count twice.
+                _ if is_proven => self.on(&ids, &Stop::default()).attempted()?,
+                _ => self.on(&ids, &self.terms.stop).attempted()?,
+            };
+            let Planned { plan, valued } = found.map_err(|_| ReplicasError::None {
+                asked: dealt.parts.len(),
+                is_proven: false,
+            })?;
+            worth += valued.worth;
+            replicas.push((ids[0], plan));
+        }
+        replicas.sort_by_key(|(first, _)| *first);
+        let bound = dealt.bound.max(worth);
+        let replicas: Vec<_> = replicas.into_iter().map(|(_, plan)| plan).collect();
+        let proof = ProofSummary {
+            status: match worth == bound {
+                true => Status::Optimal,
+                false => Status::Feasible,
+            },
+            goal: replicas
+                .first()
+                .map(|plan| plan.proof.goal.clone())
+                .unwrap_or_default(),
+            given: self.given(),
+            objective: self.amount(worth).rounded(),
+            bound: self.amount(bound).rounded(),
+            gap: ((1.0 - worth as f64 / bound.max(1) as f64) * 1e4).round() / 1e4,
+            solver: match dealt.is_counted_out {
+                true => format!(
+                    "dynamic program over the parts of the rig, {} of them searched",
+                    dealt.n_searched
+                ),
+                false => format!(
+                    "equal parts, {} of them searched, and what all cards read together",
+                    dealt.n_searched
+                ),
+            },
+        };
+        Ok(Fleet {
+            proof,
+            baselines,
+            replicas,
+        })
+    }
+}
+
+/// Numbers of equal parts that people would try: one, and what is asked for, or else what divides the
+/// cards.
+fn rules(number: Number, n_cards: usize) -> Vec<usize> {
+    match number {
+        Number::Of(1) => vec![1],
+        Number::Of(n) => vec![1, n],
+        Number::Auto => (1..=n_cards)
+            .filter(|n| n_cards.is_multiple_of(*n))
+            .collect(),
+    }
+}
+
+/// What adds up over replicas: millionths of a token a second, or tokens in the cache.
+fn millionths(amount: Amount) -> u64 {
+    match amount {
+        Amount::Time(Seconds(time)) => (1e6 / time.max(1e-12)) as u64,
+        Amount::Rate(rate) => (rate * 1e6) as u64,
+        Amount::Resident(tokens) => tokens.0,
+        Amount::Devices(_) | Amount::Fullness(_) | Amount::Context(_) | Amount::Penalty(_) => 0,
+    }
+}

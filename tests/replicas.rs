@@ -1,0 +1,279 @@
+//! Replicas against every way to deal out the cards of small rigs, and what they must never be.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use shardplan::cost::Target;
+use shardplan::emit;
+use shardplan::hardware::{self, DeviceId};
+use shardplan::model;
+use shardplan::plan::{Document, Fleet, Plan, Status, members};
+use shardplan::scenario::{Constraint, Scenario, ScenarioError, Terms};
+use shardplan::solve::replicas::Number;
+use shardplan::solve::{Amount, Goal, Objective};
+use shardplan::units::Tokens;
+use shardplan::workload::Workload;
+
+fn scenario(rig: &str, target: Target, objective: Objective) -> Scenario {
+    Scenario {
+        model: model::open("llama-3.2-3b").unwrap(),
+        rig: hardware::read(rig).unwrap(),
+        target,
+        precision: "bf16".parse().unwrap(),
+        workload: Workload {
+            ubatch: target.usual_ubatch(),
+            ..Workload::of_context(Tokens(4096))
+        },
+        terms: Terms {
+            goal: Goal {
+                objectives: vec![objective],
+                ..Goal::default()
+            },
+            ..Terms::default()
+        },
+    }
+}
+
+/// What adds up over replicas.
+fn worth(plan: &Plan) -> f64 {
+    match plan.proof.objective {
+        Amount::Time(time) => 1.0 / time.0,
+        other => other.number(),
+    }
+}
+
+/// The plan of some cards alone, as a user would ask for it.
+fn alone(asked: &Scenario, cards: &[usize]) -> Option<Plan> {
+    let mut asked = asked.clone();
+    for (index, device) in asked.rig.devices().iter().enumerate() {
+        if !cards.contains(&index) {
+            asked
+                .terms
+                .constraints
+                .push(Constraint::forbid(&device.name));
+        }
+    }
+    let plan = asked.plan().ok()?;
+    is_below_its_ceilings(&asked, cards, &plan);
+    Some(plan)
+}
+
+/// No plan is worth more than what is said of its cards, and of its layout, before it is searched.
+fn is_below_its_ceilings(asked: &Scenario, cards: &[usize], plan: &Plan) {
+    let Scenario {
+        model,
+        rig,
+        target,
+        precision,
+        workload,
+        ..
+    } = asked;
+    let accounting = target.accounting(model, *precision, rig, workload).unwrap();
+    let ids: Vec<_> = cards.iter().copied().map(DeviceId).collect();
+    let ceilings = [
+        accounting.ceiling(&ids),
+        accounting.ceiling_in_parts(&ids),
+        accounting.outlook(plan.layout).ceiling,
+    ];
+    for ceiling in ceilings {
+        let most = match plan.proof.objective {
+            Amount::Time(_) => ceiling.alone,
+            Amount::Rate(_) => ceiling.together,
+            _ => ceiling.resident.0 as f64,
+        };
+        // A plan's time is written to four digits.
+        assert!(
+            worth(plan) <= most * (1.0 + 1e-3),
+            "{} of {most}",
+            worth(plan)
+        );
+    }
+}
+
+/// Every way to put cards into parts that nobody tells apart.
+fn partitions(n_cards: usize) -> Vec<Vec<Vec<usize>>> {
+    let mut all: Vec<Vec<Vec<usize>>> = vec![Vec::new()];
+    for card in 0..n_cards {
+        let with_card = all.into_iter().flat_map(|parts| {
+            let mut next = Vec::new();
+            for index in 0..=parts.len() {
+                let mut parts = parts.clone();
+                match parts.get_mut(index) {
+                    Some(part) => part.push(card),
+                    None => parts.push(vec![card]),
+                }
+                next.push(parts);
+            }
+            next
+        });
+        all = with_card.collect();
+    }
+    all
+}
+
+/// The most by number of replicas: every partition is planned part by part, and of its parts those
+/// that are worth the most are taken, so that any cards may be left over.
+fn most(asked: &Scenario) -> Vec<Option<f64>> {
+    let n_cards = asked.rig.devices().len();
+    let mut known = std::collections::BTreeMap::new();
+    let mut most = vec![None; n_cards + 1];
+    for parts in partitions(n_cards) {
+        let worths = parts.iter().filter_map(|part| {
+            let plan = || alone(asked, part).map(|plan| worth(&plan));
+            *known.entry(part.clone()).or_insert_with(plan)
+        });
+        let mut worths: Vec<_> = worths.collect();
+        worths.sort_by(|a, b| b.total_cmp(a));
+        for n in 1..=worths.len() {
+            let sum: f64 = worths[..n].iter().sum();
+            most[n] = Some(most[n].map_or(sum, |other: f64| other.max(sum)));
+        }
+    }
+    most
+}
+
+fn is_near(a: f64, b: f64) -> bool {
+    // A plan's time is written to four digits.
+    (a - b).abs() <= 2e-3 * a.max(b)
+}
+
+fn holds(asked: &Scenario, fleet: &Fleet) {
+    assert_eq!(fleet.proof.status, Status::Optimal);
+    let mut seen = Vec::new();
+    for plan in &fleet.replicas {
+        plan.check().unwrap();
+        for name in plan
+            .device_map
+            .runs
+            .iter()
+            .flat_map(|run| members(&run.device))
+        {
+            assert!(!seen.contains(&name), "{name} serves twice");
+            seen.push(name);
+        }
+    }
+    let sum: f64 = fleet.replicas.iter().map(worth).sum();
+    assert!(is_near(sum, fleet.proof.objective.number()), "{sum}");
+    let text = fleet.to_yaml();
+    let again = Document::from_yaml(&text, "fleet.yaml").unwrap();
+    assert_eq!(again, Document::Fleet(fleet.clone()));
+    let emission = emit::fleet::emit(fleet, asked.target).unwrap();
+    // Of a replica on several hosts each has a script.
+    assert!(emission.files.len() >= fleet.replicas.len());
+}
+
+#[test]
+fn no_other_way_to_deal_out_the_cards_is_better() {
+    let rigs = [
+        "4x RTX 3060",
+        "RTX 3090 + RTX 3060 + RTX 4090",
+        "2x RTX 3060 + 2x RTX 4060 Ti 16GB",
+        "3x RTX 3070",
+        "host a, 2x RTX 3060; host b, 2x RTX 3060; network 10 GbE",
+    ];
+    for rig in rigs {
+        for objective in [Objective::Serving, Objective::Kv, Objective::Throughput] {
+            let asked = scenario(rig, Target::Vllm, objective);
+            let by_number = most(&asked);
+            let best = by_number.iter().flatten().copied().fold(0.0, f64::max);
+            let fleet = asked.replicas(Number::Auto).unwrap();
+            holds(&asked, &fleet);
+            let found = fleet.proof.objective.number();
+            assert!(
+                is_near(found, best),
+                "{rig} {objective}: {found} for {best}"
+            );
+            for (n, best) in by_number.iter().enumerate().skip(1) {
+                match (asked.replicas(Number::Of(n)), best) {
+                    (Ok(fleet), Some(best)) => {
+                        let found = fleet.proof.objective.number();
+                        assert!(
+                            is_near(found, *best),
+                            "{rig} {objective} {n}: {found} for {best}"
+                        );
+                        assert_eq!(fleet.replicas.len(), n);
+                        holds(&asked, &fleet);
+                    }
+                    (Ok(_), None) => panic!("{rig} {objective} {n}: there is none"),
+                    (Err(error), best) => assert!(best.is_none(), "{rig} {objective} {n}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_replica_is_the_plan_of_the_whole_rig_or_better() {
+    let asked = scenario("2x RTX 3060 + RTX 4090", Target::Sglang, Objective::Serving);
+    let plan = asked.plan().unwrap();
+    let fleet = asked.replicas(Number::Of(1)).unwrap();
+    assert!(fleet.proof.objective.number() >= worth(&plan));
+}
+
+#[test]
+fn a_search_that_is_stopped_says_how_far_it_is() {
+    let asked = scenario("4x RTX 3060", Target::Vllm, Objective::Serving);
+    let best = asked.replicas(Number::Auto).unwrap();
+    asked.terms.stop.set();
+    let fleet = asked.replicas(Number::Auto).unwrap();
+    assert!(fleet.proof.objective.number() <= best.proof.objective.number());
+    assert!(fleet.proof.bound.number() >= best.proof.objective.number());
+}
+
+#[test]
+fn alike_hosts_are_dealt_out_by_what_one_of_them_is_worth() {
+    let rig = "host a, 2x L4; host b, 2x L4; host c, 2x L4; network 100 GbE";
+    let mut asked = scenario(rig, Target::Sglang, Objective::Serving);
+    asked.terms.constraints = vec![Constraint::TensorParallel(2)];
+    let fleet = asked.replicas(Number::Of(3)).unwrap();
+    assert_eq!(fleet.replicas.len(), 3);
+    assert_eq!(fleet.proof.status, Status::Optimal);
+}
+
+#[test]
+fn what_goes_with_no_replicas_is_refused() {
+    let refused = |asked: &Scenario, number: Number, words: &str| {
+        let error = asked.replicas(number).unwrap_err();
+        assert!(matches!(error, ScenarioError::Replicas(_)), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    let asked = scenario("2x RTX 3060", Target::Vllm, Objective::Serving);
+    refused(
+        &asked,
+        Number::Of(3),
+        "3 replicas need as many cards, and the rig has 2",
+    );
+    let mut forbidden = asked.clone();
+    forbidden.terms.constraints = vec![Constraint::forbid("cuda1")];
+    refused(&forbidden, Number::Of(2), "the rig has 1");
+    let mut pinned = asked.clone();
+    pinned.terms.constraints = vec![Constraint::pin("head=cuda0").unwrap()];
+    refused(
+        &pinned,
+        Number::Auto,
+        "a pin is about the cards of one pipeline",
+    );
+    let decode = scenario("2x RTX 3060", Target::Vllm, Objective::Decode);
+    refused(&decode, Number::Auto, "not with `decode`");
+    let other = scenario("2x RTX 3060", Target::LlamaCpp, Objective::Throughput);
+    refused(&other, Number::Auto, "would share RAM");
+    // Each card alone is too small for the model at 32 bits.
+    let mut large = asked;
+    large.precision = "fp32".parse().unwrap();
+    refused(
+        &large,
+        Number::Of(2),
+        "the rig has no 2 parts that each hold the model",
+    );
+}
+
+#[test]
+fn replicas_that_share_a_card_are_no_document() {
+    let asked = scenario("2x RTX 3060", Target::Vllm, Objective::Serving);
+    let mut fleet = asked.replicas(Number::Of(2)).unwrap();
+    fleet.replicas[1] = fleet.replicas[0].clone();
+    let error = Document::from_yaml(&fleet.to_yaml(), "fleet.yaml").unwrap_err();
+    assert_eq!(error.to_string(), "fleet.yaml: `cuda0` serves two replicas");
+    fleet.replicas.clear();
+    let error = Document::from_yaml(&fleet.to_yaml(), "fleet.yaml").unwrap_err();
+    assert!(error.to_string().contains("no replica"), "{error}");
+}
