@@ -108,6 +108,15 @@ pub struct Outlook {
     pub time: Seconds,
 }
 
+/// The same of those plans in which so many first units are below the GPUs as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prefix {
+    /// Where these units end.
+    pub end: usize,
+    /// What no such plan does better than.
+    pub outlook: Outlook,
+}
+
 /// What a plan leaves on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OnDisk {
@@ -168,6 +177,17 @@ pub trait Accounting {
     /// What no plan of a layout does better than; nothing where that is not known.
     fn outlook(&self, _layout: Layout) -> Outlook {
         Outlook::default()
+    }
+
+    /// The same by the units that are below the GPUs as a whole; nothing where that is not known.
+    fn prefixes(&self, _layout: Layout) -> Vec<Prefix> {
+        Vec::new()
+    }
+
+    /// For each first unit, the end before which no stage on a device ends in a plan that fits, if the
+    /// units below the GPUs as a whole end within `ends`; nothing where that is not known.
+    fn shortest(&self, _layout: Layout, _ends: &Range<usize>, _device: DeviceId) -> Vec<usize> {
+        Vec::new()
     }
 
     /// What a plan leaves on disk; nothing unless its layout says so.
