@@ -213,8 +213,8 @@ impl Pricing<'_> {
         let room = capacity(self.accounting.grouped(self.layout), Place::Device(device));
         let streams = self.layout.whole() == Whole::FirstUnits
             && self.accounting.offload() == Offload::Streams;
-        let shortest = match self.fit {
-            Fit::Strict => self.accounting.shortest(self.layout, &self.ends, device),
+        let stages = match self.fit {
+            Fit::Strict => self.accounting.stage_ends(self.layout, &self.ends, device),
             Fit::Excess(_) => Vec::new(),
         };
         for position in [Position::First, Position::Later] {
@@ -222,11 +222,12 @@ impl Pricing<'_> {
                 if !self.may_start(start, position) {
                     continue;
                 }
-                let shortest = match self.is_on_one_device() {
-                    true => n_units,
-                    false => shortest.get(start).copied().unwrap_or(start + 1),
+                let ends = match (self.is_on_one_device(), stages.get(start)) {
+                    (true, _) => n_units..=n_units,
+                    (false, Some(ends)) => ends.clone(),
+                    (false, None) => start + 1..=n_units,
                 };
-                for end in shortest..=n_units {
+                for end in ends {
                     let units = start..end;
                     let span = Span {
                         place: Place::Device(device),

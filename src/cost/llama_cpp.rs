@@ -12,7 +12,7 @@ mod remote;
 mod stage;
 mod stored;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::cost::compute::Compute;
 use crate::cost::extras;
@@ -280,9 +280,14 @@ impl Accounting for LlamaCpp<'_> {
         self.best_by_prefix(layout)
     }
 
-    fn shortest(&self, layout: Layout, ends: &Range<usize>, device: DeviceId) -> Vec<usize> {
+    fn stage_ends(
+        &self,
+        layout: Layout,
+        ends: &Range<usize>,
+        device: DeviceId,
+    ) -> Vec<RangeInclusive<usize>> {
         match layout {
-            Layout::Offloaded(_) => self.shortest_runs(layout, ends, device),
+            Layout::Offloaded(_) => self.stages_of(layout, ends, device),
             Layout::OneDevice
             | Layout::Pipelined
             | Layout::Sequential

@@ -24,7 +24,7 @@ pub mod target;
 pub mod time;
 pub mod transformers;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::hardware::{DeviceId, HostId, Rig};
 use crate::units::{Bytes, Seconds};
@@ -184,9 +184,14 @@ pub trait Accounting {
         Vec::new()
     }
 
-    /// For each first unit, the end before which no stage on a device ends in a plan that fits, if the
-    /// units below the GPUs as a whole end within `ends`; nothing where that is not known.
-    fn shortest(&self, _layout: Layout, _ends: &Range<usize>, _device: DeviceId) -> Vec<usize> {
+    /// For each first unit, where stages on a device may end in a plan that fits, if the units below the
+    /// GPUs as a whole end within `ends`; nothing where that is not known.
+    fn stage_ends(
+        &self,
+        _layout: Layout,
+        _ends: &Range<usize>,
+        _device: DeviceId,
+    ) -> Vec<RangeInclusive<usize>> {
         Vec::new()
     }
 

@@ -4,7 +4,7 @@
 //! on the card that is quickest with it, and no card reads more than it holds. Buffers and hops are
 //! left out.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::{CUDA_CONTEXT, LlamaCpp};
 use crate::cost::{Layout, Memory, Outlook, Place, Span, Store, Whole, capacity, time};
@@ -106,14 +106,14 @@ impl LlamaCpp<'_> {
         ends.map(with_whole).collect()
     }
 
-    /// For each first unit, the end before which no stage on a card ends in a plan that fits and
-    /// has so many units in RAM as a whole: the other cards could not hold what it leaves.
-    pub(super) fn shortest_runs(
+    /// For each first unit, where stages on a card end in plans that fit and have so many units in RAM
+    /// as a whole: the other cards could not hold what shorter ones leave, nor this card longer ones.
+    pub(super) fn stages_of(
         &self,
         layout: Layout,
         ends: &Range<usize>,
         device: DeviceId,
-    ) -> Vec<usize> {
+    ) -> Vec<RangeInclusive<usize>> {
         let n_units = self.units.len();
         let last = match layout.whole() {
             Whole::FirstUnits => ends.end.saturating_sub(1),
@@ -122,17 +122,22 @@ impl LlamaCpp<'_> {
         let cards = self.cards(layout);
         let runs = cards.all.iter().map(|card| card.run);
         let all: Bytes = runs.sum::<Bytes>() + cards.more;
-        let others = all.saturating_sub(cards.all[device.0].run);
+        let own = &cards.all[device.0];
+        let others = all.saturating_sub(own.run);
         let least = self
             .on_gpus(layout, &(last..n_units))
             .saturating_sub(others);
-        let mut end = 0;
+        let (mut shortest, mut longest) = (0, 0);
         let from = |start: usize| {
-            end = end.max(start + 1);
-            while end < n_units && self.on_gpus(layout, &(start..end)) < least {
-                end += 1;
+            shortest = shortest.max(start + 1);
+            while shortest < n_units && self.on_gpus(layout, &(start..shortest)) < least {
+                shortest += 1;
             }
-            end
+            longest = longest.max(start);
+            while longest < n_units && self.on_gpus(layout, &(start..longest + 1)) <= own.room {
+                longest += 1;
+            }
+            shortest..=longest
         };
         (0..n_units).map(from).collect()
     }
