@@ -193,8 +193,11 @@ impl Scenario {
     fn has_plan(&self) -> bool {
         let most = self.terms.max_time_per_token;
         let found = self.priced(|accounting, _, ask| {
+            let Some(most) = most else {
+                return Ok(solve::has_plan(accounting, ask));
+            };
             let fastest = solve::fastest(accounting, ask);
-            Ok(fastest.is_ok_and(|(_, time)| most.is_none_or(|most| time.0 <= most.0)))
+            Ok(fastest.is_ok_and(|(_, time)| time.0 <= most.0))
         });
         !self.terms.stop.is_set() && found.unwrap_or(false)
     }

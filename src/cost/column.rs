@@ -84,8 +84,9 @@ impl Cost {
 pub enum Fit {
     /// Those that fit, at their time.
     Strict,
-    /// All, at the bytes that they exceed their device by: to find the least that is missing.
-    Excess,
+    /// Those that exceed their device by no more, at the bytes that they do so by: to find the least
+    /// that is missing.
+    Excess(Bytes),
 }
 
 /// Every column of one layout.
@@ -108,6 +109,17 @@ pub struct ColumnSet {
 impl ColumnSet {
     /// Prices every stage of `layout` that the rules allow.
     pub fn new(accounting: &dyn Accounting, layout: Layout, fit: Fit, rules: &[Rule]) -> Self {
+        let ends = layout.ends_of_whole(accounting.units().len());
+        Self::within(accounting, layout, fit, (rules, ends))
+    }
+
+    /// The same for the plans in which the units that are below the GPUs as a whole end within `ends`.
+    pub fn within(
+        accounting: &dyn Accounting,
+        layout: Layout,
+        fit: Fit,
+        (rules, ends): (&[Rule], Range<usize>),
+    ) -> Self {
         let n_units = accounting.units().len();
         let rig = accounting.grouped(layout);
         let seat = |device: DeviceId| accounting.seat(layout, device);
@@ -124,15 +136,16 @@ impl ColumnSet {
         let is_allowed = rules
             .iter()
             .all(|rule| rule.allows_in_ram(&in_ram) && rule.allows_layout(layout));
-        if is_allowed && (base_fits || fit == Fit::Excess) {
+        if is_allowed && (base_fits || fit != Fit::Strict) {
             let pricing = Pricing {
                 accounting,
                 layout,
                 fit,
                 rules,
+                ends,
                 host_room: host_room.saturating_sub(base),
             };
-            pricing.host_columns(n_units, &mut columns);
+            pricing.host_columns(&mut columns);
             for (index, devices) in groups.iter().enumerate() {
                 pricing.device_columns(n_units, GroupId(index), devices[0], &mut columns);
             }
@@ -162,17 +175,19 @@ struct Pricing<'a> {
     layout: Layout,
     fit: Fit,
     rules: &'a [Rule],
+    /// Where the units end that are below the GPUs as a whole.
+    ends: Range<usize>,
     host_room: Bytes,
 }
 
 impl Pricing<'_> {
     /// Prefixes of the chain that the CPU computes.
-    fn host_columns(&self, n_units: usize, columns: &mut Vec<Column>) {
+    fn host_columns(&self, columns: &mut Vec<Column>) {
         let computes = self.accounting.offload() == Offload::Computes;
         if !computes && !self.layout.is_host_only() {
             return;
         }
-        for end in self.layout.ends_of_whole(n_units) {
+        for end in self.ends.clone() {
             let span = Span {
                 place: Place::Host,
                 units: 0..end,
@@ -201,17 +216,21 @@ impl Pricing<'_> {
         let room = capacity(self.accounting.grouped(self.layout), Place::Device(device));
         let streams = self.layout.whole() == Whole::FirstUnits
             && self.accounting.offload() == Offload::Streams;
+        let stages = match self.fit {
+            Fit::Strict => self.accounting.stage_ends(self.layout, &self.ends, device),
+            Fit::Excess(_) => Vec::new(),
+        };
         for position in [Position::First, Position::Later] {
             for start in 0..n_units {
                 if !self.may_start(start, position) {
                     continue;
                 }
-                let shortest = if self.is_on_one_device() {
-                    n_units
-                } else {
-                    start + 1
+                let ends = match (self.is_on_one_device(), stages.get(start)) {
+                    (true, _) => n_units..=n_units,
+                    (false, Some(ends)) => ends.clone(),
+                    (false, None) => start + 1..=n_units,
                 };
-                for end in shortest..=n_units {
+                for end in ends {
                     let units = start..end;
                     let span = Span {
                         place: Place::Device(device),
@@ -257,11 +276,8 @@ impl Pricing<'_> {
         let computes = self.accounting.offload() == Offload::Computes;
         match (self.layout.whole(), position) {
             _ if self.is_on_one_device() => start == 0 && position == Position::First,
-            (Whole::FirstUnits, Position::First) if computes => {
-                let n_units = self.accounting.units().len();
-                self.layout.ends_of_whole(n_units).contains(&start)
-            }
-            (Whole::FirstUnits, Position::Later) if computes => start > 1,
+            (Whole::FirstUnits, Position::First) if computes => self.ends.contains(&start),
+            (Whole::FirstUnits, Position::Later) if computes => start > self.ends.start,
             (_, Position::First) => start == 0,
             (_, Position::Later) => start > 0,
         }
@@ -295,7 +311,7 @@ impl Pricing<'_> {
                     let shortest = ends.partition_point(overflows);
                     &ends[shortest..ends.len().min(shortest + 1)]
                 }
-                Fit::Excess => &ends[..],
+                Fit::Excess(_) => &ends[..],
             };
             for end in tried {
                 let span = run(*end);
@@ -319,7 +335,7 @@ impl Pricing<'_> {
     fn stage(&self, span: &Span, room: Bytes) -> (Stage, u64) {
         match self.fit {
             Fit::Strict => self.accounting.fitted(self.layout, span, room),
-            Fit::Excess => (self.accounting.stage(self.layout, span), 0),
+            Fit::Excess(_) => (self.accounting.stage(self.layout, span), 0),
         }
     }
 
@@ -345,7 +361,8 @@ impl Pricing<'_> {
         let cost = match self.fit {
             Fit::Strict if over > Bytes::ZERO => return None,
             Fit::Strict => stage.time.into(),
-            Fit::Excess => Cost(over.0.into()),
+            Fit::Excess(most) if over > most => return None,
+            Fit::Excess(_) => Cost(over.0.into()),
         };
         Some(Column {
             cost,

@@ -37,6 +37,8 @@ pub struct Compute {
     known: RefCell<BTreeMap<Chain, Vec<DeviceBuffer>>>,
     /// The same by stage, since every device asks for it: of stages that are alike, once.
     by_stage: RefCell<BTreeMap<(Layout, Position, usize), ByLength>>,
+    /// The host's, by how many blocks it computes.
+    by_host: RefCell<BTreeMap<(Layout, usize), Bytes>>,
 }
 
 /// What a stage takes for its graph.
@@ -115,6 +117,7 @@ impl Compute {
             batch: batch(workload),
             known: RefCell::default(),
             by_stage: RefCell::default(),
+            by_host: RefCell::default(),
             shape,
         }
     }
@@ -124,6 +127,7 @@ impl Compute {
         self.batch.outputs = self.batch.outputs.min(self.batch.sequences);
         self.known = RefCell::default();
         self.by_stage = RefCell::default();
+        self.by_host = RefCell::default();
         self
     }
 
@@ -212,6 +216,12 @@ impl Compute {
     /// What the host takes besides `on_host` blocks that it computes, the first of the chain:
     /// inputs, and the graph of these blocks.
     pub fn host(&self, layout: Layout, on_host: usize) -> Bytes {
+        let mut known = self.by_host.borrow_mut();
+        let buffer = known.entry((layout, on_host));
+        *buffer.or_insert_with(|| self.sized_on_host(layout, on_host))
+    }
+
+    fn sized_on_host(&self, layout: Layout, on_host: usize) -> Bytes {
         let n_blocks = self.shape.blocks.len();
         let rest = |from: usize| self.sample(layout, from.min(n_blocks)..n_blocks);
         let devices = match layout {

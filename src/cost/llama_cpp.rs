@@ -12,7 +12,7 @@ mod remote;
 mod stage;
 mod stored;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
 use crate::cost::compute::Compute;
@@ -20,10 +20,10 @@ use crate::cost::extras;
 use crate::cost::parts::{self, PartSums};
 use crate::cost::prefill::Work;
 use crate::cost::{
-    Accounting, Crossing, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place, Span,
-    Stage, Store, Unit, memory, time,
+    Accounting, Crossing, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place, Prefix,
+    Span, Stage, Store, Unit, memory, time,
 };
-use crate::hardware::{HostId, Rig};
+use crate::hardware::{DeviceId, HostId, Rig};
 use crate::model::format::Format;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::Bytes;
@@ -280,6 +280,26 @@ impl Accounting for LlamaCpp<'_> {
 
     fn outlook(&self, layout: Layout) -> Outlook {
         self.best_of(layout)
+    }
+
+    fn prefixes(&self, layout: Layout) -> Vec<Prefix> {
+        self.best_by_prefix(layout)
+    }
+
+    fn stage_ends(
+        &self,
+        layout: Layout,
+        ends: &Range<usize>,
+        device: DeviceId,
+    ) -> Vec<RangeInclusive<usize>> {
+        match layout {
+            Layout::Offloaded(_) => self.stages_of(layout, ends, device),
+            Layout::OneDevice
+            | Layout::Pipelined
+            | Layout::Sequential
+            | Layout::HostOnly(_)
+            | Layout::Served(_) => Vec::new(),
+        }
     }
 
     fn on_disk(&self, layout: Layout, stages: &[Span]) -> OnDisk {

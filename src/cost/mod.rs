@@ -24,7 +24,7 @@ pub mod target;
 pub mod time;
 pub mod transformers;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::hardware::{DeviceId, HostId, Rig};
 use crate::units::{Bytes, Seconds, Tokens};
@@ -153,6 +153,15 @@ impl Ceiling {
     }
 }
 
+/// The same of those plans in which so many first units are below the GPUs as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prefix {
+    /// Where these units end.
+    pub end: usize,
+    /// What no such plan does better than.
+    pub outlook: Outlook,
+}
+
 /// What a plan leaves on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OnDisk {
@@ -228,6 +237,22 @@ pub trait Accounting {
     /// The same of any number of plans together, each over cards of its own.
     fn ceiling_in_parts(&self, _cards: &[DeviceId]) -> Ceiling {
         Ceiling::UNKNOWN
+    }
+
+    /// The outlook by the units that are below the GPUs as a whole; nothing where that is not known.
+    fn prefixes(&self, _layout: Layout) -> Vec<Prefix> {
+        Vec::new()
+    }
+
+    /// For each first unit, where stages on a device may end in a plan that fits, if the units below the
+    /// GPUs as a whole end within `ends`; nothing where that is not known.
+    fn stage_ends(
+        &self,
+        _layout: Layout,
+        _ends: &Range<usize>,
+        _device: DeviceId,
+    ) -> Vec<RangeInclusive<usize>> {
+        Vec::new()
     }
 
     /// What a plan leaves on disk; nothing unless its layout says so.

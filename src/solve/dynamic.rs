@@ -6,6 +6,8 @@
 //! the least cost it takes the one whose greatest load is least, and among these the first in the
 //! order of the columns: groups by size and speed. What cost and load are is `objective.rs`.
 
+mod reach;
+
 use std::ops::Range;
 
 use crate::cost::ColumnSet;
@@ -122,9 +124,8 @@ struct Network<'a> {
     /// Runs of columns of one start, owner and position, which follow each other in the set.
     runs: Vec<Vec<Run>>,
     pools: Pools,
-    /// The longest column of each pool, and of the host.
-    longest: Vec<usize>,
-    longest_on_host: usize,
+    /// By code of the counts, the units that may be done.
+    ends: Vec<Range<usize>>,
 }
 
 /// Columns that a state may take or not, all alike.
@@ -145,15 +146,12 @@ struct Way {
 impl<'a> Network<'a> {
     fn new(set: &'a ColumnSet, hosts: Hosts) -> Option<Self> {
         let mut runs: Vec<Vec<Run>> = (0..set.n_units).map(|_| Vec::new()).collect();
-        let mut longest = vec![0; set.groups.len()];
-        let mut longest_on_host = 0;
+        let mut is_used = vec![false; set.groups.len()];
         for (index, column) in set.columns.iter().enumerate() {
             let (owner, position) = (column.owner, column.position);
-            let longest = match owner {
-                Owner::Group(group) => &mut longest[group.0],
-                Owner::Host => &mut longest_on_host,
-            };
-            *longest = column.units.len().max(*longest);
+            if let Owner::Group(group) = owner {
+                is_used[group.0] = true;
+            }
             match runs[column.units.start].last_mut() {
                 Some(run) if (run.owner, run.position) == (owner, position) => {
                     run.columns.end = index + 1;
@@ -168,16 +166,13 @@ impl<'a> Network<'a> {
                 }
             }
         }
-        let is_used: Vec<_> = longest.iter().map(|longest| *longest > 0).collect();
         let pools = Pools::new(set, hosts, &is_used)?;
-        let longest = pools.pools.iter().map(|pool| longest[pool.group]).collect();
         Some(Self {
             set,
             steps: set.columns.iter().map(Step::from).collect(),
             runs,
+            ends: reach::reaches(set, &pools),
             pools,
-            longest,
-            longest_on_host,
         })
     }
 
@@ -186,24 +181,9 @@ impl<'a> Network<'a> {
         (code * self.pools.n_stands + stand) * (self.set.n_units + 1)
     }
 
-    /// The units that may be done with the devices of a code: no more than these can hold, and no
-    /// fewer than the others can finish, nor than one for each.
+    /// The units that may be done with the devices of a code.
     fn ends(&self, code: usize) -> Range<usize> {
-        let (mut done, mut left, mut least) = (self.longest_on_host, 0, 0);
-        for (index, (pool, longest)) in self.pools.pools.iter().zip(&self.longest).enumerate() {
-            let used = self.pools.used(code, index);
-            done += used * longest;
-            left += (pool.most - used) * longest;
-            least += used;
-        }
-        if code == 0 {
-            left += self.longest_on_host;
-        }
-        if least > self.set.most_devices {
-            return 0..0;
-        }
-        let least = least.max(self.set.n_units.saturating_sub(left));
-        least..done.min(self.set.n_units) + 1
+        self.ends[code].clone()
     }
 
     /// The stands that a code may have.

@@ -1,7 +1,8 @@
 //! Why not: the plan that comes closest, and what each device lacks in it.
 
+use crate::cost::column::Cost;
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Place, capacity};
-use crate::solve::path::stages;
+use crate::solve::path::{Taken, stages};
 use crate::solve::{Ask, Effort, NoPlan, Ruling, dynamic, line};
 use crate::units::Bytes;
 
@@ -74,7 +75,8 @@ pub(super) fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Inf
         if !least.as_ref().is_none_or(may_be_less) {
             continue;
         }
-        if let Some(reasons) = closest(accounting, ask, layouts[index]) {
+        let known = least.as_ref().map_or(Bytes(u64::MAX), |(best, ..)| *best);
+        if let Some(reasons) = closest(accounting, ask, layouts[index], (promised, known)) {
             let found = (missing(&reasons), index);
             if least
                 .as_ref()
@@ -98,13 +100,49 @@ fn base_lacks(accounting: &dyn Accounting, layout: Layout) -> Bytes {
     room.map_or(Bytes::ZERO, |room| base.saturating_sub(room))
 }
 
-fn closest(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Option<Vec<Reason>> {
-    let set = ColumnSet::new(accounting, layout, Fit::Excess, &ask.rules);
-    let path = match dynamic::shortest(&set, Effort::Try, &ask.stop) {
-        dynamic::Answer::Path { path, .. } => path,
-        dynamic::Answer::None => return None,
-        dynamic::Answer::TooManyOrders => line::best_of_orders(&set, &ask.stop)?.0,
-    };
+/// The path that exceeds its devices by the fewest bytes, no fewer than `promised`, among the columns
+/// that exceed theirs by few: more of these are priced until a path is found that needs no others, or
+/// none exceeds them by as few as `known`.
+fn least_over(
+    accounting: &dyn Accounting,
+    ask: &Ask,
+    layout: Layout,
+    (promised, known): (Bytes, Bytes),
+) -> Option<(ColumnSet, Vec<Taken>)> {
+    let mut step = Bytes::mib(256);
+    let mut most = (promised + step).min(known);
+    loop {
+        let set = ColumnSet::new(accounting, layout, Fit::Excess(most), &ask.rules);
+        let found = match dynamic::shortest(&set, Effort::Try, &ask.stop) {
+            dynamic::Answer::Path { path, cost, .. } => Some((path, cost)),
+            dynamic::Answer::None => None,
+            dynamic::Answer::TooManyOrders => {
+                let found = line::best_of_orders(&set, &ask.stop);
+                found.map(|(path, worth)| (path, worth.cost))
+            }
+        };
+        let is_all = most == known;
+        match found {
+            Some((path, cost)) if is_all || cost <= Cost(most.0.into()) => {
+                return Some((set, path));
+            }
+            None if is_all => return None,
+            Some((_, cost)) => most = Bytes(u64::try_from(cost.0).unwrap_or(u64::MAX)).min(known),
+            None => {
+                step = Bytes(step.0.saturating_mul(8));
+                most = (promised + step).min(known);
+            }
+        }
+    }
+}
+
+fn closest(
+    accounting: &dyn Accounting,
+    ask: &Ask,
+    layout: Layout,
+    worths: (Bytes, Bytes),
+) -> Option<Vec<Reason>> {
+    let (set, path) = least_over(accounting, ask, layout, worths)?;
     let mut on_host = accounting.host_base(layout).total();
     let mut reasons = Vec::new();
     for span in stages(&set, &path) {

@@ -9,6 +9,7 @@
 //! [`tradeoff`] is the chain again where stages can be stored in several ways and time is limited.
 //! [`dag`], [`flow`] and [`ring`] solve more general problems, each with its own certificate.
 
+mod alike;
 pub mod amount;
 mod area;
 pub mod baseline;
@@ -30,7 +31,11 @@ mod serving;
 pub mod stop;
 pub mod tradeoff;
 
-use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, crossings};
+use std::ops::Range;
+
+use crate::cost::{
+    Accounting, Column, ColumnSet, Fit, Layout, Outlook, Prefix, Rule, Span, crossings,
+};
 use crate::units::{Bytes, Seconds};
 use path::stages;
 use search::{Found, Searched, search};
@@ -208,6 +213,25 @@ pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &
     goal.worth_of(goal.by_stages()[0], &columns, &between)
 }
 
+/// Whether a plan is found, whatever it is worth.
+pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> bool {
+    let ask = Ask {
+        goal: Goal::default(),
+        ..ask.clone()
+    };
+    let has = |(promised, layout): (u64, Layout)| {
+        let answer = searched(accounting, layout, &ask, (promised, u64::MAX));
+        matches!(answer, Searched::Found(_))
+    };
+    let mut ranks = accounting.ranks().into_iter();
+    ranks.any(|rank| {
+        let layouts = promising(accounting, &rank, &ask);
+        layouts
+            .into_iter()
+            .any(|(promised, index)| has((promised, rank[index])))
+    })
+}
+
 /// The best path of the first rank that has one, and its bound.
 fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> {
     // The least that a layout could be worth in which nothing was found though nothing rules it out.
@@ -221,8 +245,8 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
             if worst.is_some_and(|worst| promised > worst) {
                 break;
             }
-            let set = ColumnSet::new(accounting, rank[index], Fit::Strict, &ask.rules);
-            match search(set, ask, worst.unwrap_or(u64::MAX)) {
+            let worst = worst.unwrap_or(u64::MAX);
+            match searched(accounting, rank[index], ask, (promised, worst)) {
                 Searched::Found(path) => found.push((index, *path)),
                 Searched::Impossible(ruling) => hardest = hardest.max(ruling),
                 Searched::Worse => {}
@@ -255,7 +279,7 @@ fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u6
     let outlooks = rank.iter().map(|layout| accounting.outlook(*layout));
     let mut promising: Vec<_> = outlooks
         .enumerate()
-        .filter(|(_, outlook)| outlook.missing == Bytes::ZERO)
+        .filter(|(_, outlook)| outlook.missing == Bytes::ZERO && outlook.time.0.is_finite())
         .map(|(index, outlook)| (ask.goal.least(first, &outlook), index))
         .collect();
     // Layouts of fewer devices are sooner searched, and what is found rules out the others.
@@ -264,6 +288,63 @@ fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u6
         (*least, n_devices, *index)
     });
     promising
+}
+
+/// Searches a layout for plans that are worth no more than `worst`; none is worth less than `promised`.
+fn searched(
+    accounting: &dyn Accounting,
+    layout: Layout,
+    ask: &Ask,
+    (promised, worst): (u64, u64),
+) -> Searched {
+    let prefixes = accounting.prefixes(layout);
+    let all = promising_ends(accounting, layout, (&prefixes, ask), worst);
+    // Where much may be below the GPUs as a whole or little, first what promises nearly the most: what
+    // is found there rules out most of the rest.
+    let mut most = promised.saturating_add(promised / 16);
+    loop {
+        let ends = match most < worst && !ask.stop.is_set() {
+            true => promising_ends(accounting, layout, (&prefixes, ask), most),
+            false => all.clone(),
+        };
+        let is_all = ends == all;
+        let set = ColumnSet::within(accounting, layout, Fit::Strict, (&ask.rules, ends));
+        let answer = search(set, ask, worst);
+        let worth = match &answer {
+            Searched::Found(found) => Some(found.worth[0]),
+            Searched::Impossible(_) | Searched::Worse | Searched::Unknown(_) => None,
+        };
+        if is_all || worth.is_some_and(|worth| worth <= most) {
+            return answer;
+        }
+        most = worth.unwrap_or(most.saturating_mul(2).saturating_add(1));
+    }
+}
+
+/// Where the units of a layout may end that are below the GPUs as a whole, in a plan that is worth no
+/// more than `worst`.
+fn promising_ends(
+    accounting: &dyn Accounting,
+    layout: Layout,
+    (prefixes, ask): (&[Prefix], &Ask),
+    worst: u64,
+) -> Range<usize> {
+    let first = ask.goal.by_stages()[0];
+    let all = layout.ends_of_whole(accounting.units().len());
+    if prefixes.is_empty() || all.is_empty() {
+        return all;
+    }
+    // The linear program looks at plans that are a little worse, too.
+    let worst = worst.saturating_add(worst / 1000 + 1);
+    let may_be = |outlook: &Outlook| {
+        outlook.missing == Bytes::ZERO
+            && outlook.time.0.is_finite()
+            && ask.goal.least(first, outlook) <= worst
+    };
+    let ends = prefixes.iter().filter(|prefix| may_be(&prefix.outlook));
+    let ends = ends.map(|prefix| prefix.end);
+    let (least, most) = (ends.clone().min(), ends.max());
+    least.unwrap_or_default()..most.map_or(0, |most| most + 1)
 }
 
 /// The linear program's second opinion, and the path as stages on devices.

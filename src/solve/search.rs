@@ -11,7 +11,7 @@ use crate::solve::dynamic::{self, Effort};
 use crate::solve::objective::Kind;
 use crate::solve::path::{self, Taken};
 use crate::solve::serving::{Narrowed, narrow};
-use crate::solve::{Ask, Ruling, area, line, relaxed};
+use crate::solve::{Ask, Ruling, alike, area, line, relaxed};
 use crate::units::Seconds;
 
 /// A path through the chain, and what is known of all others of its layout.
@@ -175,6 +175,9 @@ fn step(set: &mut ColumnSet, ask: &Ask) -> Pass {
     if let Some(pass) = counted_out(set, Effort::Moment, ask) {
         return pass;
     }
+    if let Some(pass) = alike::shortest(set, &ask.stop).and_then(told) {
+        return pass;
+    }
     match from_a_few_orders(set, ask) {
         Some(step) => Pass {
             found: Some(step),
@@ -188,7 +191,12 @@ fn step(set: &mut ColumnSet, ask: &Ask) -> Pass {
 }
 
 fn counted_out(set: &ColumnSet, effort: Effort, ask: &Ask) -> Option<Pass> {
-    let found = match dynamic::shortest(set, effort, &ask.stop) {
+    told(dynamic::shortest(set, effort, &ask.stop))
+}
+
+/// What an exact answer says.
+fn told(answer: dynamic::Answer) -> Option<Pass> {
+    let found = match answer {
         dynamic::Answer::Path { path, cost, load } => Some(Step {
             path,
             cost,

@@ -22,7 +22,7 @@ pub(super) fn groups(
     for (kind, devices) in alike.iter().enumerate() {
         devices.iter().for_each(|id| kind_of_device[id.0] = kind);
     }
-    if rig.hosts().len() == 1 || (fit == Fit::Excess && quota.is_none()) {
+    if rig.hosts().len() == 1 || (fit != Fit::Strict && quota.is_none()) {
         // A plan has no more stages than units.
         alike.iter_mut().for_each(|group| {
             group.truncate(accounting.units().len().min(accounting.most_devices()))
@@ -38,7 +38,7 @@ pub(super) fn groups(
         groups.extend(by_host.map(<[DeviceId]>::to_vec));
     }
     let mut sites = kinds.sites(accounting, rig, &groups);
-    if fit == Fit::Excess {
+    if fit != Fit::Strict {
         sites.hops_mut().for_each(|hop| hop.cost = Cost(0));
     }
     (groups, sites)

@@ -4,72 +4,268 @@
 //! on the card that is quickest with it, and no card reads more than it holds. Buffers and hops are
 //! left out.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::{CUDA_CONTEXT, LlamaCpp};
-use crate::cost::{Ceiling, Layout, Outlook, Place, Store, Whole, capacity, time};
-use crate::hardware::Device;
+use crate::cost::{Ceiling, Layout, Memory, Outlook, Place, Span, Store, Whole, capacity, time};
+use crate::cost::{Position, Prefix};
+use crate::hardware::{Device, DeviceId};
 use crate::units::{Bytes, Seconds};
 
-fn later(a: Seconds, b: Seconds) -> Seconds {
-    Seconds(a.0.max(b.0))
+/// What a card does at its best under a layout.
+struct Card {
+    /// What it has for weights and cache.
+    room: Bytes,
+    /// The most of both that a run of blocks takes of it which are all alike in what RAM holds of them.
+    run: Bytes,
+    /// How much more a run may take that is not so, or has the head.
+    more: Bytes,
+    /// By the unit from which on: the least time that a byte takes which the card holds.
+    rates: Vec<f64>,
+    /// What launches of a block take.
+    launch: Seconds,
 }
 
-/// What a card has for weights, cache and buffers.
-fn room_of(device: &Device) -> Bytes {
-    device.capacity().saturating_sub(CUDA_CONTEXT)
+/// What all cards do at their best under a layout.
+struct Cards {
+    all: Vec<Card>,
+    /// What all have for weights and cache.
+    room: Bytes,
+    /// What the runs of a few cards take more than those of the others.
+    more: Bytes,
+    /// The most that so many cards hold, by their number.
+    most: Vec<Bytes>,
+    /// What the units from each on take at least, each on the card that is quickest with it.
+    fastest: Vec<Seconds>,
 }
 
 impl LlamaCpp<'_> {
     pub(super) fn best_of(&self, layout: Layout) -> Outlook {
-        let n_units = self.units.len();
-        let ends = match (layout, layout.whole()) {
-            (Layout::Offloaded(_), Whole::FirstUnits) => layout.ends_of_whole(n_units),
-            (Layout::Offloaded(_), Whole::Nothing) => 0..1,
-            // Searched first and few.
-            (_, _) => return Outlook::default(),
-        };
-        let (fastest, rates) = (self.fastest(layout), self.rates(layout));
-        let room: Bytes = self.rig.devices().iter().map(room_of).sum();
-        let base = self.base(layout);
-        let ram = capacity(self.rig, Place::Host);
-        let with_whole = |end: usize| {
-            let sums = self.between(&(end..n_units));
-            let in_ram = self.in_ram(layout, &(end..n_units));
-            let on_gpus = (sums.on_device + sums.kv_device).saturating_sub(in_ram.on_device);
-            let on_host = base + self.whole_on_host(layout, &(0..end));
-            Outlook {
-                ceiling: Ceiling::UNKNOWN,
-                missing: on_gpus.saturating_sub(room) + on_host.saturating_sub(ram),
-                time: self.time_on_host(&(0..end))
-                    + later(fastest[end], self.filling(layout, end, on_gpus, &rates)),
+        let cards = match layout {
+            Layout::Offloaded(_) => self.cards(layout),
+            Layout::Pipelined | Layout::Sequential => {
+                let on_gpus = self.on_gpus(layout, &(0..self.units.len()));
+                let buffer = self.least_buffer(layout);
+                let room: Bytes = self.rooms(buffer).sum();
+                return Outlook {
+                    missing: on_gpus.saturating_sub(room),
+                    ..Outlook::default()
+                };
+            }
+            Layout::OneDevice | Layout::HostOnly(_) | Layout::Served(_) => {
+                return Outlook::default();
             }
         };
-        let each: Vec<_> = ends.map(with_whole).collect();
-        let missing = each.iter().map(|outlook| outlook.missing).min();
-        let fitting = each.iter().filter(|outlook| outlook.missing == Bytes::ZERO);
-        let time = fitting.map(|outlook| outlook.time);
+        let each = self.with_prefixes(layout, &cards);
+        let missing = each.iter().map(|prefix| prefix.outlook.missing).min();
+        let fitting = each.iter().filter(|it| it.outlook.missing == Bytes::ZERO);
+        let times = fitting.map(|prefix| prefix.outlook.time);
         Outlook {
             ceiling: Ceiling::UNKNOWN,
-            missing: missing.unwrap_or_default(),
-            time: time.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default(),
+            missing: missing.unwrap_or(Bytes(u64::MAX)),
+            time: times
+                .min_by(|a, b| a.0.total_cmp(&b.0))
+                .unwrap_or(Seconds(f64::INFINITY)),
         }
     }
 
-    /// What the units from `end` on take at least where each card reads no more than it holds: bytes
-    /// are filled in from the card that is quickest with any of them. Dense blocks are alike in this.
-    fn filling(&self, layout: Layout, end: usize, on_gpus: Bytes, rates: &[Vec<f64>]) -> Seconds {
+    /// The same for each number of first units that may be in RAM as a whole. What is there more
+    /// than a plan can have takes for ever.
+    pub(super) fn best_by_prefix(&self, layout: Layout) -> Vec<Prefix> {
+        match layout {
+            Layout::Offloaded(_) => self.with_prefixes(layout, &self.cards(layout)),
+            Layout::OneDevice
+            | Layout::Pipelined
+            | Layout::Sequential
+            | Layout::HostOnly(_)
+            | Layout::Served(_) => Vec::new(),
+        }
+    }
+
+    fn with_prefixes(&self, layout: Layout, cards: &Cards) -> Vec<Prefix> {
+        let n_units = self.units.len();
+        let ends = match layout.whole() {
+            Whole::FirstUnits => layout.ends_of_whole(n_units),
+            Whole::Nothing => 0..1,
+        };
+        let base = self.base(layout);
+        let ram = capacity(self.rig, Place::Host);
+        let with_whole = |end: usize| {
+            let on_gpus = self.on_gpus(layout, &(end..n_units));
+            let on_host = base + self.whole_on_host(layout, &(0..end));
+            let time = self.time_on_host(&(0..end))
+                + self.least_on_cards(layout, end, on_gpus, cards)
+                + self.rereading(layout, end);
+            Prefix {
+                end,
+                outlook: Outlook {
+                    missing: on_gpus.saturating_sub(cards.room) + on_host.saturating_sub(ram),
+                    time,
+                    ceiling: Ceiling::UNKNOWN,
+                },
+            }
+        };
+        ends.map(with_whole).collect()
+    }
+
+    /// For each first unit, where stages on a card end in plans that fit and have so many units in RAM
+    /// as a whole: the other cards could not hold what shorter ones leave, nor this card longer ones.
+    pub(super) fn stages_of(
+        &self,
+        layout: Layout,
+        ends: &Range<usize>,
+        device: DeviceId,
+    ) -> Vec<RangeInclusive<usize>> {
+        let n_units = self.units.len();
+        let last = match layout.whole() {
+            Whole::FirstUnits => ends.end.saturating_sub(1),
+            Whole::Nothing => 0,
+        };
+        let cards = self.cards(layout);
+        let runs = cards.all.iter().map(|card| card.run);
+        let all: Bytes = runs.sum::<Bytes>() + cards.more;
+        let own = &cards.all[device.0];
+        let others = all.saturating_sub(own.run);
+        let least = self
+            .on_gpus(layout, &(last..n_units))
+            .saturating_sub(others);
+        let (mut shortest, mut longest) = (0, 0);
+        let from = |start: usize| {
+            shortest = shortest.max(start + 1);
+            while shortest < n_units && self.on_gpus(layout, &(start..shortest)) < least {
+                shortest += 1;
+            }
+            longest = longest.max(start);
+            while longest < n_units && self.on_gpus(layout, &(start..longest + 1)) <= own.room {
+                longest += 1;
+            }
+            shortest..=longest
+        };
+        (0..n_units).map(from).collect()
+    }
+
+    fn rooms(&self, buffer: Bytes) -> impl Iterator<Item = Bytes> {
+        let devices = self.rig.devices().iter();
+        devices.map(move |device| device.capacity().saturating_sub(CUDA_CONTEXT + buffer))
+    }
+
+    /// Weights and cache of units on cards.
+    fn on_gpus(&self, layout: Layout, units: &Range<usize>) -> Bytes {
+        let sums = self.between(units);
+        let in_ram = self.in_ram(layout, units).on_device;
+        (sums.on_device + sums.kv_device).saturating_sub(in_ram)
+    }
+
+    fn cards(&self, layout: Layout) -> Cards {
+        let n_units = self.units.len();
+        let held = (0..=n_units).map(|end| self.on_gpus(layout, &(0..end)).0);
+        let held: Vec<u64> = held.collect();
+        let buffer = self.least_buffer(layout);
+        let mut fastest = vec![f64::INFINITY; n_units];
+        let mut of_device = |(device, room): (&Device, Bytes)| {
+            let law = time::llama_cpp(device.class);
+            let mut rates = vec![f64::INFINITY; n_units + 1];
+            for unit in (0..n_units).rev() {
+                let units = unit..unit + 1;
+                let (sums, in_ram) = (self.between(&units), self.in_ram(layout, &units));
+                let read = sums.read.saturating_sub(in_ram.read);
+                let reading = law.decode(device.bandwidth, read, sums.kv_read, 0).0;
+                let rate = match held[unit + 1] - held[unit] {
+                    0 => f64::INFINITY,
+                    held => reading / held as f64,
+                };
+                rates[unit] = rates[unit + 1].min(rate);
+                let whole = reading + law.block.0 * sums.n_blocks as f64;
+                fastest[unit] = fastest[unit].min(whole);
+            }
+            // Behind the last block is the head.
+            let cut = layout.parts().units().end.min(n_units - 1);
+            let run = [0..cut, cut..n_units - 1].map(|run| longest(&held, run, room));
+            let run = run[0].max(run[1]);
+            Card {
+                room,
+                run,
+                more: longest(&held, 0..n_units, room).saturating_sub(run),
+                rates,
+                launch: law.block,
+            }
+        };
+        let all: Vec<_> = self
+            .rig
+            .devices()
+            .iter()
+            .zip(self.rooms(buffer))
+            .map(&mut of_device)
+            .collect();
+        // One run has the head, and one begins among blocks with parts in RAM and ends behind them.
+        let mut more: Vec<_> = all.iter().map(|card| card.more).collect();
+        more.sort_unstable_by(|a, b| b.cmp(a));
+        let more: Bytes = more.into_iter().take(2).sum();
+        let mut runs: Vec<_> = all.iter().map(|card| card.run).collect();
+        runs.sort_unstable_by(|a, b| b.cmp(a));
+        let most = runs.into_iter().scan(more, |sum, run| {
+            *sum += run;
+            Some(*sum)
+        });
+        let mut from = vec![Seconds::default(); n_units + 1];
+        for unit in (0..n_units).rev() {
+            let on_cpu = self.on_cpu(&self.in_ram(layout, &(unit..unit + 1)));
+            from[unit] = from[unit + 1] + Seconds(fastest[unit]) + on_cpu;
+        }
+        Cards {
+            room: all.iter().map(|card| card.room).sum(),
+            more,
+            most: most.collect(),
+            fastest: from,
+            all,
+        }
+    }
+
+    /// What any stage on a card takes for its graph at the least: a later one of one unit, and a first
+    /// one no more than a residual stream less, which is the margin that is kept besides.
+    fn least_buffer(&self, layout: Layout) -> Bytes {
+        let n_units = self.units.len();
+        let first = match layout.whole() {
+            Whole::Nothing => 1,
+            Whole::FirstUnits => 2,
+        };
+        let buffer = |unit: usize| {
+            let units = unit..unit + 1;
+            self.compute.device(layout, Position::Later, &units).compute
+        };
+        let least = (first..n_units).map(buffer).min();
+        least.unwrap_or_default() + self.adapted
+    }
+
+    /// What the units from `end` on take at least: each on the quickest card, or where each card reads
+    /// no more than its run has, and the hops between as many cards as are needed.
+    fn least_on_cards(&self, layout: Layout, end: usize, on_gpus: Bytes, cards: &Cards) -> Seconds {
+        let Some(fewest) = cards.most.iter().position(|most| *most >= on_gpus) else {
+            return Seconds(f64::INFINITY);
+        };
+        let n_hops = fewest + usize::from(end > 0);
+        later(
+            cards.fastest[end],
+            self.filling(layout, end, on_gpus, cards),
+        ) + time::HOP * n_hops as f64
+    }
+
+    /// Bytes are filled in from the card that is quickest with any of them. Dense blocks are alike in
+    /// this.
+    fn filling(&self, layout: Layout, end: usize, on_gpus: Bytes, cards: &Cards) -> Seconds {
         let units = end..self.units.len();
-        let devices = || self.rig.devices().iter();
-        let launches = devices().map(|device| time::llama_cpp(device.class).block.0);
+        let launches = cards.all.iter().map(|card| card.launch.0);
         let launch = launches.fold(f64::INFINITY, f64::min);
-        let rooms = devices().map(room_of);
-        let mut cards: Vec<_> = rates.iter().map(|rates| rates[end]).zip(rooms).collect();
-        cards.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let runs = cards.all.iter().map(|card| (card.rates[end], card.run));
+        let mut runs: Vec<_> = runs.collect();
+        runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((_, run)) = runs.first_mut() {
+            *run += cards.more;
+        }
         let mut left = on_gpus;
         let mut total = launch * self.between(&units).n_blocks as f64;
-        for (rate, room) in cards {
-            let taken = left.min(room);
+        for (rate, run) in runs {
+            let taken = left.min(run);
             if taken > Bytes::ZERO {
                 total += rate * taken.0 as f64;
             }
@@ -78,26 +274,26 @@ impl LlamaCpp<'_> {
         Seconds(total) + self.on_cpu(&self.in_ram(layout, &units))
     }
 
-    /// By card, and by the unit from which on: the least time that a byte takes which the card holds.
-    fn rates(&self, layout: Layout) -> Vec<Vec<f64>> {
-        let of_device = |device: &Device| {
-            let law = time::llama_cpp(device.class);
-            let mut from = vec![f64::INFINITY; self.units.len() + 1];
-            for unit in (0..self.units.len()).rev() {
-                let units = unit..unit + 1;
-                let (sums, in_ram) = (self.between(&units), self.in_ram(layout, &units));
-                let held = (sums.on_device + sums.kv_device).saturating_sub(in_ram.on_device);
-                let read = sums.read.saturating_sub(in_ram.read);
-                let reading = law.decode(device.bandwidth, read, sums.kv_read, 0);
-                let rate = match held {
-                    Bytes::ZERO => f64::INFINITY,
-                    held => reading.0 / held.0 as f64,
-                };
-                from[unit] = from[unit + 1].min(rate);
-            }
-            from
+    /// What is read from disk for a token where the first units are in RAM as a whole, if no buffers
+    /// were beside them.
+    fn rereading(&self, layout: Layout, end: usize) -> Seconds {
+        let own = self.in_ram(layout, &(end..self.units.len()));
+        let whole = Span {
+            place: Place::Host,
+            units: 0..end,
+            streamed: 0..0,
+            position: Position::First,
         };
-        self.rig.devices().iter().map(of_device).collect()
+        let beside = Memory {
+            kv_cache: self.between(&whole.units).kv_host,
+            ..Memory::default()
+        };
+        let reread = self.reread_by_host(layout, &whole, &beside).of_tokens
+            + self.reread_of_parts(layout, &own).of_tokens;
+        match reread {
+            Bytes::ZERO => Seconds::default(),
+            reread => self.disk_time(reread),
+        }
     }
 
     /// What RAM holds in any plan, without buffers.
@@ -123,23 +319,24 @@ impl LlamaCpp<'_> {
         let reading = rate.map_or(Seconds::default(), |rate| (sums.read + sums.kv_read) / rate);
         reading + time::HOST_BLOCK * sums.n_blocks as f64
     }
-
-    /// What the units from each on take at least, each on the card that is quickest with it.
-    fn fastest(&self, layout: Layout) -> Vec<Seconds> {
-        let mut from = vec![Seconds::default(); self.units.len() + 1];
-        for unit in (0..self.units.len()).rev() {
-            let units = unit..unit + 1;
-            let (sums, in_ram) = (self.between(&units), self.in_ram(layout, &units));
-            let read = sums.read.saturating_sub(in_ram.read);
-            let on = |id| {
-                let device = self.rig.device(id);
-                let law = time::llama_cpp(device.class);
-                law.decode(device.bandwidth, read, sums.kv_read, sums.n_blocks)
-            };
-            let quickest = self.rig.device_ids().map(on);
-            let quickest = quickest.min_by(|a, b| a.0.total_cmp(&b.0));
-            from[unit] = from[unit + 1] + quickest.unwrap_or_default() + self.on_cpu(&in_ram);
-        }
-        from
-    }
 }
+
+fn later(a: Seconds, b: Seconds) -> Seconds {
+    Seconds(a.0.max(b.0))
+}
+
+/// The most bytes of a run of units within `range` that has room; `held` sums them up to each unit.
+fn longest(held: &[u64], range: Range<usize>, room: Bytes) -> Bytes {
+    let (mut end, mut most) = (range.start, 0);
+    for start in range.clone() {
+        end = end.max(start);
+        while end < range.end && held[end + 1] - held[start] <= room.0 {
+            end += 1;
+        }
+        most = most.max(held[end] - held[start]);
+    }
+    Bytes(most)
+}
+
+#[cfg(test)]
+mod tests;
