@@ -18,6 +18,7 @@ mod force;
 mod join;
 pub mod latency;
 mod leaves;
+mod roster;
 mod scatter;
 mod stages;
 mod walk;

@@ -11,6 +11,7 @@
 
 mod bound;
 mod lattice;
+mod pieces;
 mod search;
 
 use std::collections::BTreeMap;
@@ -182,8 +183,7 @@ impl<'a> Problem<'a> {
 
 /// The best way that is found; none where nothing was found that fits.
 pub fn soonest(problem: &Problem<'_>, stop: &Stop) -> Option<Schedule> {
-    let (spots, latency) = search::best(problem, stop)?;
-    let bound = bound::paths(problem, stop).min(latency);
+    let (spots, latency, bound) = search::best(problem, stop)?;
     Some(Schedule {
         spots,
         latency: Ticks(latency),

@@ -5,6 +5,9 @@
 //! other. Annealing then moves groups, which its clock values exactly. Random numbers are seeded and
 //! steps are counted: the same problem gives the same answer unless it is stopped.
 
+use super::bound::Outlook;
+use super::lattice::{self, Reach};
+use super::pieces::Pieces;
 use super::{Clock, Problem, Spot};
 use crate::solve::Stop;
 use crate::solve::random::Random;
@@ -18,12 +21,17 @@ const MOVES_EACH: usize = 2_000;
 /// Temperatures that runs begin with, as shares of the start's latency.
 const HEATS: [f64; 6] = [0.03, 0.01, 0.003, 0.03, 0.01, 0.003];
 
-/// More places where a run can begin are not tried, nor more accelerators.
-const MOST_PLACES: usize = 1_000;
-const MOST_ACCELERATORS: usize = 64;
+/// Ways that are kept at one down-set: along single orders, and over all in the rounds before and
+/// after annealing.
+const WAYS_ALONG: usize = 4;
+const WAYS: [usize; 2] = [8, 256];
 
-/// The best way found and its latency.
-pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<(Vec<Spot>, u64)> {
+/// Steps of a search over down-sets, along single orders and over all.
+const STEPS_ALONG: usize = 2_000_000;
+const STEPS: usize = 20_000_000;
+
+/// The best way found, its latency, and what no way is sooner than.
+pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<(Vec<Spot>, u64, u64)> {
     let wires: usize = problem.reads.iter().map(Vec::len).sum();
     let n = problem.operators.len();
     let moves = MOVES.min(MOVES_EACH * n).min(VALUED / (n + wires).max(1));
@@ -34,44 +42,91 @@ pub(super) fn best_in(
     problem: &Problem<'_>,
     moves: usize,
     stop: &Stop,
-) -> Option<(Vec<Spot>, u64)> {
+) -> Option<(Vec<Spot>, u64, u64)> {
     let accelerators = problem.accelerators();
-    let starts = starts(problem, &accelerators, stop);
-    let valued = starts.into_iter().filter_map(|spots| {
-        let latency = problem.latency(&spots)?.0;
-        Some((spots, latency))
-    });
-    let mut best = valued.min_by_key(|(_, latency)| *latency)?;
-    for (seed, heat) in (1..).zip(HEATS) {
-        // Later runs begin at the best so far.
-        let from = best.0.clone();
-        let found =
-            Annealing::new(problem, &accelerators, from).run((Random(seed), heat), moves, stop);
-        if let Some(latency) = problem.latency(&found)
-            && latency.0 < best.1
-        {
-            best = (found, latency.0);
-        }
+    let outlook = Outlook::new(problem, stop);
+    let mut best = Best {
+        problem,
+        soonest: None,
+        bound: outlook.least,
+    };
+    best.take(vec![Spot::Host; problem.operators.len()]);
+    for order in orders(problem) {
+        let pieces = Pieces::along(problem, &order);
+        best.walk(&pieces, &outlook, (WAYS_ALONG, STEPS_ALONG), stop);
     }
-    Some(best)
+    let pieces = Pieces::of_groups(problem, stop);
+    if let Some(pieces) = &pieces {
+        best.walk(pieces, &outlook, (WAYS[0], STEPS), stop);
+    }
+    if !best.is_proven() {
+        best.anneal(&accelerators, moves, stop);
+    }
+    if let Some(pieces) = &pieces && !best.is_proven() {
+        best.walk(pieces, &outlook, (WAYS[1], STEPS), stop);
+    }
+    let (spots, latency) = best.soonest?;
+    Some((spots, latency, best.bound.min(latency)))
 }
 
-/// What annealing can begin with: all on the host, and the best runs along some orders.
-fn starts(problem: &Problem<'_>, accelerators: &[usize], stop: &Stop) -> Vec<Vec<Spot>> {
-    let mut starts = vec![vec![Spot::Host; problem.operators.len()]];
-    starts.extend(super::lattice::runs(problem, accelerators, stop));
-    let mut devices: Vec<usize> = (0..accelerators.len()).collect();
-    for _ in 0..2 {
-        for order in orders(problem) {
-            if !stop.is_set() {
-                starts.extend(runs(problem, (accelerators, &devices), &order, stop));
-            }
-        }
-        // The roomiest first, once they are not all alike.
-        devices
-            .sort_by_key(|device| std::cmp::Reverse(problem.kinds[accelerators[*device]].memory));
+/// The best so far.
+struct Best<'a> {
+    problem: &'a Problem<'a>,
+    soonest: Option<(Vec<Spot>, u64)>,
+    bound: u64,
+}
+
+impl Best<'_> {
+    fn latency(&self) -> u64 {
+        self.soonest.as_ref().map_or(u64::MAX, |(_, latency)| *latency)
     }
-    starts
+
+    fn is_proven(&self) -> bool {
+        self.latency() <= self.bound
+    }
+
+    fn take(&mut self, spots: Vec<Spot>) {
+        if let Some(latency) = self.problem.latency(&spots)
+            && latency.0 < self.latency()
+        {
+            self.soonest = Some((spots, latency.0));
+        }
+    }
+
+    /// Looks for something sooner along down-sets.
+    fn walk(
+        &mut self,
+        pieces: &Pieces,
+        outlook: &Outlook,
+        (ways, steps): (usize, usize),
+        stop: &Stop,
+    ) {
+        let reach = Reach {
+            below: self.latency(),
+            ways,
+            steps,
+        };
+        let found = lattice::soonest(self.problem, (pieces, outlook), reach, stop);
+        eprintln!("walk sets {} items {} all {} ways {ways} steps {} bound {} below {} found {:?}", pieces.sets.len(), pieces.graph.items().len(), pieces.are_all, found.steps, found.bound as f64/1e12, self.latency() as f64/1e12, found.soonest.as_ref().map(|it| it.1 as f64/1e12));
+        if let Some((mut spots, _)) = found.soonest {
+            together(self.problem, &mut spots);
+            self.take(spots);
+        }
+        if pieces.are_all {
+            self.bound = self.bound.max(found.bound);
+        }
+    }
+
+    fn anneal(&mut self, accelerators: &[usize], moves: usize, stop: &Stop) {
+        for (seed, heat) in (1..).zip(HEATS) {
+            // Later runs begin at the best so far.
+            let Some((from, _)) = self.soonest.clone() else {
+                return;
+            };
+            let annealing = Annealing::new(self.problem, accelerators, from);
+            self.take(annealing.run((Random(seed), heat), moves, stop));
+        }
+    }
 }
 
 /// Orders of execution: branch after branch, and level after level; groups stay where their last
@@ -92,108 +147,6 @@ fn orders(problem: &Problem<'_>) -> Vec<Vec<usize>> {
     let mut lates = problem.sorted.clone();
     lates.sort_by_key(|operator| late[*operator]);
     vec![problem.sorted.clone(), levels, lates]
-}
-
-/// The best runs along an order, on devices in an order; none where they do not hold it all, or the
-/// time is over.
-fn runs(
-    problem: &Problem<'_>,
-    (accelerators, devices): (&[usize], &[usize]),
-    order: &[usize],
-    stop: &Stop,
-) -> Option<Vec<Spot>> {
-    let n = order.len();
-    let stride = n.div_ceil(MOST_PLACES).max(1);
-    let devices = &devices[..devices.len().min(MOST_ACCELERATORS)];
-    let mut place = vec![0; n];
-    order
-        .iter()
-        .enumerate()
-        .for_each(|(at, operator)| place[*operator] = at);
-    let last_reader: Vec<usize> = (0..n)
-        .map(|operator| problem.readers[operator].iter().map(|it| place[*it]).max())
-        .map(|last| last.unwrap_or(0))
-        .collect();
-    let places: Vec<usize> = (0..n).step_by(stride).chain([n]).collect();
-    let width = devices.len() + 1;
-    // At a place with so many devices passed: the time, and where it came from.
-    let mut table = vec![(u64::MAX, (0, 0)); places.len() * width];
-    table[0].0 = 0;
-    for from in 0..places.len() {
-        if stop.is_set() {
-            return None;
-        }
-        for used in 0..width {
-            let (time, _) = table[from * width + used];
-            if time == u64::MAX {
-                continue;
-            }
-            let mut offer = |to: usize, used_then: usize, time: u64| {
-                let known = &mut table[to * width + used_then];
-                if time < known.0 {
-                    *known = (time, (from, used));
-                }
-            };
-            if let Some(host) = problem.host_kind()
-                && from + 1 < places.len()
-            {
-                let stretch = &order[places[from]..places[from + 1]];
-                let mut works = stretch.iter().map(|it| problem.work(*it, host));
-                if let Some(work) = works.try_fold(0, |sum, work| Some(sum + work?)) {
-                    offer(from + 1, used, time + work);
-                }
-            }
-            if used + 1 == width {
-                continue;
-            }
-            offer(from, used + 1, time);
-            let kind = accelerators[devices[used]];
-            let room = problem.kinds[kind].memory;
-            let (mut inside, mut bytes) = (0, Bytes(0));
-            let mut taken = std::collections::BTreeSet::new();
-            let mut open: Vec<usize> = Vec::new();
-            for to in from + 1..places.len() {
-                let mut fits = true;
-                for operator in &order[places[to - 1]..places[to]] {
-                    bytes += problem.operators[*operator].item.bytes;
-                    match problem.work(*operator, kind) {
-                        Some(work) => inside += work,
-                        None => fits = false,
-                    }
-                    for read in &problem.reads[*operator] {
-                        if place[*read] < places[from] && taken.insert(*read) {
-                            inside += problem.crossing(*read, kind);
-                        }
-                    }
-                    open.push(*operator);
-                }
-                if !fits || bytes > room {
-                    break;
-                }
-                open.retain(|operator| last_reader[*operator] >= places[to]);
-                let out: u64 = open.iter().map(|it| problem.crossing(*it, kind)).sum();
-                offer(to, used + 1, time + inside + out);
-            }
-        }
-    }
-    let end = (places.len() - 1) * width;
-    let used = (0..width).min_by_key(|used| table[end + used].0)?;
-    if table[end + used].0 == u64::MAX {
-        return None;
-    }
-    let mut spots = vec![Spot::Host; n];
-    let mut at = (places.len() - 1, used);
-    while at != (0, 0) {
-        let before = table[at.0 * width + at.1].1;
-        if before.1 < at.1 {
-            for operator in &order[places[before.0]..places[at.0]] {
-                spots[*operator] = Spot::Accelerator(devices[before.1]);
-            }
-        }
-        at = before;
-    }
-    together(problem, &mut spots);
-    Some(spots)
 }
 
 /// Groups go where most of their bytes are, or else where their first operator is.
