@@ -63,9 +63,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// All stages, whatever their load.
-    pub(super) fn stages(&'a self) -> Stages<'a> {
-        Stages::new(self, LONGEST)
+    /// All stages with a load under a limit.
+    pub(super) fn stages(&'a self, below: u64) -> Stages<'a> {
+        Stages::new(self, below.saturating_sub(1).min(LONGEST))
     }
 
     pub(super) fn under(&self, limit: u64, stop: &Stop) -> Walked {

@@ -4,8 +4,7 @@
 //! each other on it, for otherwise the accelerator would wait for itself. So the path is cut into
 //! operators on the host and runs on accelerators, no more of them than there are, each within the
 //! memory of the roomiest one; a run takes its work, what the path brings in, and what it takes out.
-//! The least time over all such cuts, by a dynamic program, bounds the latency; that over the cuts of
-//! its end bounds what is left where all before it is placed. Members of a group
+//! The least time over all such cuts, by a dynamic program, bounds the latency. Members of a group
 //! are in one run or all on the host, so each carries its share of the group's bytes.
 
 use super::Problem;
@@ -31,26 +30,10 @@ const WEIGHTS: [[f64; 3]; 8] = [
 pub(super) struct Outlook {
     /// From an operator's end to the end of all that waits for it, each where it is quickest.
     pub(super) tails: Vec<u64>,
-    /// Paths with their cuts.
-    pub(super) paths: Vec<Cut>,
+    /// Paths that are long.
+    pub(super) paths: Vec<Vec<usize>>,
     /// No sample takes less.
     pub(super) least: u64,
-}
-
-/// A path and what its rest takes.
-pub(super) struct Cut {
-    pub(super) path: Vec<usize>,
-    /// By place on the path and accelerators that are left: the least time from when the operator
-    /// before this place is through, where another block begins here.
-    rest: Vec<Vec<u64>>,
-}
-
-impl Cut {
-    /// The least time of the path from a place where a block begins, with so many accelerators left.
-    pub(super) fn rest(&self, place: usize, left: usize) -> u64 {
-        let rest = &self.rest[place];
-        rest[left.min(rest.len() - 1)]
-    }
 }
 
 impl Outlook {
@@ -65,21 +48,18 @@ impl Outlook {
             tails[*operator] = after.max().unwrap_or(0);
             least = least.max(costs.least(*operator) + tails[*operator]);
         }
-        let mut paths: Vec<Cut> = Vec::new();
-        for (index, weights) in WEIGHTS.iter().enumerate() {
+        let mut paths: Vec<Vec<usize>> = Vec::new();
+        for weights in &WEIGHTS {
             let path = costs.longest(weights);
-            let is_new = paths.iter().all(|known| known.path != path);
-            if is_new && (index == 0 || !stop.is_set()) {
-                paths.extend(costs.cut(path));
+            if !paths.contains(&path) && (paths.is_empty() || !stop.is_set()) {
+                least = least.max(costs.cut(&path));
+                paths.push(path);
             }
         }
-        // A path without a cut says that nothing fits, which is for others to say.
-        let whole = paths.iter().map(|it| it.rest(0, costs.count));
-        let whole = whole.filter(|rest| *rest < u64::MAX).max();
         Self {
             tails,
             paths,
-            least: least.max(whole.unwrap_or(0)),
+            least,
         }
     }
 }
@@ -162,8 +142,8 @@ impl<'a> Costs<'a> {
         path
     }
 
-    /// The cuts of a path; none where they are too many.
-    fn cut(&self, path: Vec<usize>) -> Option<Cut> {
+    /// The least time of a path over all its cuts.
+    fn cut(&self, path: &[usize]) -> u64 {
         let problem = self.problem;
         let mut members = vec![0_u64; problem.groups.len()];
         path.iter()
@@ -179,34 +159,47 @@ impl<'a> Costs<'a> {
             .collect();
         let (last, runs) = (path.len(), self.count.min(path.len()));
         if runs.saturating_mul(last * last) > MOST_CUTS {
-            return None;
+            return 0;
         }
-        let mut rest = vec![vec![u64::MAX; runs + 1]; last + 1];
-        rest[last].fill(0);
-        for from in (0..last).rev() {
-            if let Some(work) = self.host[path[from]] {
-                for left in 0..=runs {
-                    rest[from][left] = rest[from + 1][left].saturating_add(work);
+        // With so many runs at most, the least time up to each place.
+        let mut least = vec![u64::MAX; last + 1];
+        least[0] = 0;
+        self.along_the_host(path, &mut least);
+        for _ in 0..runs {
+            let mut more = least.clone();
+            for from in (0..last).filter(|from| least[*from] < u64::MAX) {
+                let brought = from.checked_sub(1).map_or(0, |it| self.crossing[path[it]]);
+                let (mut time, mut held) = (least[from] + brought, 0_u64);
+                for to in from..last {
+                    held = held.saturating_add(bytes[to]);
+                    let Some(work) = self.quickest[path[to]].filter(|_| held <= self.room) else {
+                        break;
+                    };
+                    time += work;
+                    let out = match to + 1 < last {
+                        true => self.crossing[path[to]],
+                        false => 0,
+                    };
+                    more[to + 1] = more[to + 1].min(time + out);
                 }
             }
-            let brought = from.checked_sub(1).map_or(0, |it| self.crossing[path[it]]);
-            let (mut time, mut held) = (brought, 0_u64);
-            for to in from..last {
-                held = held.saturating_add(bytes[to]);
-                let Some(work) = self.quickest[path[to]].filter(|_| held <= self.room) else {
-                    break;
-                };
-                time += work;
-                let out = match to + 1 < last {
-                    true => self.crossing[path[to]],
-                    false => 0,
-                };
-                for left in 1..=runs {
-                    let then = rest[to + 1][left - 1].saturating_add(time + out);
-                    rest[from][left] = rest[from][left].min(then);
-                }
+            self.along_the_host(path, &mut more);
+            least = more;
+        }
+        match least[last] {
+            u64::MAX => 0,
+            least => least,
+        }
+    }
+
+    /// What is reached with the next operators on the host.
+    fn along_the_host(&self, path: &[usize], least: &mut [u64]) {
+        for (at, operator) in path.iter().enumerate() {
+            if let Some(work) = self.host[*operator]
+                && least[at] < u64::MAX
+            {
+                least[at + 1] = least[at + 1].min(least[at] + work);
             }
         }
-        Some(Cut { path, rest })
     }
 }

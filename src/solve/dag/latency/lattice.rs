@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ahead::Ahead;
 use super::bound::Outlook;
 use super::pieces::Pieces;
 use super::{Problem, Spot};
@@ -86,13 +87,29 @@ pub(super) fn soonest(
         steps: 0,
     };
     for roster in &rosters {
-        let search = Search::new(problem, (pieces, outlook), (&machine, roster));
         let below = best.soonest.as_ref().map_or(reach.below, |(_, latency)| *latency);
+        let walk = Walk::new(&pieces.graph, &machine, &pieces.sets, (roster, &[]));
+        let Some(ahead) = Ahead::new(problem, (pieces, outlook), &walk, below, stop) else {
+            break;
+        };
+        let all = machine.kinds.iter().map(|kind| kind.count).sum();
+        let root = ahead.outlook(0, &[], all).min(below);
+        eprintln!("ahead {}", root as f64/1e12);
+        let search = Search {
+            problem,
+            pieces,
+            machine: &machine,
+            roster,
+            ones: vec![1.0; machine.kinds.len()],
+            walk: &walk,
+            ahead,
+            small_host: small_host(problem),
+        };
         let found = search.run(Reach { below, ..reach }, stop);
         best = Found {
             steps: best.steps + found.steps,
             bound: match roster {
-                Roster::Counts(_) => found.bound,
+                Roster::Counts(_) => found.bound.max(root),
                 // One order of devices is not all ways to use them.
                 Roster::Order(_) => 0,
             },
@@ -117,26 +134,26 @@ fn accelerators(problem: &Problem<'_>) -> Machine {
     }
 }
 
+/// What a host has room for, where that is less than everything.
+fn small_host(problem: &Problem<'_>) -> Option<Bytes> {
+    let all: Bytes = problem.operators.iter().map(|it| it.item.bytes).sum();
+    let room = problem.kinds[problem.host_kind()?].memory;
+    (room < all).then_some(room)
+}
+
 /// Ways to compare with that count as one step.
 const COMPARED: usize = 64;
 
 struct Search<'a> {
     problem: &'a Problem<'a>,
     pieces: &'a Pieces,
-    outlook: &'a Outlook,
     machine: &'a Machine,
     roster: &'a Roster,
     /// A price of one for each kind, at which the roster counts what is left.
     ones: Vec<f64>,
-    ahead: Vec<Ahead>,
+    walk: &'a Walk<'a>,
+    ahead: Ahead,
     small_host: Option<Bytes>,
-}
-
-/// What an outlook from a down-set needs: the tail of each open output, and for each path where it
-/// goes on and which output it goes on from.
-struct Ahead {
-    tails: Vec<u64>,
-    places: Vec<(Option<usize>, usize)>,
 }
 
 /// What is followed, what was lost, and where it ends.
@@ -146,6 +163,8 @@ struct Record {
     /// The best outlook of a way that was not kept.
     lost: u64,
     steps: usize,
+    /// The times of the way that is looked at.
+    times: Vec<u64>,
 }
 
 /// How the times of a down-set's open outputs come from those of one before.
@@ -177,39 +196,7 @@ enum Ends {
     Each(BTreeMap<usize, u64>),
 }
 
-impl<'a> Search<'a> {
-    fn new(
-        problem: &'a Problem<'a>,
-        (pieces, outlook): (&'a Pieces, &'a Outlook),
-        (machine, roster): (&'a Machine, &'a Roster),
-    ) -> Self {
-        let ahead = pieces.open.iter().zip(&pieces.held).map(|(open, held)| {
-            let tail = |slot: &Vec<usize>| slot.iter().map(|it| outlook.tails[*it]).max();
-            let slot_of = |it: &usize| open.iter().position(|slot| slot.binary_search(it).is_ok());
-            let places = outlook.paths.iter().map(|cut| {
-                let place = cut.path.partition_point(|it| held[pieces.piece_of[*it]]);
-                let last = place.checked_sub(1).and_then(|last| slot_of(&cut.path[last]));
-                (last, place)
-            });
-            Ahead {
-                tails: open.iter().map(|slot| tail(slot).unwrap_or(0)).collect(),
-                places: places.collect(),
-            }
-        });
-        let all: Bytes = problem.operators.iter().map(|it| it.item.bytes).sum();
-        let host = problem.host_kind().map(|kind| problem.kinds[kind].memory);
-        Self {
-            problem,
-            pieces,
-            outlook,
-            machine,
-            roster,
-            ones: vec![1.0; machine.kinds.len()],
-            ahead: ahead.collect(),
-            small_host: host.filter(|room| *room < all),
-        }
-    }
-
+impl Search<'_> {
     fn run(&self, reach: Reach, stop: &Stop) -> Found {
         let sets = &self.pieces.sets;
         let mut record = Record {
@@ -217,6 +204,7 @@ impl<'a> Search<'a> {
             followed: Vec::new(),
             lost: u64::MAX,
             steps: 0,
+            times: Vec::new(),
         };
         let mut states: Vec<States> = (0..sets.len()).map(|_| States::new()).collect();
         let first = Way {
@@ -229,8 +217,7 @@ impl<'a> Search<'a> {
             },
         };
         states[0].insert((0, 0), vec![first]);
-        let walk = Walk::new(&self.pieces.graph, self.machine, sets, (self.roster, &[]));
-        let mut stages = walk.stages();
+        let mut stages = self.walk.stages(reach.below);
         for set in 0..sets.len() - 1 {
             if stop.is_set() || record.steps > record.reach.steps {
                 return Found {
@@ -247,6 +234,7 @@ impl<'a> Search<'a> {
                     true => Vec::new(),
                     false => stages.from(set, kind),
                 };
+                record.steps += listed.len();
                 for (to, load) in listed {
                     let passage = self.passage(set, to);
                     for (from, state) in &moved {
@@ -377,9 +365,12 @@ impl<'a> Search<'a> {
             let news = news.iter().map(|operator| added.ends.of(*operator));
             olds.chain(news).max().unwrap_or(0)
         });
-        let mut times: Vec<u64> = slots.collect();
+        let times = &mut record.times;
+        times.clear();
+        times.extend(slots);
         let through = from.way.times[n_before].max(added.ends.last());
-        let outlook = self.outlook(passage.to, &times, through, state);
+        let left = self.roster.rest(state.0, state.1, &self.ones) as usize;
+        let outlook = through.max(self.ahead.outlook(passage.to, times, left));
         if outlook >= record.reach.below {
             return;
         }
@@ -397,12 +388,12 @@ impl<'a> Search<'a> {
         }
         let ways = states[passage.to].entry(state).or_default();
         record.steps += ways.len() / COMPARED;
-        if ways.iter().any(|known| beats(&known.times, &times)) {
+        if ways.iter().any(|known| beats(&known.times, times)) {
             return;
         }
-        ways.retain(|known| !beats(&times, &known.times));
+        ways.retain(|known| !beats(times, &known.times));
         ways.push(Way {
-            times,
+            times: times.clone(),
             outlook,
             step: Step {
                 before: from.number,
@@ -418,20 +409,6 @@ impl<'a> Search<'a> {
     /// How many numbers of a way are not of open outputs.
     fn beside(&self) -> usize {
         1 + usize::from(self.small_host.is_some())
-    }
-
-    /// No end of a way that is at a down-set at these times is sooner.
-    fn outlook(&self, set: usize, slots: &[u64], through: u64, state: (usize, usize)) -> u64 {
-        let ahead = &self.ahead[set];
-        let left = self.roster.rest(state.0, state.1, &self.ones) as usize;
-        let tails = slots.iter().zip(&ahead.tails);
-        let tails = tails.map(|(time, tail)| time + tail);
-        let cuts = self.outlook.paths.iter().zip(&ahead.places);
-        let cuts = cuts.map(|(cut, (slot, place))| {
-            let start = slot.map_or(0, |slot| slots[slot]);
-            start.saturating_add(cut.rest(*place, left))
-        });
-        tails.chain(cuts).fold(through, u64::max)
     }
 
     /// The soonest of the ways that hold everything.

@@ -9,6 +9,7 @@
 //! Here are the problem and the value of an answer; `search.rs` finds answers, `bound.rs` says what
 //! none of them falls below.
 
+mod ahead;
 mod bound;
 mod lattice;
 mod pieces;

@@ -12,9 +12,6 @@ use crate::solve::dag::clumps::quotient;
 use crate::solve::dag::downsets::DownSets;
 use crate::solve::dag::{Graph, Item, Operator, Order, Ticks, Transfer, Wire, join};
 
-/// Pieces are joined until there are no more down-sets than these.
-const MOST_DOWN_SETS: usize = 6_000;
-
 /// Stretches that an order is cut into, at most.
 const MOST_STRETCHES: usize = 1_000;
 
@@ -33,8 +30,9 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Over all orders of the groups, or of what they are joined to; none where the time is over.
-    pub(super) fn of_groups(problem: &Problem<'_>, stop: &Stop) -> Option<Self> {
+    /// Over all orders of the groups, or of what they are joined to until there are at most so many
+    /// down-sets; none where that cannot be, or the time is over.
+    pub(super) fn of_groups(problem: &Problem<'_>, most: usize, stop: &Stop) -> Option<Self> {
         let wires = problem.reads.iter().enumerate().flat_map(|(to, reads)| {
             reads.iter().map(move |from| Wire {
                 from: *from,
@@ -53,7 +51,7 @@ impl Pieces {
         let mut are_all = are_whole(problem, &piece_of);
         loop {
             let graph = graph(problem, &piece_of);
-            if let Some(sets) = DownSets::all(&graph, MOST_DOWN_SETS, stop) {
+            if let Some(sets) = DownSets::all(&graph, most, stop) {
                 return Some(Self::new(problem, graph, piece_of, sets, are_all));
             }
             if stop.is_set() {

@@ -26,6 +26,10 @@ const HEATS: [f64; 6] = [0.03, 0.01, 0.003, 0.03, 0.01, 0.003];
 const WAYS_ALONG: usize = 4;
 const WAYS: [usize; 2] = [8, 256];
 
+/// Pieces are joined until there are no more down-sets than these, first and after annealing.
+const FEW_SETS: usize = 6_000;
+const MANY_SETS: usize = 60_000;
+
 /// Steps of a search over down-sets, along single orders and over all.
 const STEPS_ALONG: usize = 2_000_000;
 const STEPS: usize = 20_000_000;
@@ -55,15 +59,24 @@ pub(super) fn best_in(
         let pieces = Pieces::along(problem, &order);
         best.walk(&pieces, &outlook, (WAYS_ALONG, STEPS_ALONG), stop);
     }
-    let pieces = Pieces::of_groups(problem, stop);
-    if let Some(pieces) = &pieces {
+    let few = Pieces::of_groups(problem, FEW_SETS, stop);
+    if let Some(pieces) = &few {
         best.walk(pieces, &outlook, (WAYS[0], STEPS), stop);
     }
     if !best.is_proven() {
         best.anneal(&accelerators, moves, stop);
     }
-    if let Some(pieces) = &pieces && !best.is_proven() {
+    if let Some(pieces) = &few
+        && !best.is_proven()
+    {
         best.walk(pieces, &outlook, (WAYS[1], STEPS), stop);
+    }
+    let is_whole = few.as_ref().is_some_and(|pieces| pieces.are_all);
+    if !is_whole
+        && !best.is_proven()
+        && let Some(pieces) = Pieces::of_groups(problem, MANY_SETS, stop)
+    {
+        best.walk(&pieces, &outlook, (WAYS[1], STEPS), stop);
     }
     let (spots, latency) = best.soonest?;
     Some((spots, latency, best.bound.min(latency)))
