@@ -6,9 +6,9 @@
 //! end, each difference within one memory and no more of them than accelerators are left, bounds
 //! what follows once the path is through up to the down-set.
 
+use super::Problem;
 use super::bound::Outlook;
 use super::pieces::Pieces;
-use super::Problem;
 use crate::solve::Stop;
 use crate::solve::dag::walk::Walk;
 
@@ -22,7 +22,7 @@ pub(super) struct Ahead {
     n_paths: usize,
     /// One more than there are accelerators.
     width: usize,
-    /// By down-set: the tail of each open output.
+    /// By down-set: how long what waits for each open output takes at least.
     tails: Vec<Vec<u64>>,
     /// By down-set and path: how far the path is in it, and the open output it goes on from.
     places: Vec<(usize, Option<usize>)>,
@@ -52,11 +52,17 @@ impl Ahead {
             rest: vec![u64::MAX; n_sets * n_paths * width],
         };
         for (open, held) in pieces.open.iter().zip(&pieces.held) {
-            let tail = |slot: &Vec<usize>| slot.iter().map(|it| outlook.tails[*it]).max();
-            ahead.tails.push(open.iter().map(|slot| tail(slot).unwrap_or(0)).collect());
+            // All of an open output's operators have the same readers outside.
+            let tail = |slot: &Vec<usize>| {
+                let readers = problem.readers[slot[0]].iter();
+                let outside = readers.filter(|it| !held[pieces.piece_of[**it]]);
+                outside.map(|it| outlook.tails[*it]).max().unwrap_or(0)
+            };
+            ahead.tails.push(open.iter().map(tail).collect());
             for path in paths {
                 let place = path.partition_point(|it| held[pieces.piece_of[*it]]);
-                let slot_of = |it: &usize| open.iter().position(|slot| slot.binary_search(it).is_ok());
+                let slot_of =
+                    |it: &usize| open.iter().position(|slot| slot.binary_search(it).is_ok());
                 let last = place.checked_sub(1).and_then(|last| slot_of(&path[last]));
                 ahead.places.push((place, last));
             }

@@ -28,7 +28,7 @@ const WEIGHTS: [[f64; 3]; 8] = [
 
 /// What is known of the time after each operator.
 pub(super) struct Outlook {
-    /// From an operator's end to the end of all that waits for it, each where it is quickest.
+    /// From an operator's start to the end of all that waits for it, each where it is quickest.
     pub(super) tails: Vec<u64>,
     /// Paths that are long.
     pub(super) paths: Vec<Vec<usize>>,
@@ -44,9 +44,9 @@ impl Outlook {
         let mut least = 0;
         for operator in problem.sorted.iter().rev() {
             let after = problem.readers[*operator].iter();
-            let after = after.map(|reader| costs.least(*reader) + tails[*reader]);
-            tails[*operator] = after.max().unwrap_or(0);
-            least = least.max(costs.least(*operator) + tails[*operator]);
+            let after = after.map(|reader| tails[*reader]).max().unwrap_or(0);
+            tails[*operator] = costs.least(*operator) + after;
+            least = least.max(tails[*operator]);
         }
         let mut paths: Vec<Vec<usize>> = Vec::new();
         for weights in &WEIGHTS {

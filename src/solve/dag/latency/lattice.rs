@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::ahead::Ahead;
 use super::bound::Outlook;
 use super::pieces::Pieces;
+use super::ways::{Added, Ends, Followed, On, Record, States, Step, Way, beats};
 use super::{Problem, Spot};
 use crate::solve::Stop;
 use crate::solve::dag::roster::Roster;
@@ -40,35 +41,6 @@ pub(super) struct Found {
     pub(super) steps: usize,
 }
 
-/// A way to reach a down-set.
-struct Way {
-    /// When each open output is there, when all so far is through, and where a host is small what it
-    /// holds.
-    times: Vec<u64>,
-    /// No end of this way is sooner.
-    outlook: u64,
-    /// How it was reached.
-    step: Step,
-}
-
-/// The way before, as its place among all that were followed, and what was added.
-#[derive(Clone, Copy)]
-struct Step {
-    before: usize,
-    set: usize,
-    on: On,
-}
-
-#[derive(Clone, Copy)]
-enum On {
-    Nothing,
-    Host,
-    Kind(usize),
-}
-
-/// Ways by state: the roster's own number and its count.
-type States = BTreeMap<(usize, usize), Vec<Way>>;
-
 /// The soonest way that is found over all rosters of devices.
 pub(super) fn soonest(
     problem: &Problem<'_>,
@@ -87,14 +59,16 @@ pub(super) fn soonest(
         steps: 0,
     };
     for roster in &rosters {
-        let below = best.soonest.as_ref().map_or(reach.below, |(_, latency)| *latency);
+        let below = best
+            .soonest
+            .as_ref()
+            .map_or(reach.below, |(_, latency)| *latency);
         let walk = Walk::new(&pieces.graph, &machine, &pieces.sets, (roster, &[]));
         let Some(ahead) = Ahead::new(problem, (pieces, outlook), &walk, below, stop) else {
             break;
         };
         let all = machine.kinds.iter().map(|kind| kind.count).sum();
         let root = ahead.outlook(0, &[], all).min(below);
-        eprintln!("ahead {}", root as f64/1e12);
         let search = Search {
             problem,
             pieces,
@@ -156,17 +130,6 @@ struct Search<'a> {
     small_host: Option<Bytes>,
 }
 
-/// What is followed, what was lost, and where it ends.
-struct Record {
-    reach: Reach,
-    followed: Vec<Step>,
-    /// The best outlook of a way that was not kept.
-    lost: u64,
-    steps: usize,
-    /// The times of the way that is looked at.
-    times: Vec<u64>,
-}
-
 /// How the times of a down-set's open outputs come from those of one before.
 struct Passage {
     to: usize,
@@ -174,26 +137,6 @@ struct Passage {
     read: Vec<usize>,
     /// For each open output then: those before that it holds, and the operators added.
     held: Vec<(Vec<usize>, Vec<usize>)>,
-}
-
-/// A way that is followed, with its state and its number among all that are.
-struct Followed {
-    way: Way,
-    state: (usize, usize),
-    number: usize,
-}
-
-/// What a step adds.
-struct Added {
-    ends: Ends,
-    on: On,
-    bytes: Bytes,
-}
-
-/// When the operators of a step end.
-enum Ends {
-    All(u64),
-    Each(BTreeMap<usize, u64>),
 }
 
 impl Search<'_> {
@@ -447,36 +390,4 @@ impl Search<'_> {
         }
         spots
     }
-}
-
-impl Record {
-    /// Leaves the ways with the best outlooks.
-    fn crop(&mut self, ways: &mut Vec<Way>) {
-        ways.sort_by(|one, other| (one.outlook, &one.times).cmp(&(other.outlook, &other.times)));
-        if let Some(first) = ways.get(self.reach.ways) {
-            self.lost = self.lost.min(first.outlook);
-        }
-        ways.truncate(self.reach.ways);
-    }
-}
-
-impl Ends {
-    fn of(&self, operator: usize) -> u64 {
-        match self {
-            Self::All(end) => *end,
-            Self::Each(ends) => ends.get(&operator).copied().unwrap_or(0),
-        }
-    }
-
-    fn last(&self) -> u64 {
-        match self {
-            Self::All(end) => *end,
-            Self::Each(ends) => ends.values().max().copied().unwrap_or(0),
-        }
-    }
-}
-
-/// Whether no number of a way is larger than another's.
-fn beats(one: &[u64], other: &[u64]) -> bool {
-    one.iter().zip(other).all(|(one, other)| one <= other)
 }

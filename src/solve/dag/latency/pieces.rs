@@ -47,8 +47,9 @@ impl Pieces {
             ..operator.clone()
         });
         let operators: Vec<Operator> = operators.collect();
-        let mut piece_of = join(&operators, &wires, Order::Pipeline).ok()?.item_of;
-        let mut are_all = are_whole(problem, &piece_of);
+        let groups = join(&operators, &wires, Order::Pipeline).ok()?.item_of;
+        let mut are_all = are_whole(problem, &groups);
+        let mut piece_of = without_free_ends(problem, &groups);
         loop {
             let graph = graph(problem, &piece_of);
             if let Some(sets) = DownSets::all(&graph, most, stop) {
@@ -121,7 +122,8 @@ fn graph(problem: &Problem<'_>, piece_of: &[usize]) -> Graph {
     let reads = problem.reads.iter().enumerate();
     let order = reads.flat_map(|(to, reads)| reads.iter().map(move |from| (*from, to)));
     let outputs = problem.readers.iter().enumerate();
-    let outputs = outputs.filter(|(from, readers)| problem.output[*from] > 0 && !readers.is_empty());
+    let outputs =
+        outputs.filter(|(from, readers)| problem.output[*from] > 0 && !readers.is_empty());
     let transfers = outputs.map(|(from, readers)| Transfer {
         members: [from].into_iter().chain(readers.iter().copied()).collect(),
         time: Ticks(problem.output[from]),
@@ -165,14 +167,55 @@ fn are_whole(problem: &Problem<'_>, piece_of: &[usize]) -> bool {
         })
 }
 
+/// Operators that take neither time nor memory anywhere, at the beginning or the end of the graph,
+/// beside one piece only, are part of it: nothing waits longer there, and nothing crosses a border.
+fn without_free_ends(problem: &Problem<'_>, piece_of: &[usize]) -> Vec<usize> {
+    let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
+    piece_of
+        .iter()
+        .for_each(|it| *sizes.entry(*it).or_default() += 1);
+    let leader = |operator: usize| {
+        let it = &problem.operators[operator].item;
+        let is_free = it.bytes.0 == 0 && it.work.iter().all(|work| *work == Some(Ticks(0)));
+        let near = match (&*problem.reads[operator], &*problem.readers[operator]) {
+            ([], near) | (near, []) => near,
+            (_, _) => return None,
+        };
+        let near: BTreeSet<usize> = near.iter().map(|it| piece_of[*it]).collect();
+        let only = near.first().copied().filter(|_| near.len() == 1);
+        only.filter(|_| is_free && sizes[&piece_of[operator]] == 1)
+    };
+    let mut joined = piece_of.to_vec();
+    for (operator, piece) in joined.iter_mut().enumerate() {
+        // Two of them that are beside each other do not both move.
+        let near = problem.reads[operator]
+            .iter()
+            .all(|it| leader(*it).is_none());
+        if let Some(leader) = leader(operator).filter(|_| near) {
+            *piece = leader;
+        }
+    }
+    let kept: BTreeSet<usize> = joined.iter().copied().collect();
+    let kept: Vec<usize> = kept.into_iter().collect();
+    let place = |piece: &usize| kept.binary_search(piece).unwrap_or_default();
+    joined.iter().map(place).collect()
+}
+
 /// Fewer pieces: a tenth of those that alone follow one that feeds nothing else are joined to it,
 /// where the output between them takes longest; none where there is nothing to join.
 fn shorter(problem: &Problem<'_>, graph: &Graph, piece_of: &[usize]) -> Option<Vec<usize>> {
     let n_pieces = graph.items().len();
-    let (mut before, mut after) = (vec![BTreeSet::new(); n_pieces], vec![BTreeSet::new(); n_pieces]);
+    let (mut before, mut after) = (
+        vec![BTreeSet::new(); n_pieces],
+        vec![BTreeSet::new(); n_pieces],
+    );
     let mut between: BTreeMap<(usize, usize), u64> = BTreeMap::new();
     for (from, readers) in problem.readers.iter().enumerate() {
-        for piece in readers.iter().map(|it| piece_of[*it]).collect::<BTreeSet<_>>() {
+        for piece in readers
+            .iter()
+            .map(|it| piece_of[*it])
+            .collect::<BTreeSet<_>>()
+        {
             if piece != piece_of[from] {
                 before[piece].insert(piece_of[from]);
                 after[piece_of[from]].insert(piece);

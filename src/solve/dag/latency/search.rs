@@ -1,15 +1,17 @@
-//! Ways to run a sample soon: runs along orders of the operators, then simulated annealing.
+//! Ways to run a sample soon: along single orders of the operators, over all down-sets, and by
+//! simulated annealing.
 //!
-//! A run is a stretch of one order of execution on one accelerator; a dynamic program over the
-//! stretches and the accelerators in an order finds the best where everything runs one after the
-//! other. Annealing then moves groups, which its clock values exactly. Random numbers are seeded and
-//! steps are counted: the same problem gives the same answer unless it is stopped.
+//! `lattice.rs` goes over chains of down-sets, first of single orders, then of all where they are not
+//! too many. Where that does not prove its answer, annealing moves groups, which its clock values
+//! exactly, and the down-sets are gone over once more. Random numbers are seeded and steps are
+//! counted: the same problem gives the same answer unless it is stopped.
 
 use super::bound::Outlook;
 use super::lattice::{self, Reach};
 use super::pieces::Pieces;
-use super::{Clock, Problem, Spot};
+use super::{Clock, Problem, Schedule, Spot};
 use crate::solve::Stop;
+use crate::solve::dag::Ticks;
 use crate::solve::random::Random;
 use crate::units::Bytes;
 
@@ -34,25 +36,22 @@ const MANY_SETS: usize = 60_000;
 const STEPS_ALONG: usize = 2_000_000;
 const STEPS: usize = 20_000_000;
 
-/// The best way found, its latency, and what no way is sooner than.
-pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<(Vec<Spot>, u64, u64)> {
+/// The best way found, and what no way is sooner than.
+pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<Schedule> {
     let wires: usize = problem.reads.iter().map(Vec::len).sum();
     let n = problem.operators.len();
     let moves = MOVES.min(MOVES_EACH * n).min(VALUED / (n + wires).max(1));
     best_in(problem, moves, stop)
 }
 
-pub(super) fn best_in(
-    problem: &Problem<'_>,
-    moves: usize,
-    stop: &Stop,
-) -> Option<(Vec<Spot>, u64, u64)> {
+pub(super) fn best_in(problem: &Problem<'_>, moves: usize, stop: &Stop) -> Option<Schedule> {
     let accelerators = problem.accelerators();
     let outlook = Outlook::new(problem, stop);
     let mut best = Best {
         problem,
         soonest: None,
         bound: outlook.least,
+        proof: "best runs on accelerators along a path",
     };
     best.take(vec![Spot::Host; problem.operators.len()]);
     for order in orders(problem) {
@@ -79,7 +78,12 @@ pub(super) fn best_in(
         best.walk(&pieces, &outlook, (WAYS[1], STEPS), stop);
     }
     let (spots, latency) = best.soonest?;
-    Some((spots, latency, best.bound.min(latency)))
+    Some(Schedule {
+        spots,
+        latency: Ticks(latency),
+        bound: Ticks(best.bound.min(latency)),
+        proof: best.proof,
+    })
 }
 
 /// The best so far.
@@ -87,11 +91,14 @@ struct Best<'a> {
     problem: &'a Problem<'a>,
     soonest: Option<(Vec<Spot>, u64)>,
     bound: u64,
+    proof: &'static str,
 }
 
 impl Best<'_> {
     fn latency(&self) -> u64 {
-        self.soonest.as_ref().map_or(u64::MAX, |(_, latency)| *latency)
+        self.soonest
+            .as_ref()
+            .map_or(u64::MAX, |(_, latency)| *latency)
     }
 
     fn is_proven(&self) -> bool {
@@ -120,13 +127,16 @@ impl Best<'_> {
             steps,
         };
         let found = lattice::soonest(self.problem, (pieces, outlook), reach, stop);
-        eprintln!("walk sets {} items {} all {} ways {ways} steps {} bound {} below {} found {:?}", pieces.sets.len(), pieces.graph.items().len(), pieces.are_all, found.steps, found.bound as f64/1e12, self.latency() as f64/1e12, found.soonest.as_ref().map(|it| it.1 as f64/1e12));
         if let Some((mut spots, _)) = found.soonest {
             together(self.problem, &mut spots);
             self.take(spots);
         }
-        if pieces.are_all {
-            self.bound = self.bound.max(found.bound);
+        if pieces.are_all && found.bound > self.bound {
+            self.bound = found.bound;
+            self.proof = match found.bound < self.latency() {
+                true => "dynamic program over all down-sets, not finished",
+                false => "dynamic program over all down-sets",
+            };
         }
     }
 
