@@ -6,6 +6,7 @@
 //! repository.
 
 mod dnn;
+mod expert;
 mod halda;
 mod helix;
 mod llm_pq;

@@ -10,13 +10,16 @@ use super::Problem;
 use super::bound::Outlook;
 use super::pieces::Pieces;
 use crate::solve::Stop;
+use crate::solve::dag::Machine;
+use crate::solve::dag::roster::Roster;
 use crate::solve::dag::walk::Walk;
 
-/// Paths that are followed.
+/// Paths that are followed where there are few down-sets; one where there are many.
 const MOST_PATHS: usize = 4;
+const FEW_SETS: usize = 3_000;
 
 /// Sums of two numbers, at most.
-const MOST_SUMS: usize = 400_000_000;
+const MOST_SUMS: usize = 150_000_000;
 
 pub(super) struct Ahead {
     n_paths: usize,
@@ -35,11 +38,19 @@ impl Ahead {
     pub(super) fn new(
         problem: &Problem<'_>,
         (pieces, outlook): (&Pieces, &Outlook),
-        walk: &Walk<'_>,
         below: u64,
         stop: &Stop,
     ) -> Option<Self> {
-        let paths = &outlook.paths[..outlook.paths.len().min(MOST_PATHS)];
+        let machine = Machine {
+            kinds: problem.kinds.to_vec(),
+        };
+        let roster = Roster::of_counts(&machine);
+        let walk = Walk::new(&pieces.graph, &machine, &pieces.sets, (&roster, &[]));
+        let n_paths = match pieces.sets.len() <= FEW_SETS {
+            true => MOST_PATHS,
+            false => 1,
+        };
+        let paths = &outlook.paths[..outlook.paths.len().min(n_paths)];
         let accelerators = problem.accelerators();
         let (n_sets, n_paths, width) = (pieces.sets.len(), paths.len(), accelerators.len() + 1);
         let mut kinds = accelerators;
@@ -124,6 +135,32 @@ impl Ahead {
                 *known = rest.saturating_add(load).min(*known);
             }
         }
+    }
+
+    /// No sample takes less, whatever the first block is.
+    pub(super) fn least(&self) -> u64 {
+        self.outlook(0, &[], self.width - 1)
+    }
+
+    /// Nor is an end sooner that goes on from a down-set to another on an accelerator with such a
+    /// load, after which so many are left.
+    pub(super) fn beyond(
+        &self,
+        (set, to): (usize, usize),
+        load: u64,
+        slots: &[u64],
+        left: usize,
+    ) -> u64 {
+        let ends = (0..self.n_paths).map(|path| {
+            let (at, then) = (set * self.n_paths + path, to * self.n_paths + path);
+            let start = self.places[at].1.map_or(0, |slot| slots[slot]);
+            let load = match self.places[then].0 > self.places[at].0 {
+                true => load,
+                false => 0,
+            };
+            (start + load).saturating_add(self.rest[then * self.width + left])
+        });
+        ends.max().unwrap_or(0).max(load)
     }
 
     /// No end of a way that is at a down-set is sooner, with its open outputs at these times and so

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 
 use super::ahead::Ahead;
-use super::bound::Outlook;
 use super::pieces::Pieces;
 use super::ways::{Added, Ends, Followed, On, Record, States, Step, Way, beats};
 use super::{Problem, Spot};
@@ -44,7 +43,7 @@ pub(super) struct Found {
 /// The soonest way that is found over all rosters of devices.
 pub(super) fn soonest(
     problem: &Problem<'_>,
-    (pieces, outlook): (&Pieces, &Outlook),
+    (pieces, ahead): (&Pieces, &Ahead),
     reach: Reach,
     stop: &Stop,
 ) -> Found {
@@ -64,11 +63,6 @@ pub(super) fn soonest(
             .as_ref()
             .map_or(reach.below, |(_, latency)| *latency);
         let walk = Walk::new(&pieces.graph, &machine, &pieces.sets, (roster, &[]));
-        let Some(ahead) = Ahead::new(problem, (pieces, outlook), &walk, below, stop) else {
-            break;
-        };
-        let all = machine.kinds.iter().map(|kind| kind.count).sum();
-        let root = ahead.outlook(0, &[], all).min(below);
         let search = Search {
             problem,
             pieces,
@@ -83,7 +77,7 @@ pub(super) fn soonest(
         best = Found {
             steps: best.steps + found.steps,
             bound: match roster {
-                Roster::Counts(_) => found.bound.max(root),
+                Roster::Counts(_) => found.bound.max(ahead.least().min(below)),
                 // One order of devices is not all ways to use them.
                 Roster::Order(_) => 0,
             },
@@ -126,7 +120,7 @@ struct Search<'a> {
     /// A price of one for each kind, at which the roster counts what is left.
     ones: Vec<f64>,
     walk: &'a Walk<'a>,
-    ahead: Ahead,
+    ahead: &'a Ahead,
     small_host: Option<Bytes>,
 }
 
@@ -179,15 +173,21 @@ impl Search<'_> {
                 };
                 record.steps += listed.len();
                 for (to, load) in listed {
-                    let passage = self.passage(set, to);
+                    let mut passage = None;
                     for (from, state) in &moved {
+                        let left = self.left(*state);
+                        let beyond = self.ahead.beyond((set, to), load, &from.way.times, left);
+                        if beyond >= reach.below {
+                            continue;
+                        }
+                        let passage = passage.get_or_insert_with(|| self.passage(set, to));
                         let read = passage.read.iter().map(|slot| from.way.times[*slot]);
                         let added = Added {
                             ends: Ends::All(read.max().unwrap_or(0) + load),
                             on: On::Kind(kind),
                             bytes: Bytes(0),
                         };
-                        self.offer(&passage, (from, *state), &added, &mut states, &mut record);
+                        self.offer(passage, (from, *state), &added, &mut states, &mut record);
                     }
                 }
             }
@@ -312,7 +312,7 @@ impl Search<'_> {
         times.clear();
         times.extend(slots);
         let through = from.way.times[n_before].max(added.ends.last());
-        let left = self.roster.rest(state.0, state.1, &self.ones) as usize;
+        let left = self.left(state);
         let outlook = through.max(self.ahead.outlook(passage.to, times, left));
         if outlook >= record.reach.below {
             return;
@@ -347,6 +347,11 @@ impl Search<'_> {
         if ways.len() >= record.reach.ways.saturating_mul(4) {
             record.crop(ways);
         }
+    }
+
+    /// Accelerators that a state leaves.
+    fn left(&self, state: (usize, usize)) -> usize {
+        self.roster.rest(state.0, state.1, &self.ones) as usize
     }
 
     /// How many numbers of a way are not of open outputs.

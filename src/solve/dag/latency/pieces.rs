@@ -10,10 +10,14 @@ use super::Problem;
 use crate::solve::Stop;
 use crate::solve::dag::clumps::quotient;
 use crate::solve::dag::downsets::DownSets;
-use crate::solve::dag::{Graph, Item, Operator, Order, Ticks, Transfer, Wire, join};
+use crate::solve::dag::leaves::without_leaves;
+use crate::solve::dag::{Graph, Item, Machine, Operator, Order, Ticks, Transfer, Wire, join};
 
 /// Stretches that an order is cut into, at most.
 const MOST_STRETCHES: usize = 1_000;
+
+/// Among more pieces than these, what takes nothing is not sought.
+const MOST_SIFTED: usize = 1_000;
 
 pub(super) struct Pieces {
     pub(super) graph: Graph,
@@ -49,7 +53,19 @@ impl Pieces {
         let operators: Vec<Operator> = operators.collect();
         let groups = join(&operators, &wires, Order::Pipeline).ok()?.item_of;
         let mut are_all = are_whole(problem, &groups);
-        let mut piece_of = without_free_ends(problem, &groups);
+        // What takes neither time nor memory follows its only neighbour as in a pipeline: no block
+        // begins later or takes longer, and what leads through a whole piece still does.
+        let machine = Machine {
+            kinds: problem.kinds.to_vec(),
+        };
+        let whole = graph(problem, &groups);
+        let mut piece_of = match whole.items().len() <= MOST_SIFTED {
+            true => {
+                let (_, leader_of) = without_leaves(&whole, &machine, stop);
+                groups.iter().map(|group| leader_of[*group]).collect()
+            }
+            false => groups,
+        };
         loop {
             let graph = graph(problem, &piece_of);
             if let Some(sets) = DownSets::all(&graph, most, stop) {
@@ -165,40 +181,6 @@ fn are_whole(problem: &Problem<'_>, piece_of: &[usize]) -> bool {
                 exits.is_subset(&reached)
             })
         })
-}
-
-/// Operators that take neither time nor memory anywhere, at the beginning or the end of the graph,
-/// beside one piece only, are part of it: nothing waits longer there, and nothing crosses a border.
-fn without_free_ends(problem: &Problem<'_>, piece_of: &[usize]) -> Vec<usize> {
-    let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
-    piece_of
-        .iter()
-        .for_each(|it| *sizes.entry(*it).or_default() += 1);
-    let leader = |operator: usize| {
-        let it = &problem.operators[operator].item;
-        let is_free = it.bytes.0 == 0 && it.work.iter().all(|work| *work == Some(Ticks(0)));
-        let near = match (&*problem.reads[operator], &*problem.readers[operator]) {
-            ([], near) | (near, []) => near,
-            (_, _) => return None,
-        };
-        let near: BTreeSet<usize> = near.iter().map(|it| piece_of[*it]).collect();
-        let only = near.first().copied().filter(|_| near.len() == 1);
-        only.filter(|_| is_free && sizes[&piece_of[operator]] == 1)
-    };
-    let mut joined = piece_of.to_vec();
-    for (operator, piece) in joined.iter_mut().enumerate() {
-        // Two of them that are beside each other do not both move.
-        let near = problem.reads[operator]
-            .iter()
-            .all(|it| leader(*it).is_none());
-        if let Some(leader) = leader(operator).filter(|_| near) {
-            *piece = leader;
-        }
-    }
-    let kept: BTreeSet<usize> = joined.iter().copied().collect();
-    let kept: Vec<usize> = kept.into_iter().collect();
-    let place = |piece: &usize| kept.binary_search(piece).unwrap_or_default();
-    joined.iter().map(place).collect()
 }
 
 /// Fewer pieces: a tenth of those that alone follow one that feeds nothing else are joined to it,

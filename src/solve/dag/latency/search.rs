@@ -6,6 +6,7 @@
 //! exactly, and the down-sets are gone over once more. Random numbers are seeded and steps are
 //! counted: the same problem gives the same answer unless it is stopped.
 
+use super::ahead::Ahead;
 use super::bound::Outlook;
 use super::lattice::{self, Reach};
 use super::pieces::Pieces;
@@ -23,18 +24,20 @@ const MOVES_EACH: usize = 2_000;
 /// Temperatures that runs begin with, as shares of the start's latency.
 const HEATS: [f64; 6] = [0.03, 0.01, 0.003, 0.03, 0.01, 0.003];
 
-/// Ways that are kept at one down-set: along single orders, and over all in the rounds before and
-/// after annealing.
-const WAYS_ALONG: usize = 4;
-const WAYS: [usize; 2] = [8, 256];
+/// Ways that are kept at one down-set: along single orders, and over all before and after annealing.
+const WAYS_ALONG: usize = 2;
+const WAYS: usize = 8;
+const MORE_WAYS: usize = 256;
+
+/// How far above their bound ways are sought, as shares of it, until some are found.
+const SLACKS: [f64; 6] = [0.0, 0.002, 0.01, 0.05, 0.25, 1e6];
 
 /// Pieces are joined until there are no more down-sets than these, first and after annealing.
 const FEW_SETS: usize = 6_000;
-const MANY_SETS: usize = 60_000;
+const MANY_SETS: usize = 20_000;
 
-/// Steps of a search over down-sets, along single orders and over all.
-const STEPS_ALONG: usize = 2_000_000;
-const STEPS: usize = 20_000_000;
+/// Steps of a search over down-sets.
+const STEPS: usize = 4_000_000;
 
 /// The best way found, and what no way is sooner than.
 pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<Schedule> {
@@ -51,38 +54,40 @@ pub(super) fn best_in(problem: &Problem<'_>, moves: usize, stop: &Stop) -> Optio
         problem,
         soonest: None,
         bound: outlook.least,
-        proof: "best runs on accelerators along a path",
+        is_of_all_sets: false,
     };
     best.take(vec![Spot::Host; problem.operators.len()]);
-    for order in orders(problem) {
-        let pieces = Pieces::along(problem, &order);
-        best.walk(&pieces, &outlook, (WAYS_ALONG, STEPS_ALONG), stop);
-    }
     let few = Pieces::of_groups(problem, FEW_SETS, stop);
-    if let Some(pieces) = &few {
-        best.walk(pieces, &outlook, (WAYS[0], STEPS), stop);
-    }
-    if !best.is_proven() {
-        best.anneal(&accelerators, moves, stop);
-    }
-    if let Some(pieces) = &few
-        && !best.is_proven()
-    {
-        best.walk(pieces, &outlook, (WAYS[1], STEPS), stop);
-    }
     let is_whole = few.as_ref().is_some_and(|pieces| pieces.are_all);
+    for order in orders(problem) {
+        if !is_whole || best.soonest.is_none() {
+            best.walk_along(&order, &outlook, stop);
+        }
+    }
+    if let Some(pieces) = &few {
+        best.walk(pieces, &outlook, WAYS, stop);
+    }
+    best.anneal(&accelerators, moves, stop);
+    if let Some(pieces) = &few {
+        best.walk(pieces, &outlook, MORE_WAYS, stop);
+    }
     if !is_whole
         && !best.is_proven()
         && let Some(pieces) = Pieces::of_groups(problem, MANY_SETS, stop)
     {
-        best.walk(&pieces, &outlook, (WAYS[1], STEPS), stop);
+        best.walk(&pieces, &outlook, MORE_WAYS, stop);
     }
+    let proof = match (best.is_of_all_sets, best.is_proven()) {
+        (true, true) => "dynamic program over all down-sets",
+        (true, false) => "dynamic program over all down-sets, not finished",
+        (false, _) => "best runs on accelerators along a path",
+    };
     let (spots, latency) = best.soonest?;
     Some(Schedule {
         spots,
         latency: Ticks(latency),
         bound: Ticks(best.bound.min(latency)),
-        proof: best.proof,
+        proof,
     })
 }
 
@@ -91,7 +96,8 @@ struct Best<'a> {
     problem: &'a Problem<'a>,
     soonest: Option<(Vec<Spot>, u64)>,
     bound: u64,
-    proof: &'static str,
+    /// Whether that is known of all down-sets, and not of a path.
+    is_of_all_sets: bool,
 }
 
 impl Best<'_> {
@@ -113,34 +119,50 @@ impl Best<'_> {
         }
     }
 
-    /// Looks for something sooner along down-sets.
-    fn walk(
-        &mut self,
-        pieces: &Pieces,
-        outlook: &Outlook,
-        (ways, steps): (usize, usize),
-        stop: &Stop,
-    ) {
-        let reach = Reach {
-            below: self.latency(),
-            ways,
-            steps,
-        };
-        let found = lattice::soonest(self.problem, (pieces, outlook), reach, stop);
-        if let Some((mut spots, _)) = found.soonest {
-            together(self.problem, &mut spots);
-            self.take(spots);
+    /// Looks for something sooner along one order of the operators.
+    fn walk_along(&mut self, order: &[usize], outlook: &Outlook, stop: &Stop) {
+        let pieces = Pieces::along(self.problem, order);
+        self.walk(&pieces, outlook, WAYS_ALONG, stop);
+    }
+
+    /// Looks for something sooner over chains of down-sets: not far from what bounds them first.
+    fn walk(&mut self, pieces: &Pieces, outlook: &Outlook, ways: usize, stop: &Stop) {
+        if self.is_proven() {
+            return;
         }
-        if pieces.are_all && found.bound > self.bound {
-            self.bound = found.bound;
-            self.proof = match found.bound < self.latency() {
-                true => "dynamic program over all down-sets, not finished",
-                false => "dynamic program over all down-sets",
+        let whole = (pieces, outlook);
+        let Some(ahead) = Ahead::new(self.problem, whole, self.latency(), stop) else {
+            return;
+        };
+        for slack in SLACKS {
+            let least = ahead.least();
+            let limit = least.saturating_add((least as f64 * slack) as u64);
+            let reach = Reach {
+                below: limit.saturating_add(1).min(self.latency()),
+                ways,
+                steps: STEPS,
             };
+            let found = lattice::soonest(self.problem, (pieces, &ahead), reach, stop);
+            if pieces.are_all && found.bound > self.bound {
+                self.bound = found.bound;
+                self.is_of_all_sets = true;
+            }
+            let is_cut = found.bound < reach.below;
+            if let Some((mut spots, _)) = found.soonest {
+                together(self.problem, &mut spots);
+                self.take(spots);
+                return;
+            }
+            if is_cut || reach.below >= self.latency() || stop.is_set() {
+                return;
+            }
         }
     }
 
     fn anneal(&mut self, accelerators: &[usize], moves: usize, stop: &Stop) {
+        if self.is_proven() {
+            return;
+        }
         for (seed, heat) in (1..).zip(HEATS) {
             // Later runs begin at the best so far.
             let Some((from, _)) = self.soonest.clone() else {

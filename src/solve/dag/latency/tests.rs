@@ -178,7 +178,9 @@ fn down_sets_alone_find_and_prove_the_soonest_sample_of_whole_pieces() {
             ways: usize::MAX,
             steps: usize::MAX,
         };
-        let found = lattice::soonest(&problem, (&pieces, &outlook), reach, &stop);
+        let whole = (&pieces, &outlook);
+        let ahead = ahead::Ahead::new(&problem, whole, u64::MAX, &stop).unwrap();
+        let found = lattice::soonest(&problem, (&pieces, &ahead), reach, &stop);
         let force = by_force(&problem, problem.accelerators().len());
         let ours = found.soonest.as_ref().map(|(_, latency)| *latency);
         assert_eq!(ours, force, "{operators:?} {wires:?} {machine:?} {host:?}");
@@ -187,7 +189,8 @@ fn down_sets_alone_find_and_prove_the_soonest_sample_of_whole_pieces() {
             assert_eq!(simulated(&problem, &spots), Some(latency));
             for (below, sought) in [(latency + 1, Some(latency)), (latency, None)] {
                 let reach = lattice::Reach { below, ..reach };
-                let again = lattice::soonest(&problem, (&pieces, &outlook), reach, &stop);
+                let ahead = ahead::Ahead::new(&problem, whole, below, &stop).unwrap();
+                let again = lattice::soonest(&problem, (&pieces, &ahead), reach, &stop);
                 assert_eq!(again.soonest.map(|(_, latency)| latency), sought);
                 assert_eq!(again.bound, latency);
             }
@@ -215,7 +218,9 @@ fn what_stops_early_proves_no_more_than_it_knows() {
                 ways: 1,
                 steps: 1 + random.below(40),
             };
-            let found = lattice::soonest(&problem, (&pieces, &outlook), reach, &stop);
+            let whole = (&pieces, &outlook);
+            let ahead = ahead::Ahead::new(&problem, whole, u64::MAX, &stop).unwrap();
+            let found = lattice::soonest(&problem, (&pieces, &ahead), reach, &stop);
             assert!(found.bound <= force, "{operators:?} {wires:?} {machine:?}");
             fewer += usize::from(found.bound < force);
         }

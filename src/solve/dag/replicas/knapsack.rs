@@ -24,15 +24,20 @@ impl Way {
     }
 }
 
-/// The least sum of times with so many samples under way; none where memory never suffices.
-pub(super) fn quickest(layers: &[Vec<Way>], held: u64, memory: u64) -> Option<Chosen> {
+/// The least sum of times, `most` at most, with so many samples under way; none where memory does
+/// not suffice for that.
+pub(super) fn quickest(layers: &[Vec<Way>], held: u64, memory: u64, most: u128) -> Option<Chosen> {
     let room = u128::from(memory);
     let quickest: Vec<usize> = layers
         .iter()
         .map(|ways| first(ways, |it| it.time))
         .collect();
+    let alone = chosen(layers, quickest.clone(), true);
+    if alone.time > most {
+        return None;
+    }
     if bytes(layers, &quickest, held) <= room {
-        return Some(chosen(layers, quickest, true));
+        return Some(alone);
     }
     let smallest: Vec<usize> = layers
         .iter()
@@ -52,7 +57,8 @@ pub(super) fn quickest(layers: &[Vec<Way>], held: u64, memory: u64) -> Option<Ch
         );
     }
     let rough = exchanged(layers, &quickest, (held, room)).unwrap_or(smallest);
-    let most = chosen(layers, rough.clone(), false).time;
+    let rough = chosen(layers, rough, false);
+    let most = most.min(rough.time);
     // Of each label: bytes and time so far, the label before and the way.
     let mut labels = vec![vec![(0, 0, 0, 0)]];
     let mut is_best = true;
@@ -83,7 +89,8 @@ pub(super) fn quickest(layers: &[Vec<Way>], held: u64, memory: u64) -> Option<Ch
     }
     let last = labels.last()?;
     let Some(best) = (0..last.len()).min_by_key(|it| last[*it].1) else {
-        return Some(chosen(layers, rough, false));
+        // What was dropped may have been quick enough.
+        return (!is_best).then_some(rough);
     };
     let mut ways = vec![0; layers.len()];
     let mut at = best;

@@ -77,8 +77,10 @@ pub(super) fn search(pipeline: &Pipeline, graph: &Graph, least: u64, stop: &Stop
         let layers = between(&sets, shape.from, shape.to);
         // The slowest that keeps the limit lets most samples be under way.
         let held = shape.under_way(limit) as u64;
-        let ways = ways(pipeline, &layers, (shape.shared_by, shape.copies));
-        let chosen = ways.and_then(|it| knapsack::quickest(&it, held, pipeline.memory.0));
+        let ways = ways(pipeline, &layers, shape.shared_by);
+        let ways = ways.map(|ways| copied(&ways, shape.copies));
+        let memory = pipeline.memory.0;
+        let chosen = ways.and_then(|it| knapsack::quickest(&it, held, memory, u128::MAX));
         chosen.map(|chosen| Stage {
             layers: layers.into_iter().zip(chosen.ways).collect(),
             shared_by: shape.shared_by,
@@ -99,29 +101,55 @@ fn between(sets: &DownSets, from: usize, to: usize) -> Vec<usize> {
     layers
 }
 
-/// What each layer takes in each of its ways, in such a stage; none where one has no way.
-fn ways(
-    pipeline: &Pipeline,
-    layers: &[usize],
-    (shared_by, copies): (usize, usize),
-) -> Option<Vec<Vec<Way>>> {
+/// What each layer takes in each of its ways where so many devices share it, and with every copy but
+/// the first; none where one has no way.
+fn ways(pipeline: &Pipeline, layers: &[usize], shared_by: usize) -> Option<Vec<Vec<(Way, u128)>>> {
+    let mut inside = vec![false; pipeline.layers.len()];
+    layers.iter().for_each(|layer| inside[*layer] = true);
     let ways = layers.iter().map(|layer| {
         let ways = pipeline.layers[*layer].get(&shared_by)?;
         let ways = ways.iter().map(|way| {
             let crossing = way.taken.iter().chain(&way.given);
-            let crossing = crossing.filter(|(other, _)| layers.binary_search(other).is_err());
+            let crossing = crossing.filter(|(other, _)| !inside.get(**other).unwrap_or(&false));
             let crossing: u128 = crossing.map(|(_, time)| u128::from(time.0)).sum();
-            let agreement = u128::from(way.agreement.0) * (copies as u128 - 1);
-            Way {
-                time: u128::from(way.work.0) + agreement + crossing,
+            let alone = Way {
+                time: u128::from(way.work.0) + crossing,
                 each: way.each.0,
                 fixed: way.fixed.0,
-            }
+            };
+            (alone, u128::from(way.agreement.0))
         });
-        let ways: Vec<Way> = ways.collect();
+        let ways: Vec<(Way, u128)> = ways.collect();
         (!ways.is_empty()).then_some(ways)
     });
     ways.collect()
+}
+
+/// The same with so many copies.
+fn copied(ways: &[Vec<(Way, u128)>], copies: usize) -> Vec<Vec<Way>> {
+    let more = copies as u128 - 1;
+    let copied = |(way, agreement): &(Way, u128)| Way {
+        time: way.time + agreement * more,
+        ..*way
+    };
+    let layers = ways.iter();
+    layers
+        .map(|ways| ways.iter().map(copied).collect())
+        .collect()
+}
+
+/// The best pace of a single stage; as large as can be where none fits.
+fn alone(pipeline: &Pipeline, each: &[(usize, Vec<usize>)]) -> u64 {
+    let layers: Vec<usize> = (0..pipeline.layers.len()).collect();
+    let paces = each.iter().flat_map(|(shared_by, copies)| {
+        let ways = ways(pipeline, &layers, *shared_by);
+        copies.iter().filter_map(move |copies| {
+            let ways = copied(ways.as_ref()?, *copies);
+            let chosen = knapsack::quickest(&ways, 1, pipeline.memory.0, u128::MAX)?;
+            u64::try_from(chosen.time.div_ceil(*copies as u128)).ok()
+        })
+    });
+    paces.min().unwrap_or(u64::MAX)
 }
 
 /// Pairs of down-sets of which the second holds the first, by the first; none where they are more
@@ -152,6 +180,8 @@ struct Shapes {
     list: Vec<Shape>,
     /// Whether every knapsack was solved to the end.
     are_best: bool,
+    /// A pace that is known, beyond which nothing is of use.
+    limit: u64,
 }
 
 impl Shapes {
@@ -164,21 +194,29 @@ impl Shapes {
             .flat_map(|layer| layer.keys().copied())
             .filter(|degree| *degree > 0)
             .collect();
-        let mut each: Vec<(usize, usize)> = Vec::new();
-        for shared_by in degrees {
+        let each = degrees.into_iter().map(|shared_by| {
             let copies = 1..=most.min(pipeline.devices / shared_by);
             let copies = copies.filter(|it| pipeline.samples.is_multiple_of(*it));
-            each.extend(copies.map(|copies| (shared_by, copies)));
-        }
-        let pairs = pairs(sets, MOST_STAGES / each.len().max(1), stop)?;
+            (shared_by, copies.collect())
+        });
+        let each: Vec<(usize, Vec<usize>)> = each.collect();
+        let n_shapes: usize = each.iter().map(|(_, copies)| copies.len()).sum();
+        let pairs = pairs(sets, MOST_STAGES / n_shapes.max(1), stop)?;
         let mut shapes = Self {
             list: Vec::new(),
             are_best: true,
+            limit: alone(pipeline, &each),
         };
         for (from, to) in pairs {
             let layers = between(sets, from, to);
-            for shape in &each {
-                shapes.add(pipeline, (from, to), &layers, *shape);
+            for (shared_by, copies) in &each {
+                let Some(ways) = ways(pipeline, &layers, *shared_by) else {
+                    continue;
+                };
+                for copies in copies {
+                    let ways = copied(&ways, *copies);
+                    shapes.add(pipeline, (from, to), &ways, (*shared_by, *copies));
+                }
             }
             if stop.is_set() {
                 return None;
@@ -191,22 +229,24 @@ impl Shapes {
         &mut self,
         pipeline: &Pipeline,
         (from, to): (usize, usize),
-        layers: &[usize],
+        ways: &[Vec<Way>],
         (shared_by, copies): (usize, usize),
     ) {
-        let Some(ways) = ways(pipeline, layers, (shared_by, copies)) else {
-            return;
-        };
         let most = pipeline.devices.min(pipeline.samples).div_ceil(copies);
+        let within = u128::from(self.limit) * copies as u128;
         let mut steps: Vec<(u128, usize)> = Vec::new();
         let mut held = 1;
         while held <= most {
-            let Some(chosen) = knapsack::quickest(&ways, held as u64, pipeline.memory.0) else {
+            let memory = pipeline.memory.0;
+            let Some(chosen) = knapsack::quickest(ways, held as u64, memory, within) else {
                 break;
             };
             self.are_best &= chosen.is_best;
+            if chosen.time > within {
+                break;
+            }
             // The same ways fit while more samples are under way.
-            let (each, fixed) = sums(&ways, &chosen.ways);
+            let (each, fixed) = sums(ways, &chosen.ways);
             let room = u128::from(pipeline.memory.0).saturating_sub(fixed);
             let until = match each {
                 0 => most,
