@@ -19,7 +19,7 @@ const MOST_PATHS: usize = 4;
 const FEW_SETS: usize = 3_000;
 
 /// Sums of two numbers, at most.
-const MOST_SUMS: usize = 150_000_000;
+const MOST_SUMS: usize = 600_000_000;
 
 pub(super) struct Ahead {
     n_paths: usize,
