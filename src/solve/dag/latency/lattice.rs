@@ -379,9 +379,11 @@ impl Search<'_> {
         });
         let mut next: Vec<usize> = kinds.collect();
         let mut spots = vec![Spot::Host; self.problem.operators.len()];
-        let mut step = last;
-        while step.set > 0 {
-            let before = followed[step.before];
+        let mut steps = vec![last];
+        while let Some(step) = steps.last().filter(|step| step.set > 0) {
+            steps.push(followed[step.before]);
+        }
+        for (step, before) in steps.iter().zip(&steps[1..]).rev() {
             if let On::Kind(kind) = step.on {
                 let (held, had) = (&self.pieces.held[step.set], &self.pieces.held[before.set]);
                 for (operator, piece) in self.pieces.piece_of.iter().enumerate() {
@@ -391,7 +393,6 @@ impl Search<'_> {
                 }
                 next[kind] += 1;
             }
-            step = before;
         }
         spots
     }
