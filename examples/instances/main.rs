@@ -6,10 +6,12 @@
 //! repository.
 
 mod dnn;
+mod expert;
 mod halda;
 mod helix;
 mod llm_pq;
 mod parallax;
+mod piper;
 mod table;
 
 use std::path::Path;
@@ -28,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     dnn::run_latency(&folder.join("dnn-partitioning"), &mut table)?;
     helix::run(&folder.join("helix"), &mut table)?;
     halda::run(&folder.join("distilp"), &mut table)?;
+    piper::run(&folder.join("piper"), &mut table)?;
     let cases = folder.join("clusters/parallax_waterfill_cases.yaml");
     parallax::run(&cases, &mut table)?;
     llm_pq::run(&folder.join("clusters"), &mut table)?;

@@ -56,7 +56,11 @@ impl DownSets {
 
     /// The prefixes of one order of the items, which are down-sets too.
     pub(super) fn of_one_order(graph: &Graph) -> Self {
-        let sorted = graph.sorted();
+        Self::of_prefixes(&graph.sorted())
+    }
+
+    /// The prefixes of an order that each item follows those it waits for in.
+    pub(super) fn of_prefixes(sorted: &[usize]) -> Self {
         let steps = sorted.iter().enumerate();
         let mut next: Vec<_> = steps
             .clone()
@@ -82,6 +86,17 @@ impl DownSets {
         }
         items.sort_unstable();
         items
+    }
+
+    /// Of every down-set, whether it holds each item.
+    pub(super) fn held(&self, n_items: usize) -> Vec<Vec<bool>> {
+        let mut held = vec![vec![false; n_items]; self.len()];
+        for set in 1..self.len() {
+            let (item, before) = self.last[set];
+            held[set] = held[before].clone();
+            held[set][item] = true;
+        }
+        held
     }
 
     /// What each down-set adds up to.

@@ -8,7 +8,8 @@
 //! [`contiguous`] makes the largest load least among pipelines: each device has a difference of two
 //! down-sets of the order. It is exact over all down-sets (`stages.rs`), with `leaves.rs` and
 //! `clumps.rs` making graphs smaller before. [`scattered`] lets every item go anywhere
-//! (`scatter.rs`), bounded by `area.rs` and `force.rs`. `latency` has the time of one sample.
+//! (`scatter.rs`), bounded by `area.rs` and `force.rs`. `latency` has the time of one sample,
+//! `replicas` pipelines whose stages run in copies.
 //! Nothing here knows a model or a framework.
 
 mod area;
@@ -18,6 +19,8 @@ mod force;
 mod join;
 pub mod latency;
 mod leaves;
+pub mod replicas;
+mod roster;
 mod scatter;
 mod stages;
 mod walk;

@@ -8,15 +8,13 @@ use super::area::{self, Prices};
 use super::clumps::{clumped, unfold};
 use super::downsets::DownSets;
 use super::leaves::without_leaves;
-use super::walk::{Roster, Walk, Walked};
+use super::roster::Roster;
+use super::walk::{Walk, Walked};
 use super::{Graph, LONGEST, Machine, Partition, Parts, Searched, Ticks, force};
 use crate::solve::Stop;
 
 /// More down-sets than these are not listed.
 const MOST_DOWN_SETS: usize = 150_000;
-
-/// More states, of down-sets and devices used, are not kept.
-const MOST_STATES: usize = 20_000_000;
 
 /// More items than these are joined to fewer before.
 const MOST_ITEMS: usize = 4_096;
@@ -151,15 +149,5 @@ impl Ask<'_> {
             best.low = low;
         }
         best
-    }
-}
-
-impl Roster {
-    /// Devices by how many of each kind are used; none where the states would be too many.
-    fn counts(machine: &Machine, n_sets: usize) -> Option<Self> {
-        let others = machine.kinds.iter().skip(1).map(|kind| kind.count + 1);
-        let width = others.fold(1, usize::saturating_mul);
-        let few = width.saturating_mul(n_sets) <= MOST_STATES;
-        few.then(|| Self::of_counts(machine))
     }
 }

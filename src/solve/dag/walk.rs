@@ -7,135 +7,10 @@
 
 use super::area::Prices;
 use super::downsets::DownSets;
+use super::roster::{Move, Roster};
 use super::{Graph, LONGEST, Machine, Parts};
 use crate::solve::Stop;
 use crate::units::Bytes;
-
-/// How the devices in use are counted: a state has a number of its own and a count that is best
-/// small.
-pub(super) enum Roster {
-    /// Its own are the counts of all kinds but the first, whose count is best small.
-    Counts(Vec<usize>),
-    /// Devices are used in one order, some left out; the place in it is best early.
-    Order(Vec<usize>),
-}
-
-/// A device that can be next.
-#[derive(Clone, Copy)]
-struct Move {
-    kind: usize,
-    own: usize,
-    used: usize,
-}
-
-impl Roster {
-    pub(super) fn of_counts(machine: &Machine) -> Self {
-        Self::Counts(machine.kinds.iter().map(|kind| kind.count).collect())
-    }
-
-    /// A few orders: as the kinds are listed, and the quickest first.
-    pub(super) fn orders(graph: &Graph, machine: &Machine) -> Vec<Self> {
-        let listed: Vec<usize> = (0..machine.kinds.len()).collect();
-        let time = |kind: &usize| {
-            let works = graph.items.iter().map(|item| item.work[*kind]);
-            works
-                .map(|work| work.map_or(1 << 50, |work| work.0))
-                .fold(0, u64::saturating_add)
-        };
-        let mut quickest = listed.clone();
-        quickest.sort_by_key(time);
-        let each = [listed, quickest].map(|kinds| {
-            let devices = kinds.into_iter();
-            Self::Order(
-                devices
-                    .flat_map(|kind| vec![kind; machine.kinds[kind].count])
-                    .collect(),
-            )
-        });
-        each.into()
-    }
-
-    fn width(&self) -> usize {
-        match self {
-            Self::Counts(counts) => counts.iter().skip(1).map(|count| count + 1).product(),
-            Self::Order(_) => 1,
-        }
-    }
-
-    /// For each kind but the first: the kind, what one more device adds to a state's own number, and
-    /// whether there is one more.
-    fn digits(counts: &[usize], own: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-        let mut stride = 1;
-        counts.iter().enumerate().skip(1).map(move |(kind, count)| {
-            let here = stride;
-            stride *= count + 1;
-            (kind, here, own / here % (count + 1))
-        })
-    }
-
-    fn moves(&self, own: usize, used: usize) -> Vec<Move> {
-        match self {
-            Self::Counts(counts) => {
-                let first = counts.first().is_some_and(|count| used < *count);
-                let first = first.then_some(Move {
-                    kind: 0,
-                    own,
-                    used: used + 1,
-                });
-                let others = Self::digits(counts, own);
-                let others = others.filter(|(kind, _, digit)| *digit < counts[*kind]);
-                first
-                    .into_iter()
-                    .chain(others.map(|(kind, stride, _)| Move {
-                        kind,
-                        own: own + stride,
-                        used,
-                    }))
-                    .collect()
-            }
-            Self::Order(devices) => {
-                let mut moves: Vec<Move> = Vec::new();
-                for (place, kind) in devices.iter().copied().enumerate().skip(used) {
-                    // Of devices that are alike the next.
-                    if moves.iter().all(|known| known.kind != kind) {
-                        moves.push(Move {
-                            kind,
-                            own,
-                            used: place + 1,
-                        });
-                    }
-                }
-                moves
-            }
-        }
-    }
-
-    /// What the devices that a state leaves sell for at prices of their kinds.
-    fn rest(&self, own: usize, used: usize, prices: &[f64]) -> f64 {
-        match self {
-            Self::Counts(counts) => {
-                let first = counts.first().map_or(0, |count| count - used) as f64;
-                let first = first * prices.first().unwrap_or(&0.0);
-                let others = Self::digits(counts, own);
-                others.fold(first, |sum, (kind, _, digit)| {
-                    sum + (counts[kind] - digit) as f64 * prices[kind]
-                })
-            }
-            Self::Order(devices) => devices[used..].iter().map(|kind| prices[*kind]).sum(),
-        }
-    }
-
-    /// States that have used no more of anything than this one: the nearest of them.
-    fn before(&self, own: usize) -> Vec<usize> {
-        match self {
-            Self::Counts(counts) => Self::digits(counts, own)
-                .filter(|(_, _, digit)| *digit > 0)
-                .map(|(_, stride, _)| own - stride)
-                .collect(),
-            Self::Order(_) => Vec::new(),
-        }
-    }
-}
 
 /// How a state was reached: from which down-set and state, on what.
 #[derive(Clone, Copy)]
@@ -188,9 +63,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// All stages, whatever their load.
-    pub(super) fn stages(&'a self) -> Stages<'a> {
-        Stages::new(self, LONGEST)
+    /// All stages with a load under a limit.
+    pub(super) fn stages(&'a self, below: u64) -> Stages<'a> {
+        Stages::new(self, below.saturating_sub(1).min(LONGEST))
     }
 
     pub(super) fn under(&self, limit: u64, stop: &Stop) -> Walked {

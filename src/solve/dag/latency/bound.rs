@@ -26,16 +26,42 @@ const WEIGHTS: [[f64; 3]; 8] = [
     [1.0, 0.1, 0.3],
 ];
 
-/// The largest bound of the paths that are tried.
-pub(super) fn paths(problem: &Problem<'_>, stop: &Stop) -> u64 {
-    let costs = Costs::new(problem);
-    let tried = WEIGHTS.iter().enumerate();
-    let tried = tried.filter(|(index, _)| *index == 0 || !stop.is_set());
-    let bounds = tried.map(|(_, weights)| {
-        let path = costs.longest(weights);
-        costs.cut(&path).max(costs.least_sum(&path))
-    });
-    bounds.max().unwrap_or(0)
+/// What is known of the time after each operator.
+pub(super) struct Outlook {
+    /// From an operator's start to the end of all that waits for it, each where it is quickest.
+    pub(super) tails: Vec<u64>,
+    /// Paths that are long.
+    pub(super) paths: Vec<Vec<usize>>,
+    /// No sample takes less.
+    pub(super) least: u64,
+}
+
+impl Outlook {
+    pub(super) fn new(problem: &Problem<'_>, stop: &Stop) -> Self {
+        let costs = Costs::new(problem);
+        let n = problem.operators.len();
+        let mut tails = vec![0; n];
+        let mut least = 0;
+        for operator in problem.sorted.iter().rev() {
+            let after = problem.readers[*operator].iter();
+            let after = after.map(|reader| tails[*reader]).max().unwrap_or(0);
+            tails[*operator] = costs.least(*operator) + after;
+            least = least.max(tails[*operator]);
+        }
+        let mut paths: Vec<Vec<usize>> = Vec::new();
+        for weights in &WEIGHTS {
+            let path = costs.longest(weights);
+            if !paths.contains(&path) && (paths.is_empty() || !stop.is_set()) {
+                least = least.max(costs.cut(&path));
+                paths.push(path);
+            }
+        }
+        Self {
+            tails,
+            paths,
+            least,
+        }
+    }
 }
 
 struct Costs<'a> {
@@ -73,10 +99,6 @@ impl<'a> Costs<'a> {
     fn least(&self, operator: usize) -> u64 {
         let both = [self.host[operator], self.quickest[operator]];
         both.into_iter().flatten().min().unwrap_or(0)
-    }
-
-    fn least_sum(&self, path: &[usize]) -> u64 {
-        path.iter().map(|operator| self.least(*operator)).sum()
     }
 
     /// The path that is longest in a mixture of what can be long.

@@ -6,12 +6,16 @@
 //! outputs in, runs all its operators one after the other, and gives out what others read; only then
 //! do they have it. An output crosses a border once, however many read it.
 //!
-//! Here are the problem and the value of an answer; `search.rs` finds answers, `bound.rs` says what
-//! none of them falls below.
+//! Here are the problem and the value of an answer; `search.rs` finds answers. `lattice.rs` goes over
+//! chains of down-sets of `pieces.rs`, held back by `ahead.rs`; `bound.rs` knows what no answer falls
+//! below where they are too many.
 
+mod ahead;
 mod bound;
 mod lattice;
+mod pieces;
 mod search;
+mod ways;
 
 use std::collections::BTreeMap;
 
@@ -182,14 +186,7 @@ impl<'a> Problem<'a> {
 
 /// The best way that is found; none where nothing was found that fits.
 pub fn soonest(problem: &Problem<'_>, stop: &Stop) -> Option<Schedule> {
-    let (spots, latency) = search::best(problem, stop)?;
-    let bound = bound::paths(problem, stop).min(latency);
-    Some(Schedule {
-        spots,
-        latency: Ticks(latency),
-        bound: Ticks(bound),
-        proof: "best runs on accelerators along a path",
-    })
+    search::best(problem, stop)
 }
 
 /// Runs answers on a clock. Blocks are accelerators, and single operators on the host.

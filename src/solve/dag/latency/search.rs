@@ -1,12 +1,18 @@
-//! Ways to run a sample soon: runs along orders of the operators, then simulated annealing.
+//! Ways to run a sample soon: along single orders of the operators, over all down-sets, and by
+//! simulated annealing.
 //!
-//! A run is a stretch of one order of execution on one accelerator; a dynamic program over the
-//! stretches and the accelerators in an order finds the best where everything runs one after the
-//! other. Annealing then moves groups, which its clock values exactly. Random numbers are seeded and
-//! steps are counted: the same problem gives the same answer unless it is stopped.
+//! `lattice.rs` goes over chains of down-sets, first of single orders, then of all where they are not
+//! too many. Where that does not prove its answer, annealing moves groups, which its clock values
+//! exactly, and the down-sets are gone over once more. Random numbers are seeded and steps are
+//! counted: the same problem gives the same answer unless it is stopped.
 
-use super::{Clock, Problem, Spot};
+use super::ahead::Ahead;
+use super::bound::Outlook;
+use super::lattice::{self, Reach};
+use super::pieces::Pieces;
+use super::{Clock, Problem, Schedule, Spot};
 use crate::solve::Stop;
+use crate::solve::dag::Ticks;
 use crate::solve::random::Random;
 use crate::units::Bytes;
 
@@ -18,60 +24,154 @@ const MOVES_EACH: usize = 2_000;
 /// Temperatures that runs begin with, as shares of the start's latency.
 const HEATS: [f64; 6] = [0.03, 0.01, 0.003, 0.03, 0.01, 0.003];
 
-/// More places where a run can begin are not tried, nor more accelerators.
-const MOST_PLACES: usize = 1_000;
-const MOST_ACCELERATORS: usize = 64;
+/// Ways that are kept at one down-set: along single orders, and over all before and after annealing.
+const WAYS_ALONG: usize = 2;
+const WAYS: usize = 8;
+const MORE_WAYS: usize = 256;
 
-/// The best way found and its latency.
-pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<(Vec<Spot>, u64)> {
+/// How far above their bound ways are sought, as shares of it, until some are found.
+const SLACKS: [f64; 6] = [0.0, 0.002, 0.01, 0.05, 0.25, 1e6];
+
+/// Pieces are joined until there are no more down-sets than these, first and after annealing.
+const FEW_SETS: usize = 6_000;
+const MANY_SETS: usize = 20_000;
+
+/// Steps of a search over down-sets.
+const STEPS: usize = 4_000_000;
+
+/// The best way found, and what no way is sooner than.
+pub(super) fn best(problem: &Problem<'_>, stop: &Stop) -> Option<Schedule> {
     let wires: usize = problem.reads.iter().map(Vec::len).sum();
     let n = problem.operators.len();
     let moves = MOVES.min(MOVES_EACH * n).min(VALUED / (n + wires).max(1));
     best_in(problem, moves, stop)
 }
 
-pub(super) fn best_in(
-    problem: &Problem<'_>,
-    moves: usize,
-    stop: &Stop,
-) -> Option<(Vec<Spot>, u64)> {
+pub(super) fn best_in(problem: &Problem<'_>, moves: usize, stop: &Stop) -> Option<Schedule> {
     let accelerators = problem.accelerators();
-    let starts = starts(problem, &accelerators, stop);
-    let valued = starts.into_iter().filter_map(|spots| {
-        let latency = problem.latency(&spots)?.0;
-        Some((spots, latency))
-    });
-    let mut best = valued.min_by_key(|(_, latency)| *latency)?;
-    for (seed, heat) in (1..).zip(HEATS) {
-        // Later runs begin at the best so far.
-        let from = best.0.clone();
-        let found =
-            Annealing::new(problem, &accelerators, from).run((Random(seed), heat), moves, stop);
-        if let Some(latency) = problem.latency(&found)
-            && latency.0 < best.1
-        {
-            best = (found, latency.0);
+    let outlook = Outlook::new(problem, stop);
+    let mut best = Best {
+        problem,
+        soonest: None,
+        bound: outlook.least,
+        is_of_all_sets: false,
+    };
+    best.take(vec![Spot::Host; problem.operators.len()]);
+    let few = Pieces::of_groups(problem, FEW_SETS, stop);
+    let is_whole = few.as_ref().is_some_and(|pieces| pieces.are_all);
+    for order in orders(problem) {
+        if !is_whole || best.soonest.is_none() {
+            best.walk_along(&order, &outlook, stop);
         }
     }
-    Some(best)
+    if let Some(pieces) = &few {
+        best.walk(pieces, &outlook, WAYS, stop);
+    }
+    best.anneal(&accelerators, moves, stop);
+    if let Some(pieces) = &few {
+        best.walk(pieces, &outlook, MORE_WAYS, stop);
+    }
+    if !is_whole
+        && !best.is_proven()
+        && let Some(pieces) = Pieces::of_groups(problem, MANY_SETS, stop)
+    {
+        best.walk(&pieces, &outlook, MORE_WAYS, stop);
+    }
+    let proof = match (best.is_of_all_sets, best.is_proven()) {
+        (true, true) => "dynamic program over all down-sets",
+        (true, false) => "dynamic program over all down-sets, not finished",
+        (false, _) => "best runs on accelerators along a path",
+    };
+    let (spots, latency) = best.soonest?;
+    Some(Schedule {
+        spots,
+        latency: Ticks(latency),
+        bound: Ticks(best.bound.min(latency)),
+        proof,
+    })
 }
 
-/// What annealing can begin with: all on the host, and the best runs along some orders.
-fn starts(problem: &Problem<'_>, accelerators: &[usize], stop: &Stop) -> Vec<Vec<Spot>> {
-    let mut starts = vec![vec![Spot::Host; problem.operators.len()]];
-    starts.extend(super::lattice::runs(problem, accelerators, stop));
-    let mut devices: Vec<usize> = (0..accelerators.len()).collect();
-    for _ in 0..2 {
-        for order in orders(problem) {
-            if !stop.is_set() {
-                starts.extend(runs(problem, (accelerators, &devices), &order, stop));
+/// The best so far.
+struct Best<'a> {
+    problem: &'a Problem<'a>,
+    soonest: Option<(Vec<Spot>, u64)>,
+    bound: u64,
+    /// Whether that is known of all down-sets, and not of a path.
+    is_of_all_sets: bool,
+}
+
+impl Best<'_> {
+    fn latency(&self) -> u64 {
+        self.soonest
+            .as_ref()
+            .map_or(u64::MAX, |(_, latency)| *latency)
+    }
+
+    fn is_proven(&self) -> bool {
+        self.latency() <= self.bound
+    }
+
+    fn take(&mut self, spots: Vec<Spot>) {
+        if let Some(latency) = self.problem.latency(&spots)
+            && latency.0 < self.latency()
+        {
+            self.soonest = Some((spots, latency.0));
+        }
+    }
+
+    /// Looks for something sooner along one order of the operators.
+    fn walk_along(&mut self, order: &[usize], outlook: &Outlook, stop: &Stop) {
+        let pieces = Pieces::along(self.problem, order);
+        self.walk(&pieces, outlook, WAYS_ALONG, stop);
+    }
+
+    /// Looks for something sooner over chains of down-sets: not far from what bounds them first.
+    fn walk(&mut self, pieces: &Pieces, outlook: &Outlook, ways: usize, stop: &Stop) {
+        if self.is_proven() {
+            return;
+        }
+        let whole = (pieces, outlook);
+        let Some(ahead) = Ahead::new(self.problem, whole, self.latency(), stop) else {
+            return;
+        };
+        for slack in SLACKS {
+            let least = ahead.least();
+            let limit = least.saturating_add((least as f64 * slack) as u64);
+            let reach = Reach {
+                below: limit.saturating_add(1).min(self.latency()),
+                ways,
+                steps: STEPS,
+            };
+            let found = lattice::soonest(self.problem, (pieces, &ahead), reach, stop);
+            if pieces.are_all && found.bound > self.bound {
+                self.bound = found.bound;
+                self.is_of_all_sets = true;
+            }
+            let is_cut = found.bound < reach.below;
+            if let Some((mut spots, _)) = found.soonest {
+                together(self.problem, &mut spots);
+                self.take(spots);
+                return;
+            }
+            if is_cut || reach.below >= self.latency() || stop.is_set() {
+                return;
             }
         }
-        // The roomiest first, once they are not all alike.
-        devices
-            .sort_by_key(|device| std::cmp::Reverse(problem.kinds[accelerators[*device]].memory));
     }
-    starts
+
+    fn anneal(&mut self, accelerators: &[usize], moves: usize, stop: &Stop) {
+        if self.is_proven() {
+            return;
+        }
+        for (seed, heat) in (1..).zip(HEATS) {
+            // Later runs begin at the best so far.
+            let Some((from, _)) = self.soonest.clone() else {
+                return;
+            };
+            let annealing = Annealing::new(self.problem, accelerators, from);
+            self.take(annealing.run((Random(seed), heat), moves, stop));
+        }
+    }
 }
 
 /// Orders of execution: branch after branch, and level after level; groups stay where their last
@@ -92,108 +192,6 @@ fn orders(problem: &Problem<'_>) -> Vec<Vec<usize>> {
     let mut lates = problem.sorted.clone();
     lates.sort_by_key(|operator| late[*operator]);
     vec![problem.sorted.clone(), levels, lates]
-}
-
-/// The best runs along an order, on devices in an order; none where they do not hold it all, or the
-/// time is over.
-fn runs(
-    problem: &Problem<'_>,
-    (accelerators, devices): (&[usize], &[usize]),
-    order: &[usize],
-    stop: &Stop,
-) -> Option<Vec<Spot>> {
-    let n = order.len();
-    let stride = n.div_ceil(MOST_PLACES).max(1);
-    let devices = &devices[..devices.len().min(MOST_ACCELERATORS)];
-    let mut place = vec![0; n];
-    order
-        .iter()
-        .enumerate()
-        .for_each(|(at, operator)| place[*operator] = at);
-    let last_reader: Vec<usize> = (0..n)
-        .map(|operator| problem.readers[operator].iter().map(|it| place[*it]).max())
-        .map(|last| last.unwrap_or(0))
-        .collect();
-    let places: Vec<usize> = (0..n).step_by(stride).chain([n]).collect();
-    let width = devices.len() + 1;
-    // At a place with so many devices passed: the time, and where it came from.
-    let mut table = vec![(u64::MAX, (0, 0)); places.len() * width];
-    table[0].0 = 0;
-    for from in 0..places.len() {
-        if stop.is_set() {
-            return None;
-        }
-        for used in 0..width {
-            let (time, _) = table[from * width + used];
-            if time == u64::MAX {
-                continue;
-            }
-            let mut offer = |to: usize, used_then: usize, time: u64| {
-                let known = &mut table[to * width + used_then];
-                if time < known.0 {
-                    *known = (time, (from, used));
-                }
-            };
-            if let Some(host) = problem.host_kind()
-                && from + 1 < places.len()
-            {
-                let stretch = &order[places[from]..places[from + 1]];
-                let mut works = stretch.iter().map(|it| problem.work(*it, host));
-                if let Some(work) = works.try_fold(0, |sum, work| Some(sum + work?)) {
-                    offer(from + 1, used, time + work);
-                }
-            }
-            if used + 1 == width {
-                continue;
-            }
-            offer(from, used + 1, time);
-            let kind = accelerators[devices[used]];
-            let room = problem.kinds[kind].memory;
-            let (mut inside, mut bytes) = (0, Bytes(0));
-            let mut taken = std::collections::BTreeSet::new();
-            let mut open: Vec<usize> = Vec::new();
-            for to in from + 1..places.len() {
-                let mut fits = true;
-                for operator in &order[places[to - 1]..places[to]] {
-                    bytes += problem.operators[*operator].item.bytes;
-                    match problem.work(*operator, kind) {
-                        Some(work) => inside += work,
-                        None => fits = false,
-                    }
-                    for read in &problem.reads[*operator] {
-                        if place[*read] < places[from] && taken.insert(*read) {
-                            inside += problem.crossing(*read, kind);
-                        }
-                    }
-                    open.push(*operator);
-                }
-                if !fits || bytes > room {
-                    break;
-                }
-                open.retain(|operator| last_reader[*operator] >= places[to]);
-                let out: u64 = open.iter().map(|it| problem.crossing(*it, kind)).sum();
-                offer(to, used + 1, time + inside + out);
-            }
-        }
-    }
-    let end = (places.len() - 1) * width;
-    let used = (0..width).min_by_key(|used| table[end + used].0)?;
-    if table[end + used].0 == u64::MAX {
-        return None;
-    }
-    let mut spots = vec![Spot::Host; n];
-    let mut at = (places.len() - 1, used);
-    while at != (0, 0) {
-        let before = table[at.0 * width + at.1].1;
-        if before.1 < at.1 {
-            for operator in &order[places[before.0]..places[at.0]] {
-                spots[*operator] = Spot::Accelerator(devices[before.1]);
-            }
-        }
-        at = before;
-    }
-    together(problem, &mut spots);
-    Some(spots)
 }
 
 /// Groups go where most of their bytes are, or else where their first operator is.
