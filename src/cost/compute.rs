@@ -5,6 +5,7 @@
 //! and no more blocks of a kind than change the answer, and the answer is kept.
 
 mod alike;
+mod chain;
 mod kinds;
 mod parts;
 
@@ -13,11 +14,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::cost::graph::{self, Batch, BlockPlace, BlockShape, GraphShape, Placement};
-use crate::cost::{Layout, Matrices, Parts, Place, Position, Whole, memory};
+use crate::cost::{Layout, Matrices, Place, Position, memory};
 use crate::hardware::DeviceId;
 use crate::model::format::Format;
 use crate::units::Bytes;
 use crate::workload::Workload;
+use chain::{Asked, Chain, Flow};
 use kinds::Kinds;
 use parts::{largest_parts, of_graph};
 
@@ -52,43 +54,8 @@ pub struct DeviceBuffer {
     pub unpacked: Bytes,
 }
 
-/// A chain that stands for all that are alike: blocks by kind, in the order of the chain.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Chain {
-    flow: Flow,
-    host: Vec<usize>,
-    /// Blocks of each device; the head is on the last.
-    devices: Vec<Vec<Member>>,
-}
-
 /// The buffers of stages from one unit on, by their length and end, as far as they were asked for.
 type ByLength = Vec<Option<DeviceBuffer>>;
-
-/// All of a layout that a chain does not tell by where its blocks are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Flow {
-    /// Micro-batches overlap.
-    Pipelined,
-    /// They do not, and norms are computed on the device of their block.
-    Pinned,
-    /// Nor are norms.
-    Free,
-}
-
-/// A block of a chain, on a device, and what of it is in RAM. That streams, so its formats count: the
-/// largest ones of the model stand for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Member {
-    kind: usize,
-    in_ram: Option<Matrices>,
-}
-
-/// A device of a chain, or behind all devices the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
-    chain: Chain,
-    index: usize,
-}
 
 impl DeviceBuffer {
     /// Room for either.
@@ -151,68 +118,6 @@ impl Compute {
         }
     }
 
-    /// The chain of a first device through which the matrices of all blocks before it stream.
-    fn streamed_to(
-        &self,
-        layout: Layout,
-        position: Position,
-        units: &Range<usize>,
-    ) -> Option<Asked> {
-        let streams = layout.whole() == Whole::FirstUnits && position == Position::First;
-        (streams && units.start > 1).then(|| self.chain_behind(layout, units))
-    }
-
-    /// A chain in which a device has these units.
-    fn chain_of(&self, layout: Layout, position: Position, units: &Range<usize>) -> Asked {
-        let n_blocks = self.shape.blocks.len();
-        let (blocks, has_head) = (units.start..units.end.min(n_blocks), units.end > n_blocks);
-        let host = match (layout.whole(), units.start) {
-            (Whole::FirstUnits, 1..) => self.stored.sample(0..1),
-            _ => Vec::new(),
-        };
-        let mut devices = match (position, units.start.checked_sub(1)) {
-            (Position::Later, Some(before)) => vec![self.one(layout, before)],
-            (Position::Later, None) | (Position::First, _) => Vec::new(),
-        };
-        let index = devices.len();
-        devices.push(self.sample(layout, blocks));
-        let in_ram = units.end..layout.parts().units().end.min(n_blocks);
-        if position == Position::First && !in_ram.is_empty() {
-            // The first device also computes prompts with the parts behind its own blocks.
-            devices.push(self.sample(layout, in_ram));
-        }
-        if !has_head {
-            // Whatever comes later has at least the head, and the last block if nobody had it yet.
-            devices.push(match units.end < n_blocks {
-                true => self.one(layout, n_blocks - 1),
-                false => Vec::new(),
-            });
-        }
-        let chain = Chain {
-            flow: self.flow(layout),
-            host,
-            devices,
-        };
-        Asked { chain, index }
-    }
-
-    /// A chain whose first device computes for the blocks before these units, and has one of each
-    /// kind of these: inputs that both read stay between.
-    fn chain_behind(&self, layout: Layout, units: &Range<usize>) -> Asked {
-        let n_blocks = self.shape.blocks.len();
-        let own = units.start.min(n_blocks)..units.end.min(n_blocks);
-        let own_kinds = self.kinds.within(own.clone());
-        let chain = Chain {
-            flow: self.flow(layout),
-            host: self.stored.sample(0..own.start),
-            devices: vec![
-                own_kinds.map(Member::whole).collect(),
-                self.one(Layout::OFFLOADED, n_blocks - 1),
-            ],
-        };
-        Asked { chain, index: 0 }
-    }
-
     /// What the host takes besides `on_host` blocks that it computes, the first of the chain:
     /// inputs, and the graph of these blocks.
     pub fn host(&self, layout: Layout, on_host: usize) -> Bytes {
@@ -254,23 +159,6 @@ impl Compute {
         Bytes(4 * self.batch.tokens * self.shape.hidden)
     }
 
-    fn one(&self, layout: Layout, block: usize) -> Vec<Member> {
-        self.sample(layout, block..block + 1)
-    }
-
-    /// Blocks that stand for a run of them on a device.
-    fn sample(&self, layout: Layout, run: Range<usize>) -> Vec<Member> {
-        let Parts { matrices, .. } = layout.parts();
-        let cut = layout.parts().units().end.clamp(run.start, run.end);
-        let in_ram = self.kinds.sample(run.start..cut).into_iter();
-        let in_ram = in_ram.map(|kind| Member {
-            kind,
-            in_ram: Some(matrices),
-        });
-        let beside = self.kinds.sample(cut..run.end).into_iter();
-        in_ram.chain(beside.map(Member::whole)).collect()
-    }
-
     /// A kind with formats for one without.
     fn stored_like(&self, kind: usize) -> usize {
         self.stored.of[self.kinds.first[kind]]
@@ -298,15 +186,6 @@ impl Compute {
             },
         };
         (BlockShape { formats, ..block }, place)
-    }
-
-    fn flow(&self, layout: Layout) -> Flow {
-        let leaves_blocks = layout.whole() == Whole::FirstUnits || layout.is_host_only();
-        match layout {
-            Layout::Pipelined => Flow::Pipelined,
-            _ if leaves_blocks && self.batch.tokens >= STREAMED_BATCH => Flow::Free,
-            _ => Flow::Pinned,
-        }
     }
 
     fn answer(&self, asked: Asked) -> DeviceBuffer {
@@ -375,12 +254,6 @@ impl Compute {
             unpacked: on_cuda.saturating_sub(compute),
         })
         .collect()
-    }
-}
-
-impl Member {
-    fn whole(kind: usize) -> Self {
-        Self { kind, in_ram: None }
     }
 }
 
