@@ -5,8 +5,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::cost::Below;
 use crate::cost::graph::{FeedForwardShape, samples};
+use crate::cost::{Below, Parts, Whole};
 use crate::units::Tokens;
 use crate::workload::KvFormat;
 
