@@ -23,13 +23,15 @@ pub struct Network {
 /// Rates are commonly reported figures, 0.92 to 0.94 of the line on Ethernet; round trips are guesses
 /// within what is reported of TCP (1 GbE 50 to 200 µs, 10 GbE 30 to 100 µs, Wi-Fi 2 to 10 ms). With
 /// RDMA they are a tenth of that: state them.
-const KNOWN: [(&str, f64, f64); 8] = [
+const KNOWN: [(&str, f64, f64); 10] = [
     ("1 GbE", 0.117, 150.0),
     ("2.5 GbE", 0.29, 120.0),
     ("10 GbE", 1.17, 60.0),
     ("25 GbE", 2.9, 50.0),
+    ("40 GbE", 4.6, 40.0),
     ("100 GbE", 11.5, 30.0),
     ("200 GbE", 22.0, 30.0),
+    ("400 GbE", 44.0, 30.0),
     ("Thunderbolt 4", 1.2, 100.0),
     ("Wi-Fi 6", 0.06, 4000.0),
 ];
