@@ -10,7 +10,7 @@ use shardplan::emit;
 use shardplan::hardware::{self, Rig};
 use shardplan::model::read::{gguf, json, safetensors};
 use shardplan::model::{Model, Origin, config, from_gguf};
-use shardplan::plan::Plan;
+use shardplan::plan::Document;
 use shardplan::units::Bytes;
 
 /// The name of a reader, which its folder of the corpus has too, and the reader.
@@ -73,14 +73,22 @@ pub(crate) fn read_rig_yaml(bytes: &[u8]) -> bool {
 /// A plan document.
 pub(crate) fn read_plan_yaml(bytes: &[u8]) -> bool {
     let text = str::from_utf8(bytes).unwrap_or_default();
-    let Ok(plan) = Plan::from_yaml(text, "fuzz.yaml") else {
+    let written = |document: &Document| match document {
+        Document::Plan(plan) => plan.to_yaml(),
+        Document::Fleet(fleet) => fleet.to_yaml(),
+    };
+    let Ok(document) = Document::from_yaml(text, "fuzz.yaml") else {
         return false;
     };
     for emitter in &emit::TARGETS {
-        let _ = (emitter.emit)(&plan);
+        let _ = match &document {
+            Document::Plan(plan) => (emitter.emit)(plan),
+            Document::Fleet(fleet) => emit::fleet::emit(fleet, emitter.target),
+        };
     }
-    let again = Plan::from_yaml(&plan.to_yaml(), "again.yaml").expect("it was just written");
-    assert_eq!(again.to_yaml(), plan.to_yaml());
+    let text = written(&document);
+    let again = Document::from_yaml(&text, "again.yaml").expect("it was just written");
+    assert_eq!(written(&again), text);
     true
 }
 

@@ -221,20 +221,22 @@ impl LlamaCpp<'_> {
         }
     }
 
-    /// What any stage on a card takes for its graph at the least: a later one of one unit, and a first
-    /// one no more than a residual stream less, which is the margin that is kept besides.
+    /// What any stage on a card takes for its graph at the least: a later one of one unit, or the first
+    /// of all with one block or with every block, and no stage more than a residual stream less, which
+    /// is the margin that is kept besides. Held against stages of all kinds of models in the tests.
     fn least_buffer(&self, layout: Layout) -> Bytes {
         let n_units = self.units.len();
-        let first = match layout.whole() {
-            Whole::Nothing => 1,
-            Whole::FirstUnits => 2,
+        let buffer = |position: Position, units: Range<usize>| {
+            self.compute.device(layout, position, &units).compute
         };
-        let buffer = |unit: usize| {
-            let units = unit..unit + 1;
-            self.compute.device(layout, Position::Later, &units).compute
+        let (from, first_of_all) = match layout.whole() {
+            Whole::Nothing => (1, vec![0..1, 0..n_units - 1]),
+            Whole::FirstUnits => (2, Vec::new()),
         };
-        let least = (first..n_units).map(buffer).min();
-        least.unwrap_or_default() + self.adapted
+        let first = first_of_all.into_iter();
+        let first = first.map(|units| buffer(Position::First, units));
+        let later = (from..n_units).map(|unit| buffer(Position::Later, unit..unit + 1));
+        first.chain(later).min().unwrap_or_default() + self.adapted
     }
 
     /// What the units from `end` on take at least: each on the quickest card, or where each card reads

@@ -8,7 +8,7 @@ use crate::units::Tokens;
 use crate::workload::Workload;
 
 /// Every kind of attention and of feed-forward, large vocabularies, and blocks that are not alike.
-const MODELS: [(&str, Matrices); 8] = [
+const MODELS: [(&str, Matrices); 9] = [
     ("gpt-oss-20b", Matrices::Experts),
     ("llama-3-8b", Matrices::FeedForward),
     ("gemma-3-12b", Matrices::FeedForward),
@@ -16,16 +16,47 @@ const MODELS: [(&str, Matrices); 8] = [
     ("falcon-40b", Matrices::FeedForward),
     ("llama-3.3-nemotron-super-49b", Matrices::FeedForward),
     ("deepseek-v3", Matrices::Experts),
+    ("kimi-k2", Matrices::Experts),
     ("qwen3-next-80b-a3b", Matrices::Experts),
+];
+
+/// Models whose first stage takes less than a later one: recurrent ones, and one with a dense block
+/// before its experts.
+const FIXTURES: [(&str, &str, Matrices); 4] = [
+    (
+        "rwkv7-world-1.5b",
+        include_str!("../../../../tests/fixtures/configs/rwkv7-world-1.5b.json"),
+        Matrices::FeedForward,
+    ),
+    (
+        "mamba-2.8b",
+        include_str!("../../../../tests/fixtures/configs/mamba-2.8b.json"),
+        Matrices::FeedForward,
+    ),
+    (
+        "kimi-linear-48b",
+        include_str!("../../../../tests/fixtures/configs/kimi-linear-48b.json"),
+        Matrices::Experts,
+    ),
+    (
+        "dots1",
+        include_str!("../../../../tests/fixtures/configs/dots1.json"),
+        Matrices::Experts,
+    ),
 ];
 
 /// A stage that needs less than its weights, its cache and the least buffer would be ruled out wrongly.
 #[test]
 fn no_stage_takes_less_beside_weights_and_cache_than_the_least_one() {
     let rig = text::parse("24 GiB@1 TB/s + 16 GiB@500 GB/s, ram 64 GiB").unwrap();
-    for (name, matrices) in MODELS {
-        let config = &known::find(name).unwrap().config;
-        let model = config::model(name, Origin::Known, config).unwrap();
+    let known = MODELS.map(|(name, matrices)| {
+        let config = known::find(name).unwrap().config.clone();
+        (name, config, matrices)
+    });
+    let fixtures = FIXTURES
+        .map(|(name, text, matrices)| (name, serde_json::from_str(text).unwrap(), matrices));
+    for (name, config, matrices) in known.into_iter().chain(fixtures) {
+        let model = config::model(name, Origin::Known, &config).unwrap();
         let workload = Workload::of_context(Tokens(8192));
         let precision = Precision::Gguf(Recipe::Q4KM);
         let prices = LlamaCpp::new(&model, precision, &rig, &workload).unwrap();
