@@ -60,6 +60,9 @@ pub enum Failure {
 
 /// More columns than these take longer than they prove.
 const MOST_COLUMNS: usize = 500;
+/// So many devices that the path left out have a place in the order. The dynamic program knows all of
+/// them; each more is a copy of the whole network.
+const MOST_FREE: usize = 2;
 
 /// Solves the linear program on the device order of `path` and holds it against `cost`, of which the
 /// sum above the lowest `bits` counts. Gives the number of columns it chose from.
@@ -72,7 +75,10 @@ pub fn solve(
     (cost, bits): (Cost, u32),
     backend: Backend,
 ) -> Result<usize, Failure> {
-    let line = Line::new(set, order_of(set, path));
+    let mut order = order_of(set, path);
+    // The CPU's place, the path's, and few behind.
+    order.truncate(1 + path.len() + MOST_FREE);
+    let line = Line::new(set, order);
     let arcs = worth_keeping(&line, set, path, cost);
     let n_columns = arcs.iter().filter(|arc| arc.column.is_some()).count();
     let first = |cost: Cost| cost.0 >> bits;
