@@ -160,6 +160,17 @@ impl Scenario {
     /// A solution as a plan, added up again.
     fn document(
         &self,
+        prices: (&dyn Accounting, Precision),
+        ask: &Ask,
+        solution: &Solution,
+    ) -> Result<Plan, ScenarioError> {
+        let plan = self.draft(prices, ask, solution)?;
+        self.verified(plan, prices.1)
+    }
+
+    /// A solution as a plan that was not added up again yet.
+    fn draft(
+        &self,
         (accounting, precision): (&dyn Accounting, Precision),
         ask: &Ask,
         solution: &Solution,
@@ -175,6 +186,11 @@ impl Scenario {
         let baselines = baseline::all(accounting, ask, solution.layout);
         let mut plan = Plan::new(&question, solution, &baselines)?;
         plan.proof.given = self.given();
+        Ok(plan)
+    }
+
+    /// The plan, if an independent sum over the tensors agrees.
+    fn verified(&self, plan: Plan, precision: Precision) -> Result<Plan, ScenarioError> {
         check::verify(&plan, &self.model, precision, &self.workload)??;
         Ok(plan)
     }

@@ -62,13 +62,8 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         true => Some(scenario.robustness(&plan)?),
         false => None,
     };
-    match arguments.output.as_deref() {
-        Some(path) if path == Path::new("-") => {
-            output::print(&plan.to_yaml())?;
-            return Ok(Outcome::Done);
-        }
-        Some(path) => output::write_file(path, &plan.to_yaml())?,
-        None => {}
+    if is_all_of_the_answer(arguments, || plan.to_yaml())? {
+        return Ok(Outcome::Done);
     }
     if load.json {
         output::print(&json::plan(&plan, robustness.as_ref(), seconds))?;
@@ -80,6 +75,18 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Writes a document where `--output` says, and tells whether that was the terminal.
+fn is_all_of_the_answer(
+    arguments: &PlanArguments,
+    document: impl FnOnce() -> String,
+) -> Result<bool, Failure> {
+    match arguments.output.as_deref() {
+        Some(path) if path == Path::new("-") => output::print(&document()).map(|()| true),
+        Some(path) => output::write_file(path, &document()).map(|()| false),
+        None => Ok(false),
+    }
 }
 
 /// The reasons why nothing fits, and what was tried and works.
@@ -124,13 +131,8 @@ fn replicas(
         }
         Err(error) => return Err(error.into()),
     };
-    match arguments.output.as_deref() {
-        Some(path) if path == Path::new("-") => {
-            output::print(&fleet.to_yaml())?;
-            return Ok(Outcome::Done);
-        }
-        Some(path) => output::write_file(path, &fleet.to_yaml())?,
-        None => {}
+    if is_all_of_the_answer(arguments, || fleet.to_yaml())? {
+        return Ok(Outcome::Done);
     }
     if is_json {
         output::print(&json::fleet(&fleet, seconds))?;

@@ -148,8 +148,11 @@ impl ColumnSet {
                 host_room: host_room.saturating_sub(base),
             };
             pricing.host_columns(&mut columns);
-            for (index, devices) in groups.iter().enumerate() {
-                pricing.device_columns(n_units, GroupId(index), devices[0], &mut columns);
+            let devices: Vec<_> = groups.iter().map(|devices| devices[0]).collect();
+            let stages = pricing.stage_ends(&devices);
+            for (index, device) in devices.into_iter().enumerate() {
+                let stages = stages.get(index).map_or(&[][..], Vec::as_slice);
+                pricing.device_columns(GroupId(index), device, stages, &mut columns);
             }
         }
         // Columns are large, and each is moved once this way.

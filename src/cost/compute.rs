@@ -161,7 +161,7 @@ impl Compute {
 
     /// A kind with formats for one without.
     fn stored_like(&self, kind: usize) -> usize {
-        self.stored.of[self.kinds.first[kind]]
+        self.stored.of[self.kinds.first(kind)]
     }
 
     /// A block of a device, a part of it in RAM.
@@ -202,7 +202,7 @@ impl Compute {
     }
 
     fn replay(&self, chain: &Chain) -> Vec<DeviceBuffer> {
-        let block = |kinds: &Kinds, kind: usize| self.shape.blocks[kinds.first[kind]];
+        let block = |kinds: &Kinds, kind: usize| self.shape.blocks[kinds.first(kind)];
         let mut blocks: Vec<BlockShape> = Vec::new();
         let mut places = Vec::new();
         for kind in &chain.host {

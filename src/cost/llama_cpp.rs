@@ -290,10 +290,10 @@ impl Accounting for LlamaCpp<'_> {
         &self,
         layout: Layout,
         ends: &Range<usize>,
-        device: DeviceId,
-    ) -> Vec<RangeInclusive<usize>> {
+        devices: &[DeviceId],
+    ) -> Vec<Vec<RangeInclusive<usize>>> {
         match layout {
-            Layout::Offloaded(_) => self.stages_of(layout, ends, device),
+            Layout::Offloaded(_) => self.stages_of(layout, ends, devices),
             Layout::OneDevice
             | Layout::Pipelined
             | Layout::Sequential

@@ -244,14 +244,14 @@ pub trait Accounting {
         Vec::new()
     }
 
-    /// For each first unit, where stages on a device may end in a plan that fits, if the units below the
-    /// GPUs as a whole end within `ends`; nothing where that is not known.
+    /// For each of these devices and each first unit, where stages may end in a plan that fits, if the
+    /// units below the GPUs as a whole end within `ends`; nothing where that is not known.
     fn stage_ends(
         &self,
         _layout: Layout,
         _ends: &Range<usize>,
-        _device: DeviceId,
-    ) -> Vec<RangeInclusive<usize>> {
+        _devices: &[DeviceId],
+    ) -> Vec<Vec<RangeInclusive<usize>>> {
         Vec::new()
     }
 

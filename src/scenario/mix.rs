@@ -18,12 +18,9 @@ use crate::cost::{Accounting, Target};
 use crate::model::Precision;
 use crate::model::mix::Mix;
 use crate::model::recipe::{Recipe, UnknownRecipe};
-use crate::plan::build::Question;
+use crate::plan::Plan;
 use crate::plan::mix::MixSummary;
-use crate::plan::{Plan, check};
-use crate::solve::{
-    self, Amount, Ask, Goal, NoPlan, Objective, Ruling, Solution, Status, baseline,
-};
+use crate::solve::{self, Amount, Ask, Goal, NoPlan, Objective, Ruling, Solution, Status};
 use crate::units::Bytes;
 use rests::{NO_PLAN, Rest, Rests};
 
@@ -240,20 +237,9 @@ impl Scenario {
         }
         proof.method = format!("{method}; {}", proof.method);
         let precision = Precision::Gguf(mix.rest);
-        let question = Question {
-            model: &self.model,
-            rig: &self.rig,
-            target: self.target,
-            precision,
-            workload: &self.workload,
-            accounting: &accounting,
-        };
-        let baselines = baseline::all(&accounting, ask, solution.layout);
-        let mut plan = Plan::new(&question, &solution, &baselines)?;
+        let mut plan = self.draft((&accounting, precision), ask, &solution)?;
         plan.mix = Some(MixSummary::new(&mix, &self.model)?);
-        plan.proof.given = self.given();
-        check::verify(&plan, &self.model, precision, &self.workload)??;
-        Ok(plan)
+        self.verified(plan, precision)
     }
 }
 

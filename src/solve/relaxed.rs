@@ -224,6 +224,8 @@ impl<'a> Network<'a> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::ops::Range;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
@@ -235,32 +237,37 @@ pub(super) mod tests {
     use crate::solve::dynamic::{Answer, Effort, shortest};
     use crate::units::{Seconds, Tokens};
 
+    /// A stage on a device of a group, at the start of the chain the first, which has nothing but a
+    /// cost.
+    pub(in crate::solve) fn column(group: usize, units: Range<usize>, cost: u128) -> Column {
+        Column {
+            owner: Owner::Group(GroupId(group)),
+            position: match units.start {
+                0 => Position::First,
+                _ => Position::Later,
+            },
+            units,
+            streamed: 0..0,
+            time: Seconds(0.0),
+            prefill: Prefill::default(),
+            penalty: 0,
+            fullness: 0,
+            resident: Tokens(0),
+            sequences: 0,
+            batch: Batch::default(),
+            cost: Cost(cost),
+            load: 0,
+        }
+    }
+
     /// A few devices of three groups, and columns of any cost.
     pub(in crate::solve) fn sets() -> impl Strategy<Value = ColumnSet> {
-        let column = (0..5_usize, 1..=3_usize, 0..3_usize, 1..=50_u128);
+        let stage = (0..5_usize, 1..=3_usize, 0..3_usize, 1..=50_u128);
         let devices = vec(1..=2_usize, 3);
-        (devices, vec(column, 1..=40)).prop_map(|(counts, columns)| {
-            let columns = columns
-                .into_iter()
-                .map(|(start, length, group, cost)| Column {
-                    owner: Owner::Group(GroupId(group)),
-                    units: start..(start + length).min(5),
-                    streamed: 0..0,
-                    position: if start == 0 {
-                        Position::First
-                    } else {
-                        Position::Later
-                    },
-                    time: Seconds(0.0),
-                    prefill: Prefill::default(),
-                    penalty: 0,
-                    fullness: 0,
-                    resident: Tokens(0),
-                    sequences: 0,
-                    batch: Batch::default(),
-                    cost: Cost(cost << 20),
-                    load: 0,
-                });
+        (devices, vec(stage, 1..=40)).prop_map(|(counts, columns)| {
+            let columns = columns.into_iter().map(|(start, length, group, cost)| {
+                column(group, start..(start + length).min(5), cost << 20)
+            });
             let mut columns: Vec<_> = columns.collect();
             columns.sort_by_key(|it| (it.units.start, it.owner, it.position, it.units.end));
             let groups = counts.iter().map(|count| vec![DeviceId(0); *count]);

@@ -1,7 +1,7 @@
 //! The columns of one layout: which stages are tried, what each of them costs, and whether it fits.
 //! Not here: what is done with them.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use super::{Column, Cost, Fit, GroupId, Owner};
 use crate::cost::{
@@ -42,24 +42,30 @@ impl Pricing<'_> {
         }
     }
 
+    /// For each of these devices, where stages may end by their first unit; nothing where that is not
+    /// known, or stages need not fit.
+    pub(super) fn stage_ends(&self, devices: &[DeviceId]) -> Vec<Vec<RangeInclusive<usize>>> {
+        match self.fit {
+            Fit::Strict => self.accounting.stage_ends(self.layout, &self.ends, devices),
+            Fit::Excess(_) => Vec::new(),
+        }
+    }
+
     /// Stages on one device of a group.
     pub(super) fn device_columns(
         &self,
-        n_units: usize,
         group: GroupId,
         device: DeviceId,
+        stages: &[RangeInclusive<usize>],
         columns: &mut Vec<Column>,
     ) {
         if self.layout.is_host_only() {
             return;
         }
+        let n_units = self.accounting.units().len();
         let room = capacity(self.accounting.grouped(self.layout), Place::Device(device));
         let streams = self.layout.whole() == Whole::FirstUnits
             && self.accounting.offload() == Offload::Streams;
-        let stages = match self.fit {
-            Fit::Strict => self.accounting.stage_ends(self.layout, &self.ends, device),
-            Fit::Excess(_) => Vec::new(),
-        };
         for position in [Position::First, Position::Later] {
             for start in 0..n_units {
                 if !self.may_start(start, position) {

@@ -14,9 +14,7 @@ pub(super) const EDGE: usize = 3;
 pub(super) struct Kinds {
     /// The kind of each block.
     pub(super) of: Vec<usize>,
-    /// The first block of each kind.
-    pub(super) first: Vec<usize>,
-    /// The blocks of each kind.
+    /// The blocks of each kind, of which there is one at least.
     by_kind: Vec<Vec<usize>>,
     /// How many blocks of each kind there are before each block, and before the end.
     before: Vec<Vec<usize>>,
@@ -26,28 +24,24 @@ pub(super) struct Kinds {
 
 impl Kinds {
     pub(super) fn new(blocks: &[BlockShape]) -> Self {
-        let mut first: Vec<usize> = Vec::new();
+        let mut by_kind: Vec<Vec<usize>> = Vec::new();
         let mut of = Vec::new();
         for (index, block) in blocks.iter().enumerate() {
-            let known = first.iter().position(|first| blocks[*first] == *block);
-            of.push(known.unwrap_or(first.len()));
-            if known.is_none() {
-                first.push(index);
+            let known = by_kind.iter().position(|kind| blocks[kind[0]] == *block);
+            of.push(known.unwrap_or(by_kind.len()));
+            match known {
+                Some(kind) => by_kind[kind].push(index),
+                None => by_kind.push(vec![index]),
             }
         }
-        let mut before = vec![vec![0; first.len()]];
+        let mut before = vec![vec![0; by_kind.len()]];
         for kind in &of {
             let mut counts = before[before.len() - 1].clone();
             counts[*kind] += 1;
             before.push(counts);
         }
-        let mut by_kind = vec![Vec::new(); first.len()];
-        for (block, kind) in of.iter().enumerate() {
-            by_kind[*kind].push(block);
-        }
         let mut kinds = Self {
             of,
-            first,
             by_kind,
             before,
             prefixes: Vec::new(),
@@ -61,13 +55,18 @@ impl Kinds {
 
     /// How many kinds there are.
     pub(super) fn n(&self) -> usize {
-        self.first.len()
+        self.by_kind.len()
+    }
+
+    /// The first block of a kind.
+    pub(super) fn first(&self, kind: usize) -> usize {
+        self.by_kind[kind][0]
     }
 
     /// The kinds of a run of blocks.
     pub(super) fn within(&self, run: Range<usize>) -> impl Iterator<Item = usize> {
         let (from, to) = (&self.before[run.start], &self.before[run.end]);
-        (0..self.first.len()).filter(|kind| to[*kind] > from[*kind])
+        (0..self.n()).filter(|kind| to[*kind] > from[*kind])
     }
 
     /// The first prefix of the blocks with the same sample as that to `end`.

@@ -1,8 +1,8 @@
 //! What no plan of a layout does better than, told from sums alone.
 //!
 //! Weights and cache need room on GPUs whatever the cut, and each block takes at least what it takes
-//! on the card that is quickest with it, and no card reads more than it holds. Buffers and hops are
-//! left out.
+//! on the card that is quickest with it, and no card reads more than it holds. Of buffers the least
+//! of any stage counts, and a hop for each card that cannot be done without.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -108,14 +108,15 @@ impl LlamaCpp<'_> {
         ends.map(with_whole).collect()
     }
 
-    /// For each first unit, where stages on a card end in plans that fit and have so many units in RAM
-    /// as a whole: the other cards could not hold what shorter ones leave, nor this card longer ones.
+    /// For each of these cards and each first unit, where stages end in plans that fit and have so many
+    /// units in RAM as a whole: the other cards could not hold what shorter ones leave, nor this card
+    /// longer ones.
     pub(super) fn stages_of(
         &self,
         layout: Layout,
         ends: &Range<usize>,
-        device: DeviceId,
-    ) -> Vec<RangeInclusive<usize>> {
+        devices: &[DeviceId],
+    ) -> Vec<Vec<RangeInclusive<usize>>> {
         let n_units = self.units.len();
         let last = match layout.whole() {
             Whole::FirstUnits => ends.end.saturating_sub(1),
@@ -124,24 +125,25 @@ impl LlamaCpp<'_> {
         let cards = self.cards(layout);
         let runs = cards.all.iter().map(|card| card.run);
         let all: Bytes = runs.sum::<Bytes>() + cards.more;
-        let own = &cards.all[device.0];
-        let others = all.saturating_sub(own.run);
-        let least = self
-            .on_gpus(layout, &(last..n_units))
-            .saturating_sub(others);
-        let (mut shortest, mut longest) = (0, 0);
-        let from = |start: usize| {
-            shortest = shortest.max(start + 1);
-            while shortest < n_units && self.on_gpus(layout, &(start..shortest)) < least {
-                shortest += 1;
-            }
-            longest = longest.max(start);
-            while longest < n_units && self.on_gpus(layout, &(start..longest + 1)) <= own.room {
-                longest += 1;
-            }
-            shortest..=longest
+        let on_gpus = self.on_gpus(layout, &(last..n_units));
+        let stages = |device: &DeviceId| {
+            let own = &cards.all[device.0];
+            let least = on_gpus.saturating_sub(all.saturating_sub(own.run));
+            let (mut shortest, mut longest) = (0, 0);
+            let from = |start: usize| {
+                shortest = shortest.max(start + 1);
+                while shortest < n_units && self.on_gpus(layout, &(start..shortest)) < least {
+                    shortest += 1;
+                }
+                longest = longest.max(start);
+                while longest < n_units && self.on_gpus(layout, &(start..longest + 1)) <= own.room {
+                    longest += 1;
+                }
+                shortest..=longest
+            };
+            (0..n_units).map(from).collect()
         };
-        (0..n_units).map(from).collect()
+        devices.iter().map(stages).collect()
     }
 
     fn rooms(&self, buffer: Bytes) -> impl Iterator<Item = Bytes> {

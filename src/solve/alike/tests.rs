@@ -4,12 +4,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cost::column::{Column, Cost, GroupId};
-use crate::cost::{Batch, Layout, Position, Prefill, Sites};
+use crate::cost::column::{Column, GroupId};
+use crate::cost::{Layout, Position, Sites};
 use crate::hardware::DeviceId;
 use crate::solve::dynamic::{self, Effort};
-use crate::solve::path;
-use crate::units::{Seconds, Tokens};
+use crate::solve::{path, relaxed};
 
 const N_UNITS: usize = 9;
 
@@ -22,18 +21,9 @@ fn column(
 ) -> Column {
     Column {
         owner,
-        units: units.0..units.1,
-        streamed: 0..0,
         position,
-        time: Seconds(0.0),
-        prefill: Prefill::default(),
-        penalty: 0,
-        fullness: 0,
-        resident: Tokens(0),
-        sequences: 0,
-        batch: Batch::default(),
-        cost: Cost(cost),
         load,
+        ..relaxed::tests::column(0, units.0..units.1, cost)
     }
 }
 

@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cost::column::{Column, Cost, GroupId, Owner};
-use crate::cost::{Batch, Layout, Pages, Position, Prefill, Sites};
+use crate::cost::{Layout, Pages, Position, Sites};
 use crate::hardware::DeviceId;
 use crate::solve::Stop;
 use crate::solve::dynamic::{Answer, Effort, counted, shortest};
 use crate::solve::path::{self, Taken};
-use crate::units::Seconds;
+use crate::solve::relaxed::tests::column;
 
 const N_UNITS: usize = 8;
 
@@ -23,22 +23,8 @@ fn sets() -> impl Strategy<Value = ColumnSet> {
         let columns = columns
             .into_iter()
             .map(|(start, length, group, cost)| Column {
-                owner: Owner::Group(GroupId(group)),
-                units: start..(start + length).min(N_UNITS),
-                streamed: 0..0,
-                position: match start {
-                    0 => Position::First,
-                    _ => Position::Later,
-                },
-                time: Seconds(0.0),
-                prefill: Prefill::default(),
-                penalty: 0,
-                fullness: 0,
                 resident: Pages::ENDLESS,
-                sequences: 0,
-                batch: Batch::default(),
-                cost: Cost(cost),
-                load: 0,
+                ..column(group, start..(start + length).min(N_UNITS), cost)
             });
         let mut columns: Vec<_> = columns.collect();
         columns.sort_by_key(|it| (it.units.start, it.owner, it.position, it.units.end));
