@@ -14,6 +14,7 @@ use crate::cost::{
 use crate::hardware::{DeviceId, Rig};
 use crate::units::{Bytes, Seconds, Tokens};
 
+pub use groups::alike;
 use pricing::Pricing;
 
 /// An index into [`ColumnSet::groups`].
@@ -149,10 +150,13 @@ impl ColumnSet {
             };
             pricing.host_columns(&mut columns);
             let devices: Vec<_> = groups.iter().map(|devices| devices[0]).collect();
-            let stages = pricing.stage_ends(&devices);
-            for (index, device) in devices.into_iter().enumerate() {
-                let stages = stages.get(index).map_or(&[][..], Vec::as_slice);
-                pricing.device_columns(GroupId(index), device, stages, &mut columns);
+            for position in [Position::First, Position::Later] {
+                let stages = pricing.stage_ends(position, &devices);
+                for (index, device) in devices.iter().enumerate() {
+                    let stages = stages.get(index).map_or(&[][..], Vec::as_slice);
+                    let owner = (GroupId(index), *device);
+                    pricing.device_columns(owner, position, stages, &mut columns);
+                }
             }
         }
         // Columns are large, and each is moved once this way.

@@ -12,6 +12,7 @@ mod remote;
 mod stage;
 mod stored;
 
+use std::cell::OnceCell;
 use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
@@ -20,8 +21,8 @@ use crate::cost::extras;
 use crate::cost::parts::{self, PartSums};
 use crate::cost::prefill::Work;
 use crate::cost::{
-    Accounting, Crossing, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place, Prefix,
-    Span, Stage, Store, Unit, memory, time,
+    Accounting, Crossing, Layout, Matrices, Memory, Offload, OnDisk, Outlook, Parts, Place,
+    Position, Prefix, Span, Stage, Store, Unit, memory, time,
 };
 use crate::hardware::{DeviceId, HostId, Rig};
 use crate::model::format::Format;
@@ -29,6 +30,7 @@ use crate::model::{Kind, Model, Part, Precision, PrecisionError, Tensor};
 use crate::units::Bytes;
 use crate::workload::Workload;
 
+use outlook::Paces;
 use remote::Remote;
 pub use stored::allocated;
 use stored::{Held, Stored, by_unit, held};
@@ -71,6 +73,8 @@ pub struct LlamaCpp<'a> {
     beside: extras::Extra,
     /// What passes to other hosts.
     remote: Remote,
+    /// What outlooks of all layouts begin with, once one is asked for.
+    paces: OnceCell<Paces>,
 }
 
 /// Totals of the units before one.
@@ -216,6 +220,7 @@ impl<'a> LlamaCpp<'a> {
             adapted: extras::adapter_buffer(model, workload),
             beside,
             remote: Remote::new(model, workload),
+            paces: OnceCell::new(),
         })
     }
 
@@ -289,11 +294,12 @@ impl Accounting for LlamaCpp<'_> {
     fn stage_ends(
         &self,
         layout: Layout,
+        position: Position,
         ends: &Range<usize>,
         devices: &[DeviceId],
     ) -> Vec<Vec<RangeInclusive<usize>>> {
         match layout {
-            Layout::Offloaded(_) => self.stages_of(layout, ends, devices),
+            Layout::Offloaded(_) => self.stages_of(layout, position, ends, devices),
             Layout::OneDevice
             | Layout::Pipelined
             | Layout::Sequential

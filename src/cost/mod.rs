@@ -29,7 +29,7 @@ use std::ops::{Range, RangeInclusive};
 use crate::hardware::{DeviceId, HostId, Rig};
 use crate::units::{Bytes, Seconds, Tokens};
 
-pub use column::{Column, ColumnSet, Fit};
+pub use column::{Column, ColumnSet, Fit, alike};
 pub use layout::{Below, Layout, Matrices, Parts, Store, Whole};
 pub use memory::Memory;
 pub use prefill::Prefill;
@@ -244,11 +244,12 @@ pub trait Accounting {
         Vec::new()
     }
 
-    /// For each of these devices and each first unit, where stages may end in a plan that fits, if the
-    /// units below the GPUs as a whole end within `ends`; nothing where that is not known.
+    /// For each of these devices and each first unit, where stages at a position may end in a plan that
+    /// fits, if the units below the GPUs as a whole end within `ends`; nothing where that is not known.
     fn stage_ends(
         &self,
         _layout: Layout,
+        _position: Position,
         _ends: &Range<usize>,
         _devices: &[DeviceId],
     ) -> Vec<Vec<RangeInclusive<usize>>> {

@@ -13,6 +13,7 @@ mod alike;
 pub mod amount;
 mod area;
 pub mod baseline;
+mod below;
 pub mod dag;
 pub mod dynamic;
 pub mod flow;
@@ -31,12 +32,12 @@ mod serving;
 pub mod stop;
 pub mod tradeoff;
 
-use std::ops::Range;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-use crate::cost::{
-    Accounting, Column, ColumnSet, Fit, Layout, Outlook, Prefix, Rule, Span, crossings,
-};
+use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, crossings};
 use crate::units::{Bytes, Seconds};
+use below::Promise;
 use path::stages;
 use search::{Found, Searched, search};
 
@@ -219,16 +220,18 @@ pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> bool {
         goal: Goal::default(),
         ..ask.clone()
     };
-    let has = |(promised, layout): (u64, Layout)| {
-        let answer = searched(accounting, layout, &ask, (promised, u64::MAX));
+    let has = |(least, layout): (u64, Layout)| {
+        let promise = Promise::new(accounting, layout, &ask, least);
+        let answer = searched(accounting, layout, &ask, (&promise, u64::MAX));
         matches!(answer, Searched::Found(_))
     };
     let mut ranks = accounting.ranks().into_iter();
     ranks.any(|rank| {
-        let layouts = promising(accounting, &rank, &ask);
+        let layouts = promising(accounting, &rank, &ask).into_sorted_vec();
+        let layouts = layouts.into_iter().rev();
         layouts
-            .into_iter()
-            .any(|(promised, index)| has((promised, rank[index])))
+            .map(|Reverse((least, _, index))| (least, rank[index]))
+            .any(has)
     })
 }
 
@@ -239,14 +242,23 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
     let mut hardest = Ruling::default();
     for rank in accounting.ranks() {
         let mut found: Vec<(usize, Found)> = Vec::new();
-        for (promised, index) in promising(accounting, &rank, ask) {
+        let mut promises: Vec<Option<Promise>> = vec![None; rank.len()];
+        let mut open = promising(accounting, &rank, ask);
+        while let Some(Reverse((least, n_devices, index))) = open.pop() {
             // A layout that can only be worse says nothing of the best.
             let worst = found.iter().map(|(_, found)| found.worth[0]).min();
-            if worst.is_some_and(|worst| promised > worst) {
+            if worst.is_some_and(|worst| least > worst) {
                 break;
             }
+            // More is asked of a layout when it is the most promising one.
+            let Some(promise) = &promises[index] else {
+                let promise = Promise::new(accounting, rank[index], ask, least);
+                open.push(Reverse((promise.least, n_devices, index)));
+                promises[index] = Some(promise);
+                continue;
+            };
             let worst = worst.unwrap_or(u64::MAX);
-            match searched(accounting, rank[index], ask, (promised, worst)) {
+            match searched(accounting, rank[index], ask, (promise, worst)) {
                 Searched::Found(path) => found.push((index, *path)),
                 Searched::Impossible(ruling) => hardest = hardest.max(ruling),
                 Searched::Worse => {}
@@ -274,37 +286,42 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
 
 /// The layouts of a rank that may have a plan, by what none of their plans is worth less than; of equals
 /// those of fewer devices first, and then in their order.
-fn promising(accounting: &dyn Accounting, rank: &[Layout], ask: &Ask) -> Vec<(u64, usize)> {
+fn promising(
+    accounting: &dyn Accounting,
+    rank: &[Layout],
+    ask: &Ask,
+) -> BinaryHeap<Reverse<(u64, usize, usize)>> {
     let first = ask.goal.by_stages()[0];
     let outlooks = rank.iter().map(|layout| accounting.outlook(*layout));
-    let mut promising: Vec<_> = outlooks
+    let promising = outlooks
         .enumerate()
-        .filter(|(_, outlook)| outlook.missing == Bytes::ZERO && outlook.time.0.is_finite())
-        .map(|(index, outlook)| (ask.goal.least(first, &outlook), index))
-        .collect();
+        .filter(|(_, outlook)| outlook.missing == Bytes::ZERO && outlook.time.0.is_finite());
     // Layouts of fewer devices are sooner searched, and what is found rules out the others.
-    promising.sort_unstable_by_key(|(least, index)| {
-        let n_devices = accounting.grouped(rank[*index]).devices().len();
-        (*least, n_devices, *index)
+    let promising = promising.map(|(index, outlook)| {
+        let n_devices = accounting.grouped(rank[index]).devices().len();
+        Reverse((ask.goal.least(first, &outlook), n_devices, index))
     });
-    promising
+    promising.collect()
 }
 
-/// Searches a layout for plans that are worth no more than `worst`; none is worth less than `promised`.
+/// Searches a layout for plans that are worth no more than `worst`.
 fn searched(
     accounting: &dyn Accounting,
     layout: Layout,
     ask: &Ask,
-    (promised, worst): (u64, u64),
+    (promise, worst): (&Promise, u64),
 ) -> Searched {
-    let prefixes = accounting.prefixes(layout);
-    let all = promising_ends(accounting, layout, (&prefixes, ask), worst);
+    if promise.is_empty() {
+        return Searched::Impossible(Ruling::Orders);
+    }
+    let whole = layout.ends_of_whole(accounting.units().len());
+    let all = promise.ends(whole.clone(), ask, worst);
     // Where much may be below the GPUs as a whole or little, first what promises nearly the most: what
     // is found there rules out most of the rest.
-    let mut most = promised.saturating_add(promised / 16);
+    let mut most = promise.least.saturating_add(promise.least / 32);
     loop {
         let ends = match most < worst && !ask.stop.is_set() {
-            true => promising_ends(accounting, layout, (&prefixes, ask), most),
+            true => promise.ends(whole.clone(), ask, most),
             false => all.clone(),
         };
         let is_all = ends == all;
@@ -319,32 +336,6 @@ fn searched(
         }
         most = worth.unwrap_or(most.saturating_mul(2).saturating_add(1));
     }
-}
-
-/// Where the units of a layout may end that are below the GPUs as a whole, in a plan that is worth no
-/// more than `worst`.
-fn promising_ends(
-    accounting: &dyn Accounting,
-    layout: Layout,
-    (prefixes, ask): (&[Prefix], &Ask),
-    worst: u64,
-) -> Range<usize> {
-    let first = ask.goal.by_stages()[0];
-    let all = layout.ends_of_whole(accounting.units().len());
-    if prefixes.is_empty() || all.is_empty() {
-        return all;
-    }
-    // The linear program looks at plans that are a little worse, too.
-    let worst = worst.saturating_add(worst / 1000 + 1);
-    let may_be = |outlook: &Outlook| {
-        outlook.missing == Bytes::ZERO
-            && outlook.time.0.is_finite()
-            && ask.goal.least(first, outlook) <= worst
-    };
-    let ends = prefixes.iter().filter(|prefix| may_be(&prefix.outlook));
-    let ends = ends.map(|prefix| prefix.end);
-    let (least, most) = (ends.clone().min(), ends.max());
-    least.unwrap_or_default()..most.map_or(0, |most| most + 1)
 }
 
 /// The linear program's second opinion, and the path as stages on devices.

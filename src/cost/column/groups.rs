@@ -44,8 +44,8 @@ pub(super) fn groups(
     (groups, sites)
 }
 
-/// Devices of equal figures.
-fn alike(rig: &Rig, rules: &[Rule]) -> Vec<Vec<DeviceId>> {
+/// Devices of equal figures, the largest and fastest first. One that a rule names is like no other.
+pub fn alike(rig: &Rig, rules: &[Rule]) -> Vec<Vec<DeviceId>> {
     let is_ruled = |id: DeviceId| rules.iter().any(|rule| rule.names(Place::Device(id)));
     let alike = |a: &Device, b: &Device| {
         (a.capacity(), a.class, a.link) == (b.capacity(), b.class, b.link)

@@ -42,20 +42,26 @@ impl Pricing<'_> {
         }
     }
 
-    /// For each of these devices, where stages may end by their first unit; nothing where that is not
-    /// known, or stages need not fit.
-    pub(super) fn stage_ends(&self, devices: &[DeviceId]) -> Vec<Vec<RangeInclusive<usize>>> {
+    /// For each of these devices, where stages at a position may end by their first unit; nothing where
+    /// that is not known, or stages need not fit.
+    pub(super) fn stage_ends(
+        &self,
+        position: Position,
+        devices: &[DeviceId],
+    ) -> Vec<Vec<RangeInclusive<usize>>> {
         match self.fit {
-            Fit::Strict => self.accounting.stage_ends(self.layout, &self.ends, devices),
+            Fit::Strict => self
+                .accounting
+                .stage_ends(self.layout, position, &self.ends, devices),
             Fit::Excess(_) => Vec::new(),
         }
     }
 
-    /// Stages on one device of a group.
+    /// Stages at a position on one device of a group.
     pub(super) fn device_columns(
         &self,
-        group: GroupId,
-        device: DeviceId,
+        (group, device): (GroupId, DeviceId),
+        position: Position,
         stages: &[RangeInclusive<usize>],
         columns: &mut Vec<Column>,
     ) {
@@ -66,39 +72,37 @@ impl Pricing<'_> {
         let room = capacity(self.accounting.grouped(self.layout), Place::Device(device));
         let streams = self.layout.whole() == Whole::FirstUnits
             && self.accounting.offload() == Offload::Streams;
-        for position in [Position::First, Position::Later] {
-            for start in 0..n_units {
-                if !self.may_start(start, position) {
-                    continue;
-                }
-                let ends = match (self.is_on_one_device(), stages.get(start)) {
-                    (true, _) => n_units..=n_units,
-                    (false, Some(ends)) => ends.clone(),
-                    (false, None) => start + 1..=n_units,
+        for start in 0..n_units {
+            if !self.may_start(start, position) {
+                continue;
+            }
+            let ends = match (self.is_on_one_device(), stages.get(start)) {
+                (true, _) => n_units..=n_units,
+                (false, Some(ends)) => ends.clone(),
+                (false, None) => start + 1..=n_units,
+            };
+            for end in ends {
+                let units = start..end;
+                let span = Span {
+                    place: Place::Device(device),
+                    units,
+                    streamed: 0..0,
+                    position,
                 };
-                for end in ends {
-                    let units = start..end;
-                    let span = Span {
-                        place: Place::Device(device),
-                        units,
-                        streamed: 0..0,
-                        position,
-                    };
-                    let column = if streams && position == Position::First {
-                        self.streaming(group, &span, room)
-                    } else {
-                        let stage = self.stage(&span, room);
-                        self.column(Owner::Group(group), &span, stage, room)
-                    };
-                    match column {
-                        Some(column) => columns.push(column),
-                        // A single unit has nothing to stream beside it, and more may.
-                        None if streams && position == Position::First => {}
-                        // A GPU that serves alone needs no buffers for others.
-                        None if self.layout.shape().is_some() => {}
-                        // More units never need less.
-                        None => break,
-                    }
+                let column = if streams && position == Position::First {
+                    self.streaming(group, &span, room)
+                } else {
+                    let stage = self.stage(&span, room);
+                    self.column(Owner::Group(group), &span, stage, room)
+                };
+                match column {
+                    Some(column) => columns.push(column),
+                    // A single unit has nothing to stream beside it, and more may.
+                    None if streams && position == Position::First => {}
+                    // A GPU that serves alone needs no buffers for others.
+                    None if self.layout.shape().is_some() => {}
+                    // More units never need less.
+                    None => break,
                 }
             }
         }

@@ -4,13 +4,16 @@
 //! on the card that is quickest with it, and no card reads more than it holds. Of buffers the least
 //! of any stage counts, and a hop for each card that cannot be done without.
 
+mod paces;
+
 use std::ops::{Range, RangeInclusive};
 
 use super::{CUDA_CONTEXT, LlamaCpp};
 use crate::cost::{Ceiling, Layout, Memory, Outlook, Place, Span, Store, Whole, capacity, time};
 use crate::cost::{Position, Prefix};
-use crate::hardware::{Device, DeviceId};
+use crate::hardware::DeviceId;
 use crate::units::{Bytes, Seconds};
+pub(super) use paces::Paces;
 
 /// What a card does at its best under a layout.
 struct Card {
@@ -110,10 +113,11 @@ impl LlamaCpp<'_> {
 
     /// For each of these cards and each first unit, where stages end in plans that fit and have so many
     /// units in RAM as a whole: the other cards could not hold what shorter ones leave, nor this card
-    /// longer ones.
+    /// longer ones, of which a first stage is taken to have the least buffer of any.
     pub(super) fn stages_of(
         &self,
         layout: Layout,
+        position: Position,
         ends: &Range<usize>,
         devices: &[DeviceId],
     ) -> Vec<Vec<RangeInclusive<usize>>> {
@@ -125,25 +129,46 @@ impl LlamaCpp<'_> {
         let cards = self.cards(layout);
         let runs = cards.all.iter().map(|card| card.run);
         let all: Bytes = runs.sum::<Bytes>() + cards.more;
-        let on_gpus = self.on_gpus(layout, &(last..n_units));
+        let held = (0..=n_units).map(|end| self.on_gpus(layout, &(0..end)));
+        let held: Vec<Bytes> = held.collect();
+        let of = |units: Range<usize>| held[units.end].saturating_sub(held[units.start]);
         let stages = |device: &DeviceId| {
             let own = &cards.all[device.0];
-            let least = on_gpus.saturating_sub(all.saturating_sub(own.run));
+            let least = of(last..n_units).saturating_sub(all.saturating_sub(own.run));
             let (mut shortest, mut longest) = (0, 0);
             let from = |start: usize| {
                 shortest = shortest.max(start + 1);
-                while shortest < n_units && self.on_gpus(layout, &(start..shortest)) < least {
+                while shortest < n_units && of(start..shortest) < least {
                     shortest += 1;
                 }
                 longest = longest.max(start);
-                while longest < n_units && self.on_gpus(layout, &(start..longest + 1)) <= own.room {
+                while longest < n_units && of(start..longest + 1) <= own.room {
                     longest += 1;
                 }
-                shortest..=longest
+                let mut end = longest;
+                while position == Position::Later
+                    && end > start
+                    && start > ends.start
+                    && !self.fits_later(layout, *device, start..end)
+                {
+                    end -= 1;
+                }
+                shortest..=end
             };
             (0..n_units).map(from).collect()
         };
         devices.iter().map(stages).collect()
+    }
+
+    fn fits_later(&self, layout: Layout, device: DeviceId, units: Range<usize>) -> bool {
+        let span = Span {
+            place: Place::Device(device),
+            units,
+            streamed: 0..0,
+            position: Position::Later,
+        };
+        let needs = self.held(layout, &span, &self.between(&span.units));
+        needs.total() <= capacity(self.rig, span.place)
     }
 
     fn rooms(&self, buffer: Bytes) -> impl Iterator<Item = Bytes> {
@@ -163,42 +188,22 @@ impl LlamaCpp<'_> {
         let held = (0..=n_units).map(|end| self.on_gpus(layout, &(0..end)).0);
         let held: Vec<u64> = held.collect();
         let buffer = self.least_buffer(layout);
-        let mut fastest = vec![f64::INFINITY; n_units];
-        let mut of_device = |(device, room): (&Device, Bytes)| {
-            let law = time::llama_cpp(device.class);
-            let mut rates = vec![f64::INFINITY; n_units + 1];
-            for unit in (0..n_units).rev() {
-                let units = unit..unit + 1;
-                let (sums, in_ram) = (self.between(&units), self.in_ram(layout, &units));
-                let read = sums.read.saturating_sub(in_ram.read);
-                let reading = law.decode(device.bandwidth, read, sums.kv_read, 0).0;
-                let rate = match held[unit + 1] - held[unit] {
-                    0 => f64::INFINITY,
-                    held => reading / held as f64,
-                };
-                rates[unit] = rates[unit + 1].min(rate);
-                let whole = reading + law.block.0 * sums.n_blocks as f64;
-                fastest[unit] = fastest[unit].min(whole);
-            }
-            // Behind the last block is the head.
-            let cut = layout.parts().units().end.min(n_units - 1);
+        let pace = self.paces.get_or_init(|| Paces::new(self)).of(layout);
+        // Behind the last block is the head.
+        let cut = layout.parts().units().end.min(n_units - 1);
+        let of_device = |(index, room): (usize, Bytes)| {
             let run = [0..cut, cut..n_units - 1].map(|run| longest(&held, run, room));
             let run = run[0].max(run[1]);
             Card {
                 room,
                 run,
                 more: longest(&held, 0..n_units, room).saturating_sub(run),
-                rates,
-                launch: law.block,
+                rates: pace.rates(index),
+                launch: time::llama_cpp(self.rig.devices()[index].class).block,
             }
         };
-        let all: Vec<_> = self
-            .rig
-            .devices()
-            .iter()
-            .zip(self.rooms(buffer))
-            .map(&mut of_device)
-            .collect();
+        let rooms = self.rooms(buffer).enumerate();
+        let all: Vec<_> = rooms.map(of_device).collect();
         // One run has the head, and one begins among blocks with parts in RAM and ends behind them.
         let mut more: Vec<_> = all.iter().map(|card| card.more).collect();
         more.sort_unstable_by(|a, b| b.cmp(a));
@@ -209,16 +214,11 @@ impl LlamaCpp<'_> {
             *sum += run;
             Some(*sum)
         });
-        let mut from = vec![Seconds::default(); n_units + 1];
-        for unit in (0..n_units).rev() {
-            let on_cpu = self.on_cpu(&self.in_ram(layout, &(unit..unit + 1)));
-            from[unit] = from[unit + 1] + Seconds(fastest[unit]) + on_cpu;
-        }
         Cards {
             room: all.iter().map(|card| card.room).sum(),
             more,
             most: most.collect(),
-            fastest: from,
+            fastest: pace.fastest(),
             all,
         }
     }

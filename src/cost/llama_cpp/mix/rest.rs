@@ -1,6 +1,8 @@
 //! What is in no block of a mix: the accounting of any rest beside any blocks, put together from files
 //! of one recipe each.
 
+use std::cell::OnceCell;
+
 use super::super::{LlamaCpp, Sums};
 
 impl LlamaCpp<'_> {
@@ -21,6 +23,7 @@ impl LlamaCpp<'_> {
             sums,
             everywhere: other.everywhere,
             input: other.input,
+            paces: OnceCell::new(),
             ..self.clone()
         }
     }
