@@ -78,6 +78,23 @@ impl Compute {
         };
         (start, length.min(2 * EDGE) * 3 + end)
     }
+
+    /// Of the units from one on, the first of each kind of those whose stages of one unit, behind
+    /// others, have the same chains.
+    pub fn unlike_alone(&self, layout: Layout, from: usize) -> Vec<usize> {
+        let n_blocks = self.shape.blocks.len();
+        let in_ram = layout.parts().units();
+        let kind = |block: usize| (self.kinds.of.get(block), in_ram.contains(&block));
+        let mut known = Vec::new();
+        let mut is_new = |unit: &usize| {
+            let end = (unit + 1).cmp(&n_blocks);
+            let like = (kind(unit.saturating_sub(1)), kind(*unit), end);
+            let is_new = !known.contains(&like);
+            known.extend(is_new.then_some(like));
+            is_new
+        };
+        (from..=n_blocks).filter(&mut is_new).collect()
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +159,29 @@ mod tests {
             }
         }
         assert!(n_shared > 0);
+    }
+
+    #[test]
+    fn every_stage_of_one_unit_has_the_chain_of_one_that_is_unlike_all_before() {
+        for compute in computes() {
+            for layout in [
+                Layout::Sequential,
+                below(Whole::FirstUnits, 20),
+                below(Whole::Nothing, 5),
+            ] {
+                let chain =
+                    |unit: usize| compute.chain_of(layout, Position::Later, &(unit..unit + 1));
+                let unlike = compute.unlike_alone(layout, 1);
+                assert!(unlike.len() < N_BLOCKS, "{layout:?} {unlike:?}");
+                for unit in 1..=N_BLOCKS {
+                    let own = chain(unit);
+                    assert!(
+                        unlike.iter().any(|other| chain(*other) == own),
+                        "{layout:?} {unit}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

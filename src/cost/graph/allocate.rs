@@ -54,8 +54,9 @@ impl Allocator<'_> {
         for (leaf, backend) in &schedule.leaves {
             self.place(*leaf, *backend);
         }
+        let tape = self.tape;
         for (node, backend) in &schedule.nodes {
-            let tensor = *self.tape.get(*node);
+            let tensor = tape.get(*node);
             if let Some(viewed) = tensor.viewed.filter(|_| tensor.op != Op::None) {
                 self.uses[viewed.index()].views += 1;
             }
@@ -70,7 +71,7 @@ impl Allocator<'_> {
             }
         }
         for (node, backend) in &schedule.nodes {
-            let tensor = *self.tape.get(*node);
+            let tensor = tape.get(*node);
             for source in tensor.sources() {
                 self.place(*source, *backend);
             }
@@ -102,7 +103,8 @@ impl Allocator<'_> {
     }
 
     fn place(&mut self, id: Id, backend: Backend) {
-        let tensor = *self.tape.get(id);
+        let tape = self.tape;
+        let tensor = tape.get(id);
         let is_placed = tensor.held.is_some() || self.uses[id.index()].is_owner;
         if is_placed || tensor.viewed.is_some() {
             return;
@@ -110,7 +112,7 @@ impl Allocator<'_> {
         self.uses[id.index()].is_owner = true;
         if matches!(tensor.op, Op::InPlace | Op::Rope) {
             let mut sources = tensor.sources().iter();
-            if let Some(source) = sources.find(|source| self.may_overwrite(&tensor, **source)) {
+            if let Some(source) = sources.find(|source| self.may_overwrite(tensor, **source)) {
                 let overwritten = &mut self.uses[source.index()];
                 overwritten.is_owner = false;
                 let lies = overwritten.lies;
@@ -118,7 +120,7 @@ impl Allocator<'_> {
                 return;
             }
         }
-        let size = self.size(&tensor, backend);
+        let size = self.size(tensor, backend);
         let address = self.pools[backend.index()].take(size);
         self.uses[id.index()].lies = Some((backend, address));
     }
@@ -138,14 +140,15 @@ impl Allocator<'_> {
     }
 
     fn free(&mut self, id: Id) {
-        let tensor = *self.tape.get(id);
+        let tape = self.tape;
+        let tensor = tape.get(id);
         let used = &mut self.uses[id.index()];
         if tensor.is_output {
             return;
         }
         used.is_owner = false;
         if let Some((backend, address)) = used.lies {
-            let size = self.size(&tensor, backend);
+            let size = self.size(tensor, backend);
             self.pools[backend.index()].give(address, size);
         }
     }

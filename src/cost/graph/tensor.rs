@@ -157,15 +157,16 @@ impl Tape {
 
     /// Appends a tensor and all that it needs to the graph.
     pub(super) fn expand(&mut self, id: Id) {
-        let tensor = *self.get(id);
+        let tensor = self.get_mut(id);
         if tensor.is_visited {
             return;
         }
-        self.get_mut(id).is_visited = true;
-        for source in tensor.sources() {
+        tensor.is_visited = true;
+        let (op, sources, n_sources) = (tensor.op, tensor.sources, tensor.n_sources);
+        for source in &sources[..usize::from(n_sources)] {
             self.expand(*source);
         }
-        match tensor.op {
+        match op {
             Op::None => self.leaves.push(id),
             _ => self.nodes.push(id),
         }

@@ -237,7 +237,8 @@ impl LlamaCpp<'_> {
         };
         let first = first_of_all.into_iter();
         let first = first.map(|units| buffer(Position::First, units));
-        let later = (from..n_units).map(|unit| buffer(Position::Later, unit..unit + 1));
+        let later = self.compute.unlike_alone(layout, from).into_iter();
+        let later = later.map(|unit| buffer(Position::Later, unit..unit + 1));
         first.chain(later).min().unwrap_or_default() + self.adapted
     }
 
