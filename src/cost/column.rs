@@ -6,7 +6,7 @@
 mod groups;
 mod pricing;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::cost::{
     Accounting, Batch, Layout, Place, Position, Prefill, Rule, Sites, Span, Stage, capacity,
@@ -92,6 +92,39 @@ pub enum Fit {
     Excess(Bytes),
 }
 
+/// What is known of plans before their columns are priced.
+#[derive(Clone, Debug)]
+pub struct Within {
+    /// Where the units end that are below the GPUs as a whole.
+    pub ends: Range<usize>,
+    /// Where stages end.
+    pub stages: Stages,
+}
+
+/// Where stages end, by kind of device and first unit; nothing where that is not known.
+#[derive(Clone, Debug, Default)]
+pub struct Stages {
+    /// The kind of each device.
+    pub kind_of: Vec<usize>,
+    /// Of first stages.
+    pub first: Vec<Vec<RangeInclusive<usize>>>,
+    /// Of later ones.
+    pub later: Vec<Vec<RangeInclusive<usize>>>,
+}
+
+impl Stages {
+    /// By first unit, where stages of a device end; nothing where that is not known.
+    fn of(&self, device: DeviceId, position: Position) -> &[RangeInclusive<usize>] {
+        let stages = match position {
+            Position::First => &self.first,
+            Position::Later => &self.later,
+        };
+        let kind = self.kind_of.get(device.0);
+        let stages = kind.and_then(|kind| stages.get(*kind));
+        stages.map_or(&[][..], Vec::as_slice)
+    }
+}
+
 /// Every column of one layout.
 #[derive(Clone, Debug)]
 pub struct ColumnSet {
@@ -112,16 +145,19 @@ pub struct ColumnSet {
 impl ColumnSet {
     /// Prices every stage of `layout` that the rules allow.
     pub fn new(accounting: &dyn Accounting, layout: Layout, fit: Fit, rules: &[Rule]) -> Self {
-        let ends = layout.ends_of_whole(accounting.units().len());
-        Self::within(accounting, layout, fit, (rules, ends))
+        let within = Within {
+            ends: layout.ends_of_whole(accounting.units().len()),
+            stages: Stages::default(),
+        };
+        Self::within(accounting, layout, fit, (rules, within))
     }
 
-    /// The same for the plans in which the units that are below the GPUs as a whole end within `ends`.
+    /// The same for the plans of which something is known.
     pub fn within(
         accounting: &dyn Accounting,
         layout: Layout,
         fit: Fit,
-        (rules, ends): (&[Rule], Range<usize>),
+        (rules, within): (&[Rule], Within),
     ) -> Self {
         let n_units = accounting.units().len();
         let rig = accounting.grouped(layout);
@@ -145,18 +181,12 @@ impl ColumnSet {
                 layout,
                 fit,
                 rules,
-                ends,
+                within: &within,
                 host_room: host_room.saturating_sub(base),
             };
             pricing.host_columns(&mut columns);
-            let devices: Vec<_> = groups.iter().map(|devices| devices[0]).collect();
-            for position in [Position::First, Position::Later] {
-                let stages = pricing.stage_ends(position, &devices);
-                for (index, device) in devices.iter().enumerate() {
-                    let stages = stages.get(index).map_or(&[][..], Vec::as_slice);
-                    let owner = (GroupId(index), *device);
-                    pricing.device_columns(owner, position, stages, &mut columns);
-                }
+            for (index, devices) in groups.iter().enumerate() {
+                pricing.device_columns(GroupId(index), devices[0], &mut columns);
             }
         }
         // Columns are large, and each is moved once this way.

@@ -29,7 +29,7 @@ use std::ops::{Range, RangeInclusive};
 use crate::hardware::{DeviceId, HostId, Rig};
 use crate::units::{Bytes, Seconds, Tokens};
 
-pub use column::{Column, ColumnSet, Fit, alike};
+pub use column::{Column, ColumnSet, Fit, Stages, Within, alike};
 pub use layout::{Below, Layout, Matrices, Parts, Store, Whole};
 pub use memory::Memory;
 pub use prefill::Prefill;

@@ -1,9 +1,14 @@
 //! What the plans of a layout do at their best, told before its columns are priced: by how many first
-//! units are below the GPUs as a whole. Not here: how the best of them is found.
+//! units are below the GPUs as a whole, and where stages may end. Not here: how the best is found.
+//!
+//! How far stages lead is told by the set of devices that have any, not by their order: behind more
+//! units a stage ends no sooner.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use crate::cost::{Accounting, Layout, Outlook, Place, Position, Prefix, Span, alike, capacity};
+use crate::cost::{
+    Accounting, Layout, Outlook, Place, Position, Prefix, Span, Stages, alike, capacity,
+};
 use crate::hardware::DeviceId;
 use crate::solve::Ask;
 use crate::units::Bytes;
@@ -16,49 +21,66 @@ const MOST_SETS: usize = 1 << 12;
 pub(super) struct Promise {
     /// None is worth less by the first objective.
     pub(super) least: u64,
-    /// The same by the units below the GPUs as a whole, of those for which a plan is not ruled out;
-    /// nothing where it is not known.
-    prefixes: Option<Vec<Prefix>>,
+    below: Option<Below>,
+}
+
+/// The same by the units below the GPUs as a whole, of those for which a plan is not ruled out.
+#[derive(Clone, Debug)]
+struct Below {
+    prefixes: Vec<Prefix>,
+    cards: Cards,
 }
 
 impl Promise {
     /// What is known of a layout none of whose plans is worth less than `least`.
     pub(super) fn new(accounting: &dyn Accounting, layout: Layout, ask: &Ask, least: u64) -> Self {
-        let all = accounting.prefixes(layout);
-        if all.is_empty() {
-            return Self {
-                least,
-                prefixes: None,
-            };
+        let mut prefixes = accounting.prefixes(layout);
+        if prefixes.is_empty() {
+            return Self { least, below: None };
         }
-        let may_fit = |prefix: &Prefix| {
-            prefix.outlook.missing == Bytes::ZERO && prefix.outlook.time.0.is_finite()
-        };
-        let fitting = all.into_iter().filter(may_fit).collect();
-        let prefixes = reaching(accounting, layout, fitting);
+        prefixes.retain(|Prefix { outlook, .. }| {
+            outlook.missing == Bytes::ZERO && outlook.time.0.is_finite()
+        });
+        let cards = Cards::new(accounting, layout, ask);
+        cards.keep_reaching(accounting, layout, &mut prefixes);
         let worths = prefixes.iter().map(|prefix| worth(ask, &prefix.outlook));
         Self {
             least: worths.min().unwrap_or(u64::MAX).max(least),
-            prefixes: Some(prefixes),
+            below: Some(Below { prefixes, cards }),
         }
     }
 
     /// Whether every plan is ruled out.
     pub(super) fn is_empty(&self) -> bool {
-        self.prefixes.as_ref().is_some_and(Vec::is_empty)
+        let below = self.below.as_ref();
+        below.is_some_and(|below| below.prefixes.is_empty())
     }
 
     /// Where these units end in plans that are worth no more than `worst`; `all` where that is not known.
     pub(super) fn ends(&self, all: Range<usize>, ask: &Ask, worst: u64) -> Range<usize> {
-        let Some(prefixes) = self.prefixes.as_ref().filter(|_| !all.is_empty()) else {
+        let Some(below) = self.below.as_ref().filter(|_| !all.is_empty()) else {
             return all;
         };
         // The linear program looks at plans that are a little worse, too.
         let worst = worst.saturating_add(worst / 1000 + 1);
         let may_be = |prefix: &&Prefix| worth(ask, &prefix.outlook) <= worst;
-        let ends = prefixes.iter().filter(may_be).map(|prefix| prefix.end);
+        let ends = below.prefixes.iter().filter(may_be);
+        let ends = ends.map(|prefix| prefix.end);
         let (least, most) = (ends.clone().min(), ends.max());
         least.unwrap_or_default()..most.map_or(0, |most| most + 1)
+    }
+
+    /// Where stages end in plans in which these units end within `ends`.
+    pub(super) fn stages(
+        &self,
+        accounting: &dyn Accounting,
+        layout: Layout,
+        ends: &Range<usize>,
+    ) -> Stages {
+        match &self.below {
+            Some(below) => below.cards.stages(accounting, layout, ends),
+            None => Stages::default(),
+        }
     }
 }
 
@@ -66,100 +88,201 @@ fn worth(ask: &Ask, outlook: &Outlook) -> u64 {
     ask.goal.least(ask.goal.by_stages()[0], outlook)
 }
 
-/// Those of the prefixes, which are in their order, from which on stages lead to the end of the chain,
-/// each device at most once.
-fn reaching(accounting: &dyn Accounting, layout: Layout, mut prefixes: Vec<Prefix>) -> Vec<Prefix> {
-    let n_units = accounting.units().len();
-    let Some(cards) = Cards::new(accounting, layout) else {
-        return prefixes;
-    };
-    // Behind more units every stage ends later.
-    let first = |card: usize, start: usize| cards.first[card][start];
-    let is_short = |prefix: &Prefix| cards.reach(prefix.end, first) < n_units;
-    prefixes.drain(..prefixes.partition_point(is_short));
-    // The first stage has buffers of its own, so it is priced.
-    let first = |card: usize, start: usize| {
-        let device = cards.devices[card];
-        let room = capacity(accounting.grouped(layout), Place::Device(device));
-        let overflows = |end: &usize| {
+/// Devices that compute a chain, those that are alike together.
+#[derive(Clone, Debug)]
+struct Cards {
+    kind_of: Vec<usize>,
+    /// One of each kind.
+    devices: Vec<DeviceId>,
+    n_of_kind: Vec<usize>,
+    /// A set has so many of each kind: the sum of their numbers times these is its place.
+    strides: Vec<usize>,
+    /// None where there are too many.
+    n_sets: usize,
+    /// By kind and first unit, where first stages may end, and later ones.
+    first: Vec<Vec<RangeInclusive<usize>>>,
+    later: Vec<Vec<RangeInclusive<usize>>>,
+}
+
+impl Cards {
+    fn new(accounting: &dyn Accounting, layout: Layout, ask: &Ask) -> Self {
+        let rig = accounting.grouped(layout);
+        let n_units = accounting.units().len();
+        let kinds = alike(rig, &ask.rules);
+        let mut kind_of = vec![0; rig.devices().len()];
+        for (kind, devices) in kinds.iter().enumerate() {
+            devices.iter().for_each(|device| kind_of[device.0] = kind);
+        }
+        let n_of_kind: Vec<_> = kinds.iter().map(|kind| kind.len().min(n_units)).collect();
+        let mut n_sets = 1_usize;
+        let strides = n_of_kind.iter().map(|n_devices| {
+            let stride = n_sets;
+            n_sets = stride.saturating_mul(n_devices + 1);
+            stride
+        });
+        let strides: Vec<_> = strides.collect();
+        let devices: Vec<_> = kinds.iter().map(|kind| kind[0]).collect();
+        let mut cards = Self {
+            kind_of,
+            devices,
+            n_of_kind,
+            strides,
+            n_sets: if n_sets > MOST_SETS { 0 } else { n_sets },
+            first: Vec::new(),
+            later: Vec::new(),
+        };
+        if cards.n_sets > 0 {
+            let ends = layout.ends_of_whole(n_units);
+            Stages {
+                first: cards.first,
+                later: cards.later,
+                ..
+            } = cards.asked(accounting, layout, &ends);
+        }
+        cards
+    }
+
+    /// What the accounting knows of where stages end.
+    fn asked(&self, accounting: &dyn Accounting, layout: Layout, ends: &Range<usize>) -> Stages {
+        let [first, later] = [Position::First, Position::Later]
+            .map(|position| accounting.stage_ends(layout, position, ends, &self.devices));
+        Stages {
+            kind_of: self.kind_of.clone(),
+            first,
+            later,
+        }
+    }
+
+    /// Drops those of the prefixes, which are in their order, up to the last from which no stages, each
+    /// on a device of its own, lead to the end of the chain.
+    fn keep_reaching(
+        &self,
+        accounting: &dyn Accounting,
+        layout: Layout,
+        prefixes: &mut Vec<Prefix>,
+    ) {
+        if self.n_sets == 0 {
+            return;
+        }
+        let n_units = accounting.units().len();
+        let is_short = |prefix: &Prefix| {
+            let first = |kind: usize| *self.first[kind][prefix.end].end();
+            !self.forward(prefix.end, first).contains(&n_units)
+        };
+        // Behind more units every stage ends later.
+        prefixes.drain(..prefixes.partition_point(is_short));
+        // The first stage has buffers of its own, so it is priced.
+        let is_short = |prefix: &Prefix| {
+            let first = |kind: usize| self.priced_end(accounting, layout, kind, prefix.end);
+            !self.forward(prefix.end, first).contains(&n_units)
+        };
+        let n_short = prefixes.iter().take_while(|prefix| is_short(prefix));
+        prefixes.drain(..n_short.count());
+    }
+
+    /// Where the longest first stage from a unit on ends that fits.
+    fn priced_end(
+        &self,
+        accounting: &dyn Accounting,
+        layout: Layout,
+        kind: usize,
+        start: usize,
+    ) -> usize {
+        let place = Place::Device(self.devices[kind]);
+        let room = capacity(accounting.grouped(layout), place);
+        let fits = |end: &usize| {
             let span = Span {
-                place: Place::Device(device),
+                place,
                 units: start..*end,
                 streamed: 0..0,
                 position: Position::First,
             };
-            accounting.stage(layout, &span).device.total() > room
+            accounting.stage(layout, &span).device.total() <= room
         };
-        let ends: Vec<_> = (start + 1..=cards.first[card][start]).collect();
-        start + ends.partition_point(|end| !overflows(end))
-    };
-    let is_short = |prefix: &Prefix| cards.reach(prefix.end, first) < n_units;
-    let n_short = prefixes
-        .iter()
-        .take_while(|prefix| is_short(prefix))
-        .count();
-    prefixes.drain(..n_short);
-    prefixes
-}
-
-/// Devices that compute the chain, those that are alike together.
-struct Cards {
-    /// One of each kind.
-    devices: Vec<DeviceId>,
-    n_of_kind: Vec<usize>,
-    /// By kind and first unit, an end that no first stage that fits goes beyond, and no later one.
-    first: Vec<Vec<usize>>,
-    later: Vec<Vec<usize>>,
-}
-
-impl Cards {
-    /// Nothing where it is not known how far stages lead, or there are too many sets of devices.
-    fn new(accounting: &dyn Accounting, layout: Layout) -> Option<Self> {
-        let n_units = accounting.units().len();
-        let kinds = alike(accounting.grouped(layout), &[]);
-        let n_of_kind: Vec<_> = kinds.iter().map(|kind| kind.len().min(n_units)).collect();
-        let n_sets = n_of_kind.iter().try_fold(1_usize, |n_sets, n_devices| {
-            n_sets.checked_mul(n_devices + 1)
-        });
-        n_sets.filter(|n_sets| *n_sets <= MOST_SETS)?;
-        let devices: Vec<_> = kinds.iter().map(|kind| kind[0]).collect();
-        let ends = layout.ends_of_whole(n_units);
-        let [first, later] = [Position::First, Position::Later].map(|position| {
-            let stages = accounting.stage_ends(layout, position, &ends, &devices);
-            let farthest = stages.iter().map(|by_start| {
-                let ends = by_start.iter().map(|ends| *ends.end());
-                ends.collect()
-            });
-            farthest.collect::<Vec<_>>()
-        });
-        (!later.is_empty()).then_some(Self {
-            devices,
-            n_of_kind,
-            first,
-            later,
-        })
+        let ends: Vec<_> = (start + 1..=*self.first[kind][start].end()).collect();
+        start + ends.partition_point(fits)
     }
 
-    /// The most units that may be done if `done` are below the GPUs, and the first stage of a kind of
-    /// device ends where `first` says.
-    fn reach(&self, done: usize, first: impl Fn(usize, usize) -> usize) -> usize {
-        let n_sets = self.n_of_kind.iter().map(|n| n + 1).product();
-        let n_units = self.later.first().map_or(0, Vec::len);
-        let mut most = vec![0; n_sets];
-        most[0] = done;
-        for set in 0..n_sets {
-            let mut stride = 1;
-            for (kind, n_devices) in self.n_of_kind.iter().enumerate() {
-                if set / stride % (n_devices + 1) < *n_devices && most[set] < n_units {
-                    let end = match set {
-                        0 => first(kind, done),
-                        _ => self.later[kind][most[set]],
-                    };
-                    most[set + stride] = most[set + stride].max(end);
-                }
-                stride *= n_devices + 1;
+    /// Kinds of which a set has fewer than there are, with the set that has one more.
+    fn with_one_more(&self, set: usize) -> impl Iterator<Item = (usize, usize)> {
+        let kinds = self.strides.iter().zip(&self.n_of_kind).enumerate();
+        let free = kinds.filter(move |(_, (stride, n))| set / *stride % (*n + 1) < **n);
+        free.map(move |(kind, (stride, _))| (kind, set + stride))
+    }
+
+    /// By set, the most units that may be done with stages on its devices if `done` are below the GPUs
+    /// and the first stage ends where `first` says of a kind; 0 where nothing may.
+    fn forward(&self, done: usize, first: impl Fn(usize) -> usize) -> Vec<usize> {
+        let mut most = vec![0; self.n_sets];
+        for (kind, set) in self.with_one_more(0) {
+            most[set] = first(kind);
+        }
+        for set in 1..self.n_sets {
+            for (kind, more) in self.with_one_more(set) {
+                // Where all is done no stage begins.
+                let end = self.later[kind]
+                    .get(most[set])
+                    .map_or(most[set], |it| *it.end());
+                most[more] = most[more].max(end);
             }
         }
-        most.into_iter().max().unwrap_or_default()
+        most[0] = done;
+        most
+    }
+
+    /// By set, the first unit from which on stages on its devices lead to the end.
+    fn backward(&self) -> Vec<usize> {
+        let n_units = self.later.first().map_or(0, Vec::len);
+        // By kind and unit, the first unit from which on a stage leads there.
+        let nearest = self.later.iter().map(|by_start| {
+            let from = |unit: usize| by_start.partition_point(|ends| *ends.end() < unit);
+            (0..=n_units).map(from).collect()
+        });
+        let nearest: Vec<Vec<usize>> = nearest.collect();
+        let mut least = vec![n_units; self.n_sets];
+        for set in 0..self.n_sets {
+            for (kind, more) in self.with_one_more(set) {
+                least[more] = least[more].min(nearest[kind][least[set]]);
+            }
+        }
+        least
+    }
+
+    /// Where stages end in plans in which the units below the GPUs as a whole end within `ends`: where
+    /// other devices lead to their begin, and the rest of them to the end of the chain.
+    fn stages(&self, accounting: &dyn Accounting, layout: Layout, ends: &Range<usize>) -> Stages {
+        if self.n_sets == 0 {
+            return self.asked(accounting, layout, ends);
+        }
+        let done = ends.clone().last().unwrap_or_default();
+        let forward = self.forward(done, |kind| *self.first[kind][done].end());
+        let backward = self.backward();
+        let n_units = accounting.units().len();
+        let of_kind = |kind: usize| {
+            // By begin, the first end from which on devices are left that lead to the last unit.
+            let mut later = vec![n_units + 1; n_units + 1];
+            for set in 1..self.n_sets {
+                if let Some((_, more)) = self.with_one_more(set).find(|(free, _)| *free == kind) {
+                    let end = &mut later[forward[set]];
+                    *end = backward[self.n_sets - 1 - more].min(*end);
+                }
+            }
+            for begin in (0..n_units).rev() {
+                later[begin] = later[begin].min(later[begin + 1]);
+            }
+            let first = backward[self.n_sets - 1 - self.strides[kind]];
+            let from =
+                |ends: &RangeInclusive<usize>, least: usize| least.max(*ends.start())..=*ends.end();
+            let firsts = self.first[kind].iter().map(|ends| from(ends, first));
+            let laters = self.later[kind].iter().zip(&later);
+            let laters = laters.map(|(ends, least)| from(ends, *least));
+            (firsts.collect::<Vec<_>>(), laters.collect::<Vec<_>>())
+        };
+        let (first, later) = (0..self.devices.len()).map(of_kind).unzip();
+        Stages {
+            kind_of: self.kind_of.clone(),
+            first,
+            later,
+        }
     }
 }

@@ -35,7 +35,7 @@ pub mod tradeoff;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, crossings};
+use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, Within, crossings};
 use crate::units::{Bytes, Seconds};
 use below::Promise;
 use path::stages;
@@ -325,7 +325,9 @@ fn searched(
             false => all.clone(),
         };
         let is_all = ends == all;
-        let set = ColumnSet::within(accounting, layout, Fit::Strict, (&ask.rules, ends));
+        let stages = promise.stages(accounting, layout, &ends);
+        let within = Within { ends, stages };
+        let set = ColumnSet::within(accounting, layout, Fit::Strict, (&ask.rules, within));
         let answer = search(set, ask, worst);
         let worth = match &answer {
             Searched::Found(found) => Some(found.worth[0]),

@@ -1,9 +1,7 @@
 //! The columns of one layout: which stages are tried, what each of them costs, and whether it fits.
 //! Not here: what is done with them.
 
-use std::ops::{Range, RangeInclusive};
-
-use super::{Column, Cost, Fit, GroupId, Owner};
+use super::{Column, Cost, Fit, GroupId, Owner, Within};
 use crate::cost::{
     Accounting, Layout, Offload, Place, Position, Rule, Span, Stage, Whole, capacity,
 };
@@ -15,8 +13,7 @@ pub(super) struct Pricing<'a> {
     pub(super) layout: Layout,
     pub(super) fit: Fit,
     pub(super) rules: &'a [Rule],
-    /// Where the units end that are below the GPUs as a whole.
-    pub(super) ends: Range<usize>,
+    pub(super) within: &'a Within,
     pub(super) host_room: Bytes,
 }
 
@@ -27,7 +24,7 @@ impl Pricing<'_> {
         if !computes && !self.layout.is_host_only() {
             return;
         }
-        for end in self.ends.clone() {
+        for end in self.within.ends.clone() {
             let span = Span {
                 place: Place::Host,
                 units: 0..end,
@@ -42,32 +39,26 @@ impl Pricing<'_> {
         }
     }
 
-    /// For each of these devices, where stages at a position may end by their first unit; nothing where
-    /// that is not known, or stages need not fit.
-    pub(super) fn stage_ends(
+    /// Stages on one device of a group.
+    pub(super) fn device_columns(
         &self,
-        position: Position,
-        devices: &[DeviceId],
-    ) -> Vec<Vec<RangeInclusive<usize>>> {
-        match self.fit {
-            Fit::Strict => self
-                .accounting
-                .stage_ends(self.layout, position, &self.ends, devices),
-            Fit::Excess(_) => Vec::new(),
+        group: GroupId,
+        device: DeviceId,
+        columns: &mut Vec<Column>,
+    ) {
+        if !self.layout.is_host_only() {
+            self.stages_at(Position::First, (group, device), columns);
+            self.stages_at(Position::Later, (group, device), columns);
         }
     }
 
-    /// Stages at a position on one device of a group.
-    pub(super) fn device_columns(
+    fn stages_at(
         &self,
-        (group, device): (GroupId, DeviceId),
         position: Position,
-        stages: &[RangeInclusive<usize>],
+        (group, device): (GroupId, DeviceId),
         columns: &mut Vec<Column>,
     ) {
-        if self.layout.is_host_only() {
-            return;
-        }
+        let stages = self.within.stages.of(device, position);
         let n_units = self.accounting.units().len();
         let room = capacity(self.accounting.grouped(self.layout), Place::Device(device));
         let streams = self.layout.whole() == Whole::FirstUnits
@@ -126,8 +117,8 @@ impl Pricing<'_> {
         let computes = self.accounting.offload() == Offload::Computes;
         match (self.layout.whole(), position) {
             _ if self.is_on_one_device() => start == 0 && position == Position::First,
-            (Whole::FirstUnits, Position::First) if computes => self.ends.contains(&start),
-            (Whole::FirstUnits, Position::Later) if computes => start > self.ends.start,
+            (Whole::FirstUnits, Position::First) if computes => self.within.ends.contains(&start),
+            (Whole::FirstUnits, Position::Later) if computes => start > self.within.ends.start,
             (_, Position::First) => start == 0,
             (_, Position::Later) => start > 0,
         }

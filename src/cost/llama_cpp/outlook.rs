@@ -13,6 +13,7 @@ use crate::cost::{Ceiling, Layout, Memory, Outlook, Place, Span, Store, Whole, c
 use crate::cost::{Position, Prefix};
 use crate::hardware::DeviceId;
 use crate::units::{Bytes, Seconds};
+use paces::Mixed;
 pub(super) use paces::Paces;
 
 /// What a card does at its best under a layout.
@@ -43,15 +44,18 @@ struct Cards {
 }
 
 impl LlamaCpp<'_> {
+    /// What is told at a glance: each unit on the card that is quickest with it.
     pub(super) fn best_of(&self, layout: Layout) -> Outlook {
-        let cards = match layout {
-            Layout::Offloaded(_) => self.cards(layout),
+        let room = || self.rooms(self.least_buffer(layout)).sum::<Bytes>();
+        let each = match layout {
+            Layout::Offloaded(_) => {
+                let fastest = self.pace(layout).fastest();
+                self.with_prefixes(layout, room(), |end, _| fastest[end])
+            }
             Layout::Pipelined | Layout::Sequential => {
                 let on_gpus = self.on_gpus(layout, &(0..self.units.len()));
-                let buffer = self.least_buffer(layout);
-                let room: Bytes = self.rooms(buffer).sum();
                 return Outlook {
-                    missing: on_gpus.saturating_sub(room),
+                    missing: on_gpus.saturating_sub(room()),
                     ..Outlook::default()
                 };
             }
@@ -59,7 +63,6 @@ impl LlamaCpp<'_> {
                 return Outlook::default();
             }
         };
-        let each = self.with_prefixes(layout, &cards);
         let missing = each.iter().map(|prefix| prefix.outlook.missing).min();
         let fitting = each.iter().filter(|it| it.outlook.missing == Bytes::ZERO);
         let times = fitting.map(|prefix| prefix.outlook.time);
@@ -72,11 +75,16 @@ impl LlamaCpp<'_> {
         }
     }
 
-    /// The same for each number of first units that may be in RAM as a whole. What is there more
-    /// than a plan can have takes for ever.
+    /// For each number of first units that may be in RAM as a whole, what no such plan does better
+    /// than. What is there more than a plan can have takes for ever.
     pub(super) fn best_by_prefix(&self, layout: Layout) -> Vec<Prefix> {
         match layout {
-            Layout::Offloaded(_) => self.with_prefixes(layout, &self.cards(layout)),
+            Layout::Offloaded(_) => {
+                let cards = self.cards(layout);
+                self.with_prefixes(layout, cards.room, |end, on_gpus| {
+                    self.least_on_cards(layout, end, on_gpus, &cards)
+                })
+            }
             Layout::OneDevice
             | Layout::Pipelined
             | Layout::Sequential
@@ -85,7 +93,12 @@ impl LlamaCpp<'_> {
         }
     }
 
-    fn with_prefixes(&self, layout: Layout, cards: &Cards) -> Vec<Prefix> {
+    fn with_prefixes(
+        &self,
+        layout: Layout,
+        room: Bytes,
+        on_cards: impl Fn(usize, Bytes) -> Seconds,
+    ) -> Vec<Prefix> {
         let n_units = self.units.len();
         let ends = match layout.whole() {
             Whole::FirstUnits => layout.ends_of_whole(n_units),
@@ -96,19 +109,22 @@ impl LlamaCpp<'_> {
         let with_whole = |end: usize| {
             let on_gpus = self.on_gpus(layout, &(end..n_units));
             let on_host = base + self.whole_on_host(layout, &(0..end));
-            let time = self.time_on_host(&(0..end))
-                + self.least_on_cards(layout, end, on_gpus, cards)
-                + self.rereading(layout, end);
+            let time =
+                self.time_on_host(&(0..end)) + on_cards(end, on_gpus) + self.rereading(layout, end);
             Prefix {
                 end,
                 outlook: Outlook {
-                    missing: on_gpus.saturating_sub(cards.room) + on_host.saturating_sub(ram),
+                    missing: on_gpus.saturating_sub(room) + on_host.saturating_sub(ram),
                     time,
                     ceiling: Ceiling::UNKNOWN,
                 },
             }
         };
         ends.map(with_whole).collect()
+    }
+
+    fn pace(&self, layout: Layout) -> Mixed<'_> {
+        self.paces.get_or_init(|| Paces::new(self)).of(layout)
     }
 
     /// For each of these cards and each first unit, where stages end in plans that fit and have so many
@@ -188,7 +204,7 @@ impl LlamaCpp<'_> {
         let held = (0..=n_units).map(|end| self.on_gpus(layout, &(0..end)).0);
         let held: Vec<u64> = held.collect();
         let buffer = self.least_buffer(layout);
-        let pace = self.paces.get_or_init(|| Paces::new(self)).of(layout);
+        let pace = self.pace(layout);
         // Behind the last block is the head.
         let cut = layout.parts().units().end.min(n_units - 1);
         let of_device = |(index, room): (usize, Bytes)| {
