@@ -10,7 +10,7 @@ use crate::cost::{
     Accounting, Layout, Outlook, Place, Position, Prefix, Span, Stages, alike, capacity,
 };
 use crate::hardware::DeviceId;
-use crate::solve::Ask;
+use crate::solve::{Ask, Ruling};
 use crate::units::Bytes;
 
 /// More sets of devices than these take longer than the columns that they might spare.
@@ -21,51 +21,76 @@ const MOST_SETS: usize = 1 << 12;
 pub(super) struct Promise {
     /// None is worth less by the first objective.
     pub(super) least: u64,
-    below: Option<Below>,
-}
-
-/// The same by the units below the GPUs as a whole, of those for which a plan is not ruled out.
-#[derive(Clone, Debug)]
-struct Below {
-    prefixes: Vec<Prefix>,
-    cards: Cards,
+    /// The same by the units below the GPUs as a whole, of those for which a plan is not ruled out;
+    /// nothing where that is not known.
+    prefixes: Option<Vec<Prefix>>,
+    /// Nothing until it was asked how far stages lead.
+    cards: Option<Cards>,
 }
 
 impl Promise {
-    /// What is known of a layout none of whose plans is worth less than `least`.
+    /// What is known of a layout none of whose plans is worth less than `least`, but for how far stages
+    /// lead.
     pub(super) fn new(accounting: &dyn Accounting, layout: Layout, ask: &Ask, least: u64) -> Self {
         let mut prefixes = accounting.prefixes(layout);
-        if prefixes.is_empty() {
-            return Self { least, below: None };
-        }
+        let is_known = !prefixes.is_empty();
         prefixes.retain(|Prefix { outlook, .. }| {
             outlook.missing == Bytes::ZERO && outlook.time.0.is_finite()
         });
-        let cards = Cards::new(accounting, layout, ask);
-        cards.keep_reaching(accounting, layout, &mut prefixes);
-        let worths = prefixes.iter().map(|prefix| worth(ask, &prefix.outlook));
-        Self {
-            least: worths.min().unwrap_or(u64::MAX).max(least),
-            below: Some(Below { prefixes, cards }),
-        }
+        let promise = Self {
+            least,
+            prefixes: is_known.then_some(prefixes),
+            cards: None,
+        };
+        promise.with_least_of_prefixes(ask)
     }
 
-    /// Whether every plan is ruled out.
-    pub(super) fn is_empty(&self) -> bool {
-        let below = self.below.as_ref();
-        below.is_some_and(|below| below.prefixes.is_empty())
+    /// Whether all is known.
+    pub(super) fn is_sharp(&self) -> bool {
+        self.ruling().is_some() || self.prefixes.is_none() || self.cards.is_some()
+    }
+
+    /// The same where it is known how far stages lead.
+    pub(super) fn sharpened(
+        mut self,
+        accounting: &dyn Accounting,
+        layout: Layout,
+        ask: &Ask,
+    ) -> Self {
+        if let Some(prefixes) = &mut self.prefixes {
+            let cards = Cards::new(accounting, layout, ask);
+            cards.keep_reaching(accounting, layout, prefixes);
+            self.cards = Some(cards);
+        }
+        self.with_least_of_prefixes(ask)
+    }
+
+    fn with_least_of_prefixes(mut self, ask: &Ask) -> Self {
+        if let Some(prefixes) = &self.prefixes {
+            let worths = prefixes.iter().map(|prefix| worth(ask, &prefix.outlook));
+            self.least = worths.min().unwrap_or(u64::MAX).max(self.least);
+        }
+        self
+    }
+
+    /// How every plan is ruled out, if it is.
+    pub(super) fn ruling(&self) -> Option<Ruling> {
+        let prefixes = self.prefixes.as_ref().filter(|it| it.is_empty());
+        prefixes.map(|_| match self.cards {
+            None => Ruling::Area,
+            Some(_) => Ruling::Orders,
+        })
     }
 
     /// Where these units end in plans that are worth no more than `worst`; `all` where that is not known.
     pub(super) fn ends(&self, all: Range<usize>, ask: &Ask, worst: u64) -> Range<usize> {
-        let Some(below) = self.below.as_ref().filter(|_| !all.is_empty()) else {
+        let Some(prefixes) = self.prefixes.as_ref().filter(|_| !all.is_empty()) else {
             return all;
         };
         // The linear program looks at plans that are a little worse, too.
         let worst = worst.saturating_add(worst / 1000 + 1);
         let may_be = |prefix: &&Prefix| worth(ask, &prefix.outlook) <= worst;
-        let ends = below.prefixes.iter().filter(may_be);
-        let ends = ends.map(|prefix| prefix.end);
+        let ends = prefixes.iter().filter(may_be).map(|prefix| prefix.end);
         let (least, most) = (ends.clone().min(), ends.max());
         least.unwrap_or_default()..most.map_or(0, |most| most + 1)
     }
@@ -77,10 +102,10 @@ impl Promise {
         layout: Layout,
         ends: &Range<usize>,
     ) -> Stages {
-        match &self.below {
-            Some(below) => below.cards.stages(accounting, layout, ends),
-            None => Stages::default(),
-        }
+        let cards = self.cards.as_ref();
+        cards.map_or_else(Stages::default, |cards| {
+            cards.stages(accounting, layout, ends)
+        })
     }
 }
 
@@ -199,8 +224,8 @@ impl Cards {
             };
             accounting.stage(layout, &span).device.total() <= room
         };
-        let ends: Vec<_> = (start + 1..=*self.first[kind][start].end()).collect();
-        start + ends.partition_point(fits)
+        let mut ends = start + 1..=*self.first[kind][start].end();
+        ends.rfind(fits).unwrap_or(start)
     }
 
     /// Kinds of which a set has fewer than there are, with the set that has one more.

@@ -222,6 +222,7 @@ pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> bool {
     };
     let has = |(least, layout): (u64, Layout)| {
         let promise = Promise::new(accounting, layout, &ask, least);
+        let promise = promise.sharpened(accounting, layout, &ask);
         let answer = searched(accounting, layout, &ask, (&promise, u64::MAX));
         matches!(answer, Searched::Found(_))
     };
@@ -250,15 +251,22 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
             if worst.is_some_and(|worst| least > worst) {
                 break;
             }
-            // More is asked of a layout when it is the most promising one.
-            let Some(promise) = &promises[index] else {
-                let promise = Promise::new(accounting, rank[index], ask, least);
-                open.push(Reverse((promise.least, n_devices, index)));
-                promises[index] = Some(promise);
-                continue;
+            // More is asked of a layout each time that it is the most promising one.
+            let promise = match promises[index].take() {
+                Some(promise) if promise.is_sharp() => promise,
+                known => {
+                    let layout = rank[index];
+                    let promise = match known {
+                        None => Promise::new(accounting, layout, ask, least),
+                        Some(promise) => promise.sharpened(accounting, layout, ask),
+                    };
+                    open.push(Reverse((promise.least, n_devices, index)));
+                    promises[index] = Some(promise);
+                    continue;
+                }
             };
             let worst = worst.unwrap_or(u64::MAX);
-            match searched(accounting, rank[index], ask, (promise, worst)) {
+            match searched(accounting, rank[index], ask, (&promise, worst)) {
                 Searched::Found(path) => found.push((index, *path)),
                 Searched::Impossible(ruling) => hardest = hardest.max(ruling),
                 Searched::Worse => {}
@@ -311,8 +319,8 @@ fn searched(
     ask: &Ask,
     (promise, worst): (&Promise, u64),
 ) -> Searched {
-    if promise.is_empty() {
-        return Searched::Impossible(Ruling::Orders);
+    if let Some(ruling) = promise.ruling() {
+        return Searched::Impossible(ruling);
     }
     let whole = layout.ends_of_whole(accounting.units().len());
     let all = promise.ends(whole.clone(), ask, worst);
