@@ -213,23 +213,27 @@ pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &
     goal.worth_of(goal.by_stages()[0], &columns, &between)
 }
 
-/// Whether a plan is found, whatever it is worth.
-pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> bool {
+/// Whether there is a plan, whatever it is worth.
+///
+/// # Errors
+/// Where there is none, or none was found.
+pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> Result<(), NoPlan> {
     let ask = Ask {
         goal: Goal::default(),
         ..ask.clone()
     };
-    let has = |(promised, layout): (u64, Layout)| {
-        let answer = searched(accounting, layout, &ask, (promised, u64::MAX));
-        matches!(answer, Searched::Found(_))
-    };
-    let mut ranks = accounting.ranks().into_iter();
-    ranks.any(|rank| {
-        let layouts = promising(accounting, &rank, &ask);
-        layouts
-            .into_iter()
-            .any(|(promised, index)| has((promised, rank[index])))
-    })
+    let mut no = NoPlan::RuledOut(Ruling::default());
+    for rank in accounting.ranks() {
+        for (promised, index) in promising(accounting, &rank, &ask) {
+            match searched(accounting, rank[index], &ask, (promised, u64::MAX)) {
+                Searched::Found(_) => return Ok(()),
+                Searched::Impossible(ruling) => no = no.and(NoPlan::RuledOut(ruling)),
+                Searched::Worse => {}
+                Searched::Unknown(_) => no = NoPlan::NotFound,
+            }
+        }
+    }
+    Err(no)
 }
 
 /// The best path of the first rank that has one, and its bound.

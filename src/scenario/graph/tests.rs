@@ -68,8 +68,7 @@ fn every_placement_of_a_small_graph_is_no_better_than_the_answer_or_its_bound() 
                 aim,
                 stop: Stop::default(),
             };
-            // Annealing of such a graph is over at once where it meets its bound; else it is cut.
-            if aim != Aim::Throughput && seed % 18 != 0 {
+            if aim == Aim::Latency && seed % 18 != 0 {
                 continue;
             }
             let force = by_force(&question);
@@ -85,7 +84,7 @@ fn every_placement_of_a_small_graph_is_no_better_than_the_answer_or_its_bound() 
                     assert_eq!(tally.check(&question), Ok(ours.worth), "{seed} {aim:?}");
                     assert!(ours.bound <= force && force <= ours.worth, "{seed} {aim:?}");
                     found += 1;
-                    if aim == Aim::Throughput {
+                    if aim != Aim::Latency {
                         assert_eq!((ours.worth, ours.bound), (force, force), "{seed}");
                     } else {
                         cases += 1;
