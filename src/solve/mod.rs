@@ -218,18 +218,16 @@ pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &
 /// # Errors
 /// Where there is none, or none was found.
 pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> Result<(), NoPlan> {
-    let ask = Ask {
-        goal: Goal::default(),
-        ..ask.clone()
-    };
+    let mut ask = ask.clone();
+    ask.goal = Goal::default();
     let mut no = NoPlan::RuledOut(Ruling::default());
     for rank in accounting.ranks() {
         for (promised, index) in promising(accounting, &rank, &ask) {
-            match searched(accounting, rank[index], &ask, (promised, u64::MAX)) {
+            no = match searched(accounting, rank[index], &ask, (promised, u64::MAX)) {
                 Searched::Found(_) => return Ok(()),
-                Searched::Impossible(ruling) => no = no.and(NoPlan::RuledOut(ruling)),
-                Searched::Worse => {}
-                Searched::Unknown(_) => no = NoPlan::NotFound,
+                Searched::Impossible(ruling) => no.and(NoPlan::RuledOut(ruling)),
+                Searched::Worse => no,
+                Searched::Unknown(_) => NoPlan::NotFound,
             }
         }
     }
