@@ -101,6 +101,35 @@ fn every_placement_of_a_small_graph_is_no_better_than_the_answer_or_its_bound() 
     assert!(met * 10 >= cases * 8, "{met} of {cases}");
 }
 
+#[test]
+fn a_search_that_was_stopped_is_no_worse_than_a_simple_rule() {
+    let rig = hardware::read("2x 6 GiB@448 GB/s + 4 GiB@300 GB/s, ram 6 GiB").unwrap();
+    let mut n_rules = 0;
+    for seed in 0..30 {
+        let graph = OperatorGraph::from_yaml(&document(seed), "graph.yaml").unwrap();
+        let question = GraphQuestion {
+            graph: graph.clone(),
+            rig: rig.clone(),
+            aim: Aim::Latency,
+            stop: Stop::default(),
+        };
+        question.stop.set();
+        let rules = baseline::all(&question);
+        let placed = rules.iter().filter_map(|(_, placed)| placed.as_ref());
+        let Some(best) = placed.map(|(_, worth)| *worth).min() else {
+            continue;
+        };
+        let nothing = Err(NoPlacement::NotFound);
+        let kinds = Kinds::new(&graph, &rig).unwrap();
+        for found in [nothing, question.soonest(&kinds)] {
+            let found = no_worse(found, &rules).ok().unwrap();
+            assert!(found.bound <= found.worth && found.worth <= best, "{seed}");
+        }
+        n_rules += 1;
+    }
+    assert!(n_rules > 3, "{n_rules}");
+}
+
 const SMALL: &str = "version: 1
 nodes:
 - {name: a, time: {gpu: 1 ms, cpu: 2 s}, memory: 1 GiB, together: g}

@@ -98,7 +98,7 @@ impl Count<'_> {
     /// Goes through all ways to place the items from `at` on; false where that is not ended.
     fn from(&mut self, at: usize, stop: &Stop) -> bool {
         self.steps += 1;
-        if self.steps > MOST_STEPS || (self.steps % 4096 == 0 && stop.is_set()) {
+        if self.steps > MOST_STEPS || (self.steps.is_multiple_of(4096) && stop.is_set()) {
             return false;
         }
         let Some(item) = self.order.get(at).copied() else {
