@@ -17,7 +17,9 @@ use crate::hardware::Rig;
 use crate::model::{Model, Precision, PrecisionError};
 use crate::plan::build::Question;
 use crate::plan::{CheckError, Plan, check};
-use crate::solve::{self, Ask, Backend, Goal, Infeasible, Objective, Solution, Stop, baseline};
+use crate::solve::{
+    self, Ask, Backend, Goal, Infeasible, NoPlan, Objective, Solution, Stop, baseline,
+};
 use crate::units::{Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
 
@@ -28,6 +30,7 @@ pub use mix::Candidates;
 pub use penalties::{Penalties, PenaltiesError};
 pub use replicas::ReplicasError;
 pub use robust::Robustness;
+use search::Tried;
 pub use search::{GoalError, TooSlow};
 
 /// What is asked.
@@ -54,6 +57,9 @@ pub struct Terms {
     pub constraints: Vec<Constraint>,
     /// What a plan is best at.
     pub goal: Goal,
+    /// The share of memory that is left free everywhere. It is part of the rig's reserves; what is tried
+    /// in its place has it too.
+    pub margin: f64,
     /// The most time that a token may take.
     pub max_time_per_token: Option<Seconds>,
     /// What precisions cost in quality; the published table of the model where none is given.
@@ -205,17 +211,31 @@ impl Scenario {
         constraints.chain(limit).collect()
     }
 
-    /// Whether there is a plan; where that cannot be told in time, there is none.
+    /// Whether a plan is found.
     fn has_plan(&self) -> bool {
+        self.is_possible() == Tried::Yes
+    }
+
+    /// Whether there is a plan, as far as it can be told in time.
+    fn is_possible(&self) -> Tried {
+        if self.terms.stop.is_set() {
+            return Tried::Unknown;
+        }
         let most = self.terms.max_time_per_token;
         let found = self.priced(|accounting, _, ask| {
-            let Some(most) = most else {
-                return Ok(solve::has_plan(accounting, ask));
+            let found = match most {
+                None => solve::has_plan(accounting, ask).map(|()| true),
+                Some(most) => {
+                    solve::fastest(accounting, ask).map(|(_, fastest)| fastest.0 <= most.0)
+                }
             };
-            let fastest = solve::fastest(accounting, ask);
-            Ok(fastest.is_ok_and(|(_, time)| time.0 <= most.0))
+            Ok(match found {
+                Ok(true) => Tried::Yes,
+                Err(NoPlan::RuledOut(_)) => Tried::No,
+                Ok(false) | Err(NoPlan::NotFound) => Tried::Unknown,
+            })
         });
-        !self.terms.stop.is_set() && found.unwrap_or(false)
+        found.unwrap_or(Tried::No)
     }
 
     /// Hands over the price list, and what is asked of the solver.

@@ -7,7 +7,6 @@ mod session;
 
 use std::path::Path;
 
-use serde_json::Value;
 use session::{Answer, shardplan};
 use tempfile::TempDir;
 
@@ -308,90 +307,4 @@ fn no_plan_names_the_devices_what_they_lack_and_what_helps() {
             .as_array()
             .is_some_and(|fixes| !fixes.is_empty())
     );
-}
-
-/// The same question with one thing changed as a fix says.
-fn changed(question: &[&str], fix: &Value) -> Vec<String> {
-    let value = match &fix["value"] {
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    };
-    let mut words: Vec<String> = question.iter().map(|word| (*word).to_owned()).collect();
-    let mut set = |flag: &str, value: &str| match words.iter().position(|word| word == flag) {
-        Some(at) => words[at + 1] = value.to_owned(),
-        None => words.extend([flag.to_owned(), value.to_owned()]),
-    };
-    let rig = |more: String| format!("{}{more}", question[3]);
-    match fix["lever"].as_str() {
-        Some("ram") => set("--rig", &rig(format!(", ram {value} B"))),
-        Some("another_card") => set("--rig", &rig(format!(" + {value}"))),
-        Some(lever @ ("context" | "kv" | "sequences" | "precision" | "target")) => {
-            set(&format!("--{lever}"), &value);
-            // Another target may load another precision only.
-            if let (true, Some(precision)) = (lever == "target", fix["precision"].as_str()) {
-                set("--precision", precision);
-            }
-        }
-        lever => panic!("{lever:?} is no lever"),
-    }
-    words
-}
-
-#[test]
-fn every_fix_that_is_offered_gives_a_plan() {
-    let questions: [&[&str]; 6] = [
-        &["llama-2-70b", "--context", "32k", "--sequences", "2"],
-        &["llama-2-13b", "--context", "32k"],
-        &["llama-2-13b", "--precision", "fp16"],
-        &["llama-2-13b", "--target", "transformers"],
-        &[
-            "llama-2-13b",
-            "--target",
-            "transformers",
-            "--precision",
-            "fp16",
-        ],
-        &[
-            "falcon-40b",
-            "--target",
-            "transformers",
-            "--precision",
-            "nf4",
-        ],
-    ];
-    let rigs = ["2x RTX 3090", "RTX 3060", "RTX 3060 + RTX 3090"];
-    let mut levers = Vec::new();
-    let mut broken = Vec::new();
-    for (question, rig) in questions.into_iter().flat_map(|q| rigs.map(|rig| (q, rig))) {
-        // On a busy machine it takes its time.
-        let asked = ["plan", question[0], "--rig", rig, "--time-limit", "600s"];
-        let question = [&asked[..], &question[1..]].concat();
-        let answer = shardplan(&[&question[..], &["--json"]].concat());
-        if answer.code == Some(0) {
-            continue;
-        }
-        for fix in answer.json(3)["fixes"].as_array().into_iter().flatten() {
-            let arguments = changed(&question, fix);
-            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-            let fixed = shardplan(&arguments);
-            levers.extend(fix["lever"].as_str().map(str::to_owned));
-            if fixed.code != Some(0) {
-                broken.push(format!("{question:?}: {}\n{}", fix["text"], fixed.stderr));
-            }
-        }
-    }
-    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
-    for lever in [
-        "context",
-        "kv",
-        "precision",
-        "ram",
-        "another_card",
-        "target",
-    ] {
-        assert!(
-            levers.iter().any(|tried| tried == lever),
-            "{lever}: {levers:?}"
-        );
-    }
 }

@@ -154,16 +154,19 @@ fn pins_are_kept_and_the_smallest_conflict_is_named() {
     assert_eq!(plan.proof.given.len(), 2);
     let read = Plan::from_yaml(&plan.to_yaml(), "plan.yaml").unwrap();
     assert_eq!(read, plan);
-    // With the head alone on one card, and the last layer on the small one, 36 GiB must hold the
-    // rest: the pin of the first layers has no part in it.
+    // What is between the first layers and the last would be on the small card too: the pin of the head
+    // has no part in it.
     asked.terms.constraints.push(pin("layer 79=cuda2"));
     let Err(ScenarioError::Infeasible(no)) = asked.plan() else {
         panic!("two cards cannot hold 79 layers");
     };
     assert!(no.is_proven());
-    let smallest = [pin("head=cuda0"), pin("layer 79=cuda2")];
-    assert_eq!(asked.conflict(), smallest);
+    let smallest = [pin("layers 0-3=cuda:2"), pin("layer 79=cuda2")];
+    assert_eq!(asked.conflict(&no), smallest);
     assert!(!asked.fixes(&no).is_empty());
+    // What was not tried in time is not left out of it, nor is anything offered.
+    asked.terms.stop.set();
+    assert!(asked.conflict(&no).is_empty() && asked.fixes(&no).is_empty());
 }
 
 #[test]

@@ -126,6 +126,7 @@ fn hostile_graphs_are_refused_with_the_place_of_the_fault() {
             format!("version: 1\nnodes:\n- {A}\n- {A}\n"),
             "another node is called `a`",
         ),
+        ("version: 1\nnodes: []\n".to_owned(), "`nodes` is empty"),
         (
             "version: 1\nnodes:\n- {name: a}\n".to_owned(),
             "neither `time` nor `reads`",

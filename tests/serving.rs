@@ -247,6 +247,14 @@ fn an_edited_plan_is_held_against_itself() {
     assert!(verified(&edited).is_err());
 }
 
+#[test]
+fn a_tower_beside_a_tied_head_is_on_the_first_stage_alone() {
+    for target in [Target::Vllm, Target::Sglang] {
+        let asked = scenario("gemma-3-27b", "3x 32 GiB@448 GB/s", target, "fp8");
+        assert!(asked.plan().unwrap().used_gpus().len() > 1);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 40,

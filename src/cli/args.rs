@@ -158,6 +158,7 @@ impl LoadArguments {
                 },
                 ..Goal::of_request(context, self.prompt, self.answer)
             },
+            margin: self.margin.unwrap_or_default(),
             max_time_per_token: self.max_time_per_token,
             penalties,
             mix: None,

@@ -28,22 +28,11 @@ pub(super) fn listen() -> Result<Stop, Failure> {
     Ok(stop)
 }
 
-/// The same flag, which is also set when the time is over.
-pub(super) fn stop_after(limit: Seconds) -> Result<Stop, Failure> {
-    let stop = listen()?;
-    let limit = Duration::try_from_secs_f64(limit.0)?;
-    let flag = stop.clone();
-    thread::spawn(move || {
-        thread::sleep(limit);
-        flag.set();
-    });
-    Ok(stop)
-}
-
-/// An answer to one of several questions, with a flag that is set when its own time is over, or with
-/// `all`.
-pub(super) fn within<T>(limit: Duration, all: &Stop, answer: impl FnOnce(&Stop) -> T) -> T {
+/// An answer, with a flag that is set when its time is over, or with `all`.
+pub(super) fn within<T>(limit: Seconds, all: &Stop, answer: impl FnOnce(&Stop) -> T) -> T {
     let stop = all.of_one();
+    // A time that no clock counts is no limit.
+    let limit = Duration::try_from_secs_f64(limit.0).unwrap_or(Duration::MAX);
     let (is_over, over) = mpsc::channel::<()>();
     thread::scope(|scope| {
         let flag = stop.clone();

@@ -204,10 +204,10 @@ fn fix(fix: &Fix) -> Value {
         Fix::Ram(ram) => ("ram", json!(ram.0)),
         Fix::AnotherCard(model) => ("another_card", json!(model)),
         Fix::Without(constraint) => ("without", json!(constraint.to_string())),
-        Fix::Target(target, _) => ("target", json!(target.name())),
+        Fix::Target(target, ..) => ("target", json!(target.name())),
     };
     let mut entry = json!({"lever": lever, "value": value, "text": render::fix(fix)});
-    if let Fix::Target(_, precision) = fix {
+    if let Fix::Target(_, precision, _) = fix {
         entry["precision"] = json!(precision.to_string());
     }
     entry

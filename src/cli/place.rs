@@ -21,16 +21,23 @@ pub(super) fn run(arguments: &PlaceArguments) -> Result<Outcome, Failure> {
     let text = std::fs::read_to_string(&arguments.graph)
         .map_err(|error| format!("`{origin}` can't be read: {error}"))?;
     let rig = reserved(hardware::read(&arguments.rig)?, &arguments.reserve)?;
-    let question = GraphQuestion {
-        graph: OperatorGraph::from_yaml(&text, &origin)?,
-        rig: match arguments.margin {
-            Some(share) => rig.with_margin(share)?,
-            None => rig,
-        },
-        aim,
-        stop: interrupt::stop_after(arguments.time_limit)?,
+    let rig = match arguments.margin {
+        Some(share) => rig.with_margin(share)?,
+        None => rig,
     };
-    match question.answer() {
+    let graph = OperatorGraph::from_yaml(&text, &origin)?;
+    let interrupted = interrupt::listen()?;
+    let answer = interrupt::within(arguments.time_limit, &interrupted, |stop| {
+        let stop = stop.clone();
+        let question = GraphQuestion {
+            graph,
+            rig,
+            aim,
+            stop,
+        };
+        question.answer()
+    });
+    match answer {
         Ok(placement) => match &arguments.output {
             Some(path) => output::write_file(path, &placement.to_yaml())?,
             None => output::print(&placement.to_yaml())?,

@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::args::PlanArguments;
 use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
 use crate::emit;
+use crate::model::Model;
 use crate::scenario::{Constraint, Fix, ReplicasError, Scenario, ScenarioError, Terms};
-use crate::solve::Infeasible;
 use crate::solve::replicas::Number;
+use crate::solve::{Infeasible, Stop};
 
 /// A no with its reasons and ways out.
 pub(super) struct Refusal {
@@ -21,7 +22,14 @@ pub(super) struct Refusal {
 pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
     let load = &arguments.load;
     let model = source::open_with_extras(&arguments.model, load)?;
-    let stop = interrupt::stop_after(load.time_limit)?;
+    let interrupted = interrupt::listen()?;
+    interrupt::within(load.time_limit, &interrupted, |stop| {
+        answer(arguments, model, stop)
+    })
+}
+
+fn answer(arguments: &PlanArguments, model: Model, stop: &Stop) -> Result<Outcome, Failure> {
+    let load = &arguments.load;
     let context = arguments
         .context
         .unwrap_or_else(|| load.usual_context(&model));
@@ -34,7 +42,7 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<Outcome, Failure> {
         workload: load.workload(context).checked()?,
         terms: Terms {
             mix: arguments.mix.clone(),
-            ..load.terms(context, penalties(load)?, &stop)
+            ..load.terms(context, penalties(load)?, stop)
         },
         model,
     };
@@ -96,7 +104,7 @@ fn refused(
     (is_json, seconds): (bool, f64),
 ) -> Result<Outcome, Failure> {
     let refusal = Refusal {
-        conflict: scenario.conflict(),
+        conflict: scenario.conflict(&infeasible),
         fixes: scenario.fixes(&infeasible),
         infeasible,
     };

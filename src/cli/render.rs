@@ -242,7 +242,10 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
         };
         let _ = write!(text, "\n{}", hinted(&hint));
     }
-    if fixes.is_empty() {
+    if scenario.terms.stop.is_set() {
+        let hint = "the time was over before every change was tried: `--time-limit` gives more";
+        let _ = write!(text, "\n{}", hinted(hint));
+    } else if fixes.is_empty() {
         let fewer = match scenario.terms.constraints.is_empty() {
             true => "",
             false => ", or one constraint less,",
@@ -265,8 +268,13 @@ pub(super) fn fix(fix: &Fix) -> String {
         Fix::Ram(ram) => format!("`ram {}` in the rig", String::from(*ram)),
         Fix::AnotherCard(model) => format!("one more {model}"),
         Fix::Without(constraint) => format!("leaving out `{constraint}`"),
-        Fix::Target(target, precision) => {
-            format!("`--target {target} --precision {precision}`")
+        Fix::Target(target, precision, objectives) => {
+            let names = objectives.iter().map(ToString::to_string);
+            let named = match objectives.is_empty() {
+                true => String::new(),
+                false => format!(" --objective {}", names.collect::<Vec<_>>().join(",")),
+            };
+            format!("`--target {target} --precision {precision}{named}`")
         }
     }
 }

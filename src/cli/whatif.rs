@@ -4,7 +4,7 @@ use std::iter;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::args::WhatifArguments;
 use super::{Failure, Outcome, interrupt, json, output, penalties, render, rig_with, source};
@@ -38,7 +38,6 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
     let load = &arguments.load;
     let model = source::open_with_extras(&arguments.model, load)?;
     let interrupted = interrupt::listen()?;
-    let limit = Duration::try_from_secs_f64(load.time_limit.0)?;
     let table = penalties(load)?;
     let contexts = match arguments.context.as_slice() {
         [] => vec![load.usual_context(&model)],
@@ -64,7 +63,7 @@ pub(super) fn run(arguments: &WhatifArguments) -> Result<Outcome, Failure> {
         }
     }
     let rows = at_once(&asked, |asked| {
-        interrupt::within(limit, &interrupted, |stop| {
+        interrupt::within(load.time_limit, &interrupted, |stop| {
             let scenario = Scenario {
                 model: model.clone(),
                 rig: asked.rig.clone(),

@@ -28,12 +28,18 @@ impl Rig {
         self.with(devices, self.host().cloned())
     }
 
-    /// The rig with so much RAM.
+    /// The rig with so much RAM, of which a share is left free besides what is kept for the system.
     ///
     /// # Errors
     /// Where that is not plausible.
-    pub fn with_ram(&self, memory: Bytes) -> Result<Self, RigError> {
-        let reserve = Host::assumed_reserve(memory);
+    pub fn with_ram(&self, memory: Bytes, margin: f64) -> Result<Self, RigError> {
+        let free = |room: Bytes| room.scale(margin.clamp(0.0, 1.0));
+        let assumed = Host::assumed_reserve(memory);
+        let assumed = assumed + free(memory.saturating_sub(assumed));
+        // A reserve that was stated stays, with the share of what is more.
+        let reserve = self.host().map_or(assumed, |host| {
+            assumed.max(host.reserve + free(memory.saturating_sub(host.memory)))
+        });
         let host = match self.host() {
             Some(host) => Host {
                 memory,

@@ -176,18 +176,11 @@ fn parse(text: &str, origin: &str) -> Result<Rig, DocumentError> {
 
 fn syntax(error: &serde_yaml::Error, origin: &str) -> DocumentError {
     let place = error.location();
-    let rendered = error.render_with_options(serde_yaml::render_options! {
-        source_name: Some(origin),
-    });
     DocumentError::Syntax {
         origin: origin.to_owned(),
         line: place.map(|place| place.line()),
         column: place.map(|place| place.column()),
-        // Whoever prints an error puts that word before it.
-        rendered: rendered
-            .strip_prefix("error: ")
-            .unwrap_or(&rendered)
-            .to_owned(),
+        rendered: yaml::rendered(error, origin),
     }
 }
 

@@ -25,9 +25,28 @@ pub(crate) fn large_from_str<T: DeserializeOwned>(text: &str) -> Result<T, serde
     serde_yaml::from_str_with_options(text, options)
 }
 
+/// An error as a person reads it, with the lines around it.
+pub(crate) fn rendered(error: &serde_yaml::Error, origin: &str) -> String {
+    let rendered = error.render_with_options(serde_yaml::render_options! {
+        source_name: Some(origin),
+    });
+    // Whoever prints an error puts that word before it.
+    let rendered = rendered.strip_prefix("error: ").unwrap_or(&rendered);
+    // What a program that reads YAML could do about it.
+    rendered.replace(", set DuplicateKeyPolicy in Options if acceptable", "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_stands_twice_is_named_to_a_person() {
+        let error = from_str::<std::collections::BTreeMap<String, u8>>("a: 1\na: 2\n").unwrap_err();
+        let text = rendered(&error, "rig.yaml");
+        assert!(text.contains("duplicate mapping key: a\n"), "{text}");
+        assert!(!text.contains("Options"), "{text}");
+    }
 
     #[test]
     fn aliases_may_not_stand_for_millions() {

@@ -7,7 +7,7 @@ use crate::cost::served::{Service, Shape, serve};
 use crate::cost::serving::{self, Server, share};
 use crate::cost::{Accounting, Batch, Layout, Pages, capacity, crossings};
 use crate::hardware::HostId;
-use crate::model::{Model, Part, Precision, PrecisionError};
+use crate::model::{Kind, Model, Part, Precision, PrecisionError};
 use crate::plan::sums::Sums;
 use crate::plan::{CheckError, Plan};
 use crate::solve::Solution;
@@ -245,7 +245,8 @@ pub(super) fn served_sums<'a>(
             Part::FinalNorm | Part::Head => add(&modules.head),
             Part::Embedding | Part::Tower | Part::Everywhere => {
                 add(&modules.embedding);
-                let is_matrix = tensor.kind == crate::model::Kind::Embedding;
+                // A tower has tables of positions, which are no head's.
+                let is_matrix = (tensor.part, tensor.kind) == (Part::Embedding, Kind::Embedding);
                 if model.tied && is_matrix && modules.head != modules.embedding {
                     add(&modules.head);
                 }

@@ -1,6 +1,7 @@
 //! What would help where nothing fits: one change of each kind, tried before it is offered.
 
-use super::{Constraint, Scenario};
+use super::search::{STEP, Tried};
+use super::{Constraint, Scenario, usual_objectives};
 use crate::cost::Target;
 use crate::hardware::{Rig, RigError, Source};
 use crate::model::recipe::Recipe;
@@ -26,17 +27,18 @@ pub enum Fix {
     AnotherCard(String),
     /// One constraint less.
     Without(Constraint),
-    /// Another framework, that offloads what this one refuses to, at a precision that it loads.
-    Target(Target, Precision),
+    /// Another framework, that offloads what this one refuses to, at a precision that it loads, and
+    /// the objectives where it does not know those that were asked for.
+    Target(Target, Precision, Vec<Objective>),
 }
 
 impl Scenario {
     /// Tries one change of each kind, the smallest that works, and keeps those that do.
     pub fn fixes(&self, infeasible: &Infeasible) -> Vec<Fix> {
-        if let Some(smallest) = self.at_its_smallest() {
-            return smallest.fixes(infeasible);
-        }
-        let missing = infeasible.missing();
+        self.at_its_least().changes(infeasible.missing())
+    }
+
+    fn changes(&self, missing: Bytes) -> Vec<Fix> {
         let mut kept: Vec<Fix> = self.unpinned();
         let candidates = [
             self.first_that_works(self.shorter_contexts()),
@@ -49,6 +51,28 @@ impl Scenario {
         ];
         kept.extend(candidates.into_iter().flatten());
         kept
+    }
+
+    /// The question that asks for the least of those that this one searches: where it has no plan, none
+    /// has one.
+    fn at_its_least(&self) -> Self {
+        let mut least = match self.at_its_smallest() {
+            Some(smallest) => smallest,
+            None => self.clone(),
+        };
+        let goal = &self.terms.goal;
+        match goal.objectives.first() {
+            Some(Objective::Context) => {
+                least.workload.context = self.workload.context.min(Tokens(STEP));
+            }
+            Some(Objective::Quality) if self.terms.mix.is_none() => {
+                let candidates = self.candidates().unwrap_or_default();
+                let smallest = candidates.last().map(|(precision, _)| *precision);
+                least.precision = smallest.unwrap_or(self.precision);
+            }
+            _ => {}
+        }
+        least
     }
 
     /// The constraints without which alone there would be a plan.
@@ -64,23 +88,45 @@ impl Scenario {
             .collect()
     }
 
-    /// The smallest set of constraints that leaves no plan: each is dropped that is not needed for
-    /// that. Empty where there is no plan without any of them either.
-    pub fn conflict(&self) -> Vec<Constraint> {
-        if let Some(smallest) = self.at_its_smallest() {
-            return smallest.conflict();
+    /// The smallest set of constraints that leaves no plan, where that is proven: one alone or two
+    /// together, else each is dropped that is not needed for that. Empty where there is no plan without
+    /// any of them either.
+    pub fn conflict(&self, infeasible: &Infeasible) -> Vec<Constraint> {
+        match infeasible.is_proven() {
+            true => self.at_its_least().conflicting(),
+            false => Vec::new(),
         }
-        let mut kept = self.terms.constraints.clone();
-        if kept.is_empty() || !self.with_constraints(Vec::new()).has_plan() {
+    }
+
+    fn conflicting(&self) -> Vec<Constraint> {
+        let mut all: Vec<Constraint> = Vec::new();
+        for constraint in &self.terms.constraints {
+            if !all.contains(constraint) {
+                all.push(constraint.clone());
+            }
+        }
+        let is_free = || self.with_constraints(Vec::new()).has_plan();
+        if all.is_empty() || !is_free() {
             return Vec::new();
         }
-        for constraint in &self.terms.constraints {
-            let others: Vec<_> = kept
-                .iter()
-                .filter(|other| *other != constraint)
-                .cloned()
-                .collect();
-            if !self.terms.stop.is_set() && !self.with_constraints(others.clone()).has_plan() {
+        let leaves_none = |set: &Vec<Constraint>| {
+            set.len() == all.len() || self.with_constraints(set.clone()).is_possible() == Tried::No
+        };
+        let alone = all.iter().map(|it| vec![it.clone()]);
+        let earlier = all
+            .iter()
+            .enumerate()
+            .map(|(index, it)| (&all[..index], it));
+        let pairs = earlier
+            .flat_map(|(others, it)| others.iter().map(|other| vec![other.clone(), it.clone()]));
+        if let Some(smallest) = alone.chain(pairs).find(leaves_none) {
+            return smallest;
+        }
+        let mut kept = all.clone();
+        for constraint in &all {
+            let others = kept.iter().filter(|other| *other != constraint);
+            let others: Vec<_> = others.cloned().collect();
+            if leaves_none(&others) {
                 kept = others;
             }
         }
@@ -176,6 +222,11 @@ impl Scenario {
                     .sum::<Bytes>(),
             )
         };
+        // Where the best precision is sought, its table alone says which there are.
+        let ladder = match self.terms.goal.objectives.contains(&Objective::Quality) {
+            true => &[],
+            false => ladder,
+        };
         let now = size(self.precision);
         ladder
             .iter()
@@ -203,7 +254,7 @@ impl Scenario {
                 Some((
                     Fix::Ram(ram),
                     Self {
-                        rig: self.rig.with_ram(ram).ok()?,
+                        rig: self.rig.with_ram(ram, self.terms.margin).ok()?,
                         ..self.clone()
                     },
                 ))
@@ -215,15 +266,15 @@ impl Scenario {
         let mut seen = Vec::new();
         let mut changes = Vec::new();
         for device in self.rig.devices() {
-            if seen.contains(&&device.model) {
-                continue;
-            }
-            seen.push(&device.model);
             let added: Result<Rig, RigError> = self.rig.with_another(device);
             let spelled = match device.source {
                 Source::Stated => format!("{}@{}", String::from(device.memory), device.bandwidth),
                 Source::Measured | Source::Datasheet | Source::Assumed => device.model.clone(),
             };
+            if seen.contains(&spelled) {
+                continue;
+            }
+            seen.push(spelled.clone());
             let fix = Fix::AnotherCard(spelled);
             changes.extend(added.ok().map(|rig| {
                 (
@@ -240,16 +291,21 @@ impl Scenario {
 
     fn other_targets(&self) -> Vec<(Fix, Self)> {
         let target = Target::LlamaCpp;
+        let asked = &self.terms.goal.objectives;
         // The tokens in a cache that is as large as it was asked for are no objective there.
-        if self.target == target || self.terms.goal.objectives.contains(&Objective::Kv) {
+        if self.target == target || asked.contains(&Objective::Kv) {
             return Vec::new();
         }
+        let objectives = match asked.contains(&Objective::Serving) {
+            true => usual_objectives(target),
+            false => Vec::new(),
+        };
         [self.precision, target.usual_precision(&self.model)]
             .into_iter()
             .filter_map(|precision| target.own_precision(precision).ok())
             .map(|precision| {
                 (
-                    Fix::Target(target, precision),
+                    Fix::Target(target, precision, objectives.clone()),
                     Self {
                         target,
                         precision,

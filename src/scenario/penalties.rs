@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::Deserialize;
 
 use super::GoalError;
+use crate::hardware::yaml;
 use crate::model::{Model, Precision};
 
 /// The penalties of one model.
@@ -98,7 +99,7 @@ impl Penalties {
     /// # Errors
     /// Where it is no YAML, names what is no precision or no block, or a number is below 0.
     pub fn from_yaml(text: &str, origin: &str) -> Result<Self, PenaltiesError> {
-        let own: Own = serde_yaml::from_str(text)
+        let own: Own = yaml::from_str(text)
             .map_err(|error| PenaltiesError::Syntax(format!("{origin}: {error}")))?;
         let table = Self::of(own.measure, own.penalties, origin)?;
         let by_block = of_blocks(own.blocks, origin)?;

@@ -14,7 +14,7 @@ use crate::units::{Seconds, Tokens};
 use crate::workload::Workload;
 
 /// llama.cpp rounds a context up to so many tokens.
-const STEP: u64 = 256;
+pub(super) const STEP: u64 = 256;
 
 /// An order of objectives that is not searched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,21 +154,21 @@ impl Scenario {
         let at = |step: u64| inner.with_context(Tokens((step * STEP).min(most)));
         let (mut found, mut beyond) = (1, most.div_ceil(STEP) + 1);
         let rank = at(found).rank()?;
-        let mut is_exact = true;
+        let mut ruled_out = beyond;
         let mut n_tried = 1;
         while rank.is_some() && beyond - found > 1 {
             let middle = found + (beyond - found) / 2;
             let tried = at(middle).is_within(rank)?;
-            is_exact &= tried != Tried::Unknown;
             n_tried += 1;
             match tried {
                 Tried::Yes => found = middle,
-                Tried::No | Tried::Unknown => beyond = middle,
+                Tried::No => (beyond, ruled_out) = (middle, middle),
+                Tried::Unknown => beyond = middle,
             }
         }
         let plan = at(found).plan_as_asked()?;
         let context = plan.workload.context;
-        let bound = if is_exact { context } else { most };
+        let bound = ((ruled_out - 1) * STEP).min(most).max(context);
         let amounts = [context, bound].map(|tokens| Amount::Context(Tokens(tokens)));
         let method = format!("{n_tried} contexts tried");
         Ok(searched(plan, Objective::Context, amounts, &method))
@@ -181,19 +181,26 @@ impl Scenario {
         table.ok_or_else(|| GoalError::NoPenalties(self.model.name.clone()))
     }
 
+    /// The precisions of the table and their penalties, the least first. What this target cannot load, or
+    /// this file cannot become, is none.
+    pub(super) fn candidates(&self) -> Result<Vec<(Precision, f64)>, GoalError> {
+        let with = |precision: Precision| Self {
+            precision,
+            ..self.clone()
+        };
+        let all = self.penalties()?.by_precision.into_iter();
+        let loaded = all.filter(|(precision, _)| with(*precision).is_loaded());
+        Ok(loaded.collect())
+    }
+
     /// The precision of the least penalty that has a plan.
     pub(super) fn best_precision(&self) -> Result<Plan, ScenarioError> {
-        let table = self.penalties()?;
+        let candidates = self.candidates()?;
         let inner = self.behind_the_first();
         let with = |precision: Precision| Self {
             precision,
             ..inner.clone()
         };
-        // What this target cannot load, or this file cannot become, is no candidate.
-        let candidates = table.by_precision.into_iter();
-        let candidates: Vec<_> = candidates
-            .filter(|(precision, _)| with(*precision).is_loaded())
-            .collect();
         let Some((smallest, _)) = candidates.last() else {
             return Err(GoalError::NoPrecision(self.target).into());
         };
@@ -208,7 +215,8 @@ impl Scenario {
             if tried == Tried::Yes || is_last {
                 let plan = with(*precision).plan_as_asked()?;
                 let amounts = [*penalty, bound.unwrap_or(*penalty)].map(Amount::Penalty);
-                let method = format!("{} precisions tried ({})", index + 1, table.measure);
+                let measure = self.penalties()?.measure;
+                let method = format!("{} precisions tried ({measure})", index + 1);
                 return Ok(searched(plan, Objective::Quality, amounts, &method));
             }
         }

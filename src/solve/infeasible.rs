@@ -72,7 +72,7 @@ pub(super) fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Inf
     for (promised, index) in by_outlook {
         // Of equals the first of all layouts.
         let may_be_less = |(best, of, _): &(Bytes, usize, _)| (promised, index) < (*best, *of);
-        if !least.as_ref().is_none_or(may_be_less) {
+        if !least.as_ref().is_none_or(may_be_less) || (least.is_some() && ask.stop.is_set()) {
             continue;
         }
         let known = least.as_ref().map_or(Bytes(u64::MAX), |(best, ..)| *best);

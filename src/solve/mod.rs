@@ -20,6 +20,7 @@ pub mod flow;
 pub mod infeasible;
 pub mod line;
 pub mod milp;
+mod no_plan;
 pub mod objective;
 pub mod path;
 mod pools;
@@ -45,6 +46,7 @@ pub use amount::Amount;
 pub use dynamic::Effort;
 pub use infeasible::{Infeasible, Reason};
 pub use milp::Backend;
+pub use no_plan::{NoPlan, Ruling};
 pub use objective::{Goal, Objective};
 pub use stop::Stop;
 
@@ -137,51 +139,6 @@ pub fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Infeasible
     infeasible::explain(accounting, ask, no)
 }
 
-/// Why there is no plan to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoPlan {
-    /// Every plan is ruled out.
-    RuledOut(Ruling),
-    /// None was found in the time that there was.
-    NotFound,
-}
-
-impl NoPlan {
-    /// Neither here nor there is a plan.
-    pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::RuledOut(a), Self::RuledOut(b)) => Self::RuledOut(a.max(b)),
-            (Self::NotFound, _) | (_, Self::NotFound) => Self::NotFound,
-        }
-    }
-}
-
-/// How it is known that there is no plan: of several layouts, what the hardest of them took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ruling {
-    /// The longest stages of all devices together do not cover the chain.
-    #[default]
-    Area,
-    /// No stages lead from its begin to its end, could every device be used at will.
-    Chain,
-    /// Every device order was counted out.
-    Orders,
-    /// At some prices every chain pays more than all devices together.
-    Prices,
-}
-
-impl Ruling {
-    /// Its name in documents.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Area => "area bound",
-            Self::Chain => "chains without limits on devices",
-            Self::Orders => "dynamic program over every device order",
-            Self::Prices => "prices on devices",
-        }
-    }
-}
-
 /// The layout of the fastest plan and its time of a token, without proof or explanation.
 ///
 /// # Errors
@@ -214,26 +171,29 @@ pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &
     goal.worth_of(goal.by_stages()[0], &columns, &between)
 }
 
-/// Whether a plan is found, whatever it is worth.
-pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> bool {
-    let ask = Ask {
-        goal: Goal::default(),
-        ..ask.clone()
-    };
-    let has = |(least, layout): (u64, Layout)| {
-        let promise = Promise::new(accounting, layout, &ask, least);
-        let promise = promise.sharpened(accounting, layout, &ask);
-        let answer = searched(accounting, layout, &ask, (&promise, u64::MAX));
-        matches!(answer, Searched::Found(_))
-    };
-    let mut ranks = accounting.ranks().into_iter();
-    ranks.any(|rank| {
-        let layouts = promising(accounting, &rank, &ask).into_sorted_vec();
-        let layouts = layouts.into_iter().rev();
-        layouts
-            .map(|Reverse((least, _, index))| (least, rank[index]))
-            .any(has)
-    })
+/// Whether there is a plan, whatever it is worth.
+///
+/// # Errors
+/// Where there is none, or none was found.
+pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> Result<(), NoPlan> {
+    let mut ask = ask.clone();
+    ask.goal = Goal::default();
+    let mut no = NoPlan::RuledOut(Ruling::default());
+    for rank in accounting.ranks() {
+        let mut open = promising(accounting, &rank, &ask);
+        while let Some(Reverse((least, _, index))) = open.pop() {
+            let layout = rank[index];
+            let promise = Promise::new(accounting, layout, &ask, least);
+            let promise = promise.sharpened(accounting, layout, &ask);
+            no = match searched(accounting, layout, &ask, (&promise, u64::MAX)) {
+                Searched::Found(_) => return Ok(()),
+                Searched::Impossible(ruling) => no.and(NoPlan::RuledOut(ruling)),
+                Searched::Worse => no,
+                Searched::Unknown(_) => NoPlan::NotFound,
+            }
+        }
+    }
+    Err(no)
 }
 
 /// The best path of the first rank that has one, and its bound.

@@ -136,11 +136,11 @@ impl GraphQuestion {
             },
             baselines: baselines
                 .iter()
-                .map(|(name, worth)| {
+                .map(|(name, placed)| {
                     FlowMap(Rule {
                         name,
-                        feasible: worth.is_some(),
-                        objective: worth.map(seconds),
+                        feasible: placed.is_some(),
+                        objective: placed.as_ref().map(|(_, worth)| seconds(*worth)),
                     })
                 })
                 .collect(),

@@ -4,8 +4,8 @@ use super::{GraphQuestion, Spots, kinds, tally};
 use crate::solve::dag::Ticks;
 use crate::units::Bytes;
 
-/// What a rule comes to: its name, and the worth of its placement where that fits.
-pub(super) type Baseline = (&'static str, Option<Ticks>);
+/// What a rule comes to: its name, and its placement with what that is worth where it fits.
+pub(super) type Baseline = (&'static str, Option<(Spots, Ticks)>);
 
 /// The rules, in a fixed order.
 pub(super) fn all(question: &GraphQuestion) -> Vec<Baseline> {
@@ -14,7 +14,8 @@ pub(super) fn all(question: &GraphQuestion) -> Vec<Baseline> {
     let value = |spots: Option<Spots>| {
         let spots = spots?;
         let tally = tally::add_up(&question.graph, &question.rig, &spots);
-        tally.check(question).ok()
+        let worth = tally.check(question).ok()?;
+        Some((spots, worth))
     };
     vec![
         (

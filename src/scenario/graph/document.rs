@@ -77,6 +77,12 @@ pub enum GraphDocumentError {
         /// The file.
         origin: String,
     },
+    /// A graph without nodes.
+    #[error("{origin}: `nodes` is empty, and a graph has at least one")]
+    Empty {
+        /// The file.
+        origin: String,
+    },
     /// Not YAML, or not the fields of a graph; says where.
     #[error("{0}")]
     Syntax(String),
@@ -199,6 +205,11 @@ impl OperatorGraph {
         }
         if document.nodes.len() > MOST_NODES || document.edges.len() > MOST_EDGES {
             return Err(too_large());
+        }
+        if document.nodes.is_empty() {
+            return Err(GraphDocumentError::Empty {
+                origin: origin.to_owned(),
+            });
         }
         let at = |place: Location, fault| entry(place, text, origin, fault);
         let mut index: BTreeMap<&str, usize> = BTreeMap::new();
@@ -327,12 +338,7 @@ fn may_name(name: &str) -> bool {
 }
 
 fn syntax(error: &serde_yaml::Error, origin: &str) -> GraphDocumentError {
-    let rendered = error.render_with_options(serde_yaml::render_options! {
-        source_name: Some(origin),
-    });
-    // Whoever prints an error puts that word before it.
-    let rendered = rendered.strip_prefix("error: ").unwrap_or(&rendered);
-    GraphDocumentError::Syntax(format!("{origin}: {rendered}"))
+    GraphDocumentError::Syntax(format!("{origin}: {}", yaml::rendered(error, origin)))
 }
 
 fn entry(place: Location, text: &str, origin: &str, fault: EntryFault) -> GraphDocumentError {

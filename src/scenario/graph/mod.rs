@@ -22,6 +22,7 @@ pub use answer::Placement;
 pub use document::{Edge, EntryFault, GraphDocumentError, Node, OperatorGraph};
 pub use kinds::KindError;
 
+use baseline::Baseline;
 use kinds::Kinds;
 
 /// What is asked.
@@ -119,18 +120,20 @@ impl GraphQuestion {
     /// Where there is none, or the graph does not suit the rig.
     pub fn answer(&self) -> Result<Placement, NoPlacement> {
         let kinds = Kinds::new(&self.graph, &self.rig)?;
+        let rules = baseline::all(self);
         let found = match self.aim {
-            Aim::Throughput => self.pipeline(&kinds)?,
-            Aim::ScatteredThroughput => self.scattered(&kinds)?,
-            Aim::Latency => self.soonest(&kinds)?,
+            Aim::Throughput => self.pipeline(&kinds),
+            Aim::ScatteredThroughput => self.scattered(&kinds),
+            Aim::Latency => self.soonest(&kinds),
         };
+        let found = no_worse(found, &rules)?;
         let tally = tally::add_up(&self.graph, &self.rig, &found.spots);
         let worth = tally.check(self).map_err(NoPlacement::Check)?;
         if worth != found.worth {
             let text = format!("{} is {} when added up", found.worth.0, worth.0);
             return Err(NoPlacement::Check(text));
         }
-        Ok(self.written(&found, tally, &baseline::all(self)))
+        Ok(self.written(&found, tally, &rules))
     }
 
     fn pipeline(&self, kinds: &Kinds) -> Result<Found, NoPlacement> {
@@ -229,6 +232,27 @@ impl GraphQuestion {
             true => Status::Optimal,
             false => Status::Feasible,
         }
+    }
+}
+
+/// What was found, or the placement of a simple rule where that is better: a search that was cut short
+/// may not have come so far.
+fn no_worse(found: Result<Found, NoPlacement>, rules: &[Baseline]) -> Result<Found, NoPlacement> {
+    let placed = rules.iter().filter_map(|(_, placed)| placed.as_ref());
+    let best = placed.min_by_key(|(_, worth)| *worth).cloned();
+    match (found, best) {
+        (Ok(found), Some((spots, worth))) if worth < found.worth => Ok(Found {
+            spots,
+            worth,
+            ..found
+        }),
+        (Err(NoPlacement::NotFound), Some((spots, worth))) => Ok(Found {
+            spots,
+            worth,
+            bound: Ticks(0),
+            method: "none",
+        }),
+        (found, _) => found,
     }
 }
 

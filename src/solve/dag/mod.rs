@@ -7,13 +7,15 @@
 //!
 //! [`contiguous`] makes the largest load least among pipelines: each device has a difference of two
 //! down-sets of the order. It is exact over all down-sets (`stages.rs`), with `leaves.rs` and
-//! `clumps.rs` making graphs smaller before. [`scattered`] lets every item go anywhere
-//! (`scatter.rs`), bounded by `area.rs` and `force.rs`. `latency` has the time of one sample,
+//! `clumps.rs` making graphs smaller before. [`scattered`] lets every item go anywhere:
+//! small graphs are counted out (`count.rs`), others searched (`scatter.rs`), bounded by `area.rs`
+//! and `force.rs`. `latency` has the time of one sample,
 //! `replicas` pipelines whose stages run in copies.
 //! Nothing here knows a model or a framework.
 
 mod area;
 mod clumps;
+mod count;
 mod downsets;
 mod force;
 mod join;

@@ -5,6 +5,7 @@
 //! The generator of random numbers has a fixed seed, and steps are counted, not seconds: the same
 //! graph gives the same answer.
 
+use super::count::{self, Counted};
 use super::{Graph, Machine, Partition, Parts, Ticks, area, force};
 use crate::solve::Stop;
 use crate::solve::random::Random;
@@ -35,6 +36,17 @@ pub fn scattered(
     start: &[(usize, Vec<usize>)],
     stop: &Stop,
 ) -> Option<Partition> {
+    let known = graph.largest_load(machine, start)?;
+    if let Counted::Out(better) = count::out(graph, machine, known.0, stop) {
+        let parts = better.unwrap_or_else(|| start.to_vec());
+        let load = graph.largest_load(machine, &parts)?;
+        return Some(Partition {
+            parts,
+            load,
+            bound: load,
+            proof: "search of all placements",
+        });
+    }
     let steps = STEPS[1].min(STEPS[0] * graph.items.len());
     in_steps(graph, machine, start, (steps, stop))
 }

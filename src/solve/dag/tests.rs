@@ -159,6 +159,13 @@ fn free_placement_lies_between_its_bound_and_the_pipeline_and_is_mostly_the_best
             continue;
         };
         let force = by_force(&graph, &machine, |_| true).expect("a pipeline is a way");
+        let exact = scattered(&graph, &machine, &start.parts, &Stop::default());
+        let exact = exact.expect("so is it here");
+        assert_eq!(
+            (exact.load, exact.bound),
+            (force, force),
+            "{graph:?} {machine:?}"
+        );
         let ours = in_steps(&graph, &machine, &start.parts, (300, &Stop::default()))
             .expect("so is it here");
         assert!(ours.bound <= force, "{graph:?} {machine:?}");
