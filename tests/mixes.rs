@@ -22,7 +22,12 @@ use shardplan::workload::Workload;
 
 /// A model of a few blocks.
 fn small(n_blocks: u32) -> Model {
-    let mut model = model::open("llama-3-8b").unwrap();
+    first_blocks("llama-3-8b", n_blocks)
+}
+
+/// The first blocks of a model.
+fn first_blocks(name: &str, n_blocks: u32) -> Model {
+    let mut model = model::open(name).unwrap();
     model.dimensions.n_layers = n_blocks;
     model.blocks.truncate(n_blocks as usize);
     model.tensors.retain(|tensor| match tensor.part {
@@ -123,6 +128,11 @@ fn is_mixed(layout: &Layout) -> bool {
     layout.parts() == Parts::NONE && layout.store() == Store::Ram
 }
 
+/// Weights read from disk are left to plans of one recipe.
+fn is_in_memory(layout: &Layout) -> bool {
+    layout.store() == Store::Ram
+}
+
 /// The least time of a token in a layout, where it has a plan.
 fn time(accounting: &LlamaCpp<'_>, layout: Layout) -> Option<Seconds> {
     let set = ColumnSet::new(accounting, layout, Fit::Strict, &[]);
@@ -141,7 +151,7 @@ fn counted_out(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> Option
         let formats = mix.formats(model).unwrap();
         let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload).unwrap();
         let ranks = accounting.ranks().into_iter();
-        let mut ranks = ranks.map(|rank| rank.into_iter().filter(is_mixed));
+        let mut ranks = ranks.map(|rank| rank.into_iter().filter(is_in_memory));
         let has_plan = |layout| time(&accounting, layout).is_some();
         let Some(rank) = ranks.position(|mut rank| rank.any(has_plan)) else {
             continue;
@@ -206,6 +216,32 @@ fn tables() -> impl Strategy<Value = Vec<(Recipe, u64)>> {
         .prop_map(|(recipes, penalties)| recipes.into_iter().zip(penalties).collect())
 }
 
+/// Whether a plan is found where there is one, and is the best of all.
+fn holds(scenario: &Scenario, table: &[(Recipe, u64)]) -> Result<(), TestCaseError> {
+    let penalties = table
+        .iter()
+        .map(|(recipe, penalty)| (*recipe, *penalty as f64));
+    let penalties: BTreeMap<_, _> = penalties.collect();
+    let wanted = counted_out(scenario, &penalties);
+    match (scenario.plan(), wanted) {
+        (Ok(plan), Some((wanted_rank, wanted))) => {
+            prop_assert_eq!(plan.proof.status, Status::Optimal);
+            prop_assert_eq!(rank(&plan, scenario), wanted_rank);
+            let found = plan.proof.objective.number();
+            prop_assert!((found - wanted).abs() < 1e-3, "{} and {}", found, wanted);
+            let mix = plan.mix().unwrap().unwrap();
+            prop_assert!((penalty(&scenario.model, &mix, &penalties) - wanted).abs() < 1e-3);
+            let read = Plan::from_yaml(&plan.to_yaml(), "plan.yaml").unwrap();
+            prop_assert_eq!(&read, &plan);
+        }
+        (Err(ScenarioError::Infeasible(infeasible)), None) => {
+            prop_assert!(infeasible.is_proven() != any_alone(scenario, &penalties));
+        }
+        (found, wanted) => prop_assert!(false, "{:?} and {:?}", found.map(|it| it.proof), wanted),
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
 
@@ -216,26 +252,27 @@ proptest! {
         cards in proptest::collection::vec(600..2_200_u64, 1..=3),
         ram in proptest::option::of(600..3_000_u64),
     ) {
-        let scenario = scenario(small(n_blocks), rig(&cards, ram), &table);
-        let penalties = table.iter().map(|(recipe, penalty)| (*recipe, *penalty as f64));
-        let penalties: BTreeMap<_, _> = penalties.collect();
-        let wanted = counted_out(&scenario, &penalties);
-        match (scenario.plan(), wanted) {
-            (Ok(plan), Some((wanted_rank, wanted))) => {
-                prop_assert_eq!(plan.proof.status, Status::Optimal);
-                prop_assert_eq!(rank(&plan, &scenario), wanted_rank);
-                let found = plan.proof.objective.number();
-                prop_assert!((found - wanted).abs() < 1e-3, "{} and {}", found, wanted);
-                let mix = plan.mix().unwrap().unwrap();
-                prop_assert!((penalty(&scenario.model, &mix, &penalties) - wanted).abs() < 1e-3);
-                let read = Plan::from_yaml(&plan.to_yaml(), "plan.yaml").unwrap();
-                prop_assert_eq!(&read, &plan);
-            }
-            (Err(ScenarioError::Infeasible(infeasible)), None) => {
-                prop_assert!(infeasible.is_proven() != any_alone(&scenario, &penalties));
-            }
-            (found, wanted) => prop_assert!(false, "{:?} and {:?}", found.map(|it| it.proof), wanted),
-        }
+        holds(&scenario(small(n_blocks), rig(&cards, ram), &table), &table)?;
+    }
+
+    /// Cards that hold the head and little more.
+    #[test]
+    fn no_other_mix_with_parts_in_ram_is_better(
+        table in tables(),
+        cards in proptest::collection::vec(1_150..1_500_u64, 1..=2),
+        ram in 850..1_700_u64,
+    ) {
+        holds(&scenario(small(3), rig(&cards, Some(ram)), &table), &table)?;
+    }
+
+    #[test]
+    fn no_other_mix_with_experts_in_ram_is_better(
+        table in tables(),
+        cards in proptest::collection::vec(900..1_500_u64, 1..=2),
+        ram in 700..2_400_u64,
+    ) {
+        let model = first_blocks("qwen3-30b-a3b", 3);
+        holds(&scenario(model, rig(&cards, Some(ram)), &table), &table)?;
     }
 }
 
