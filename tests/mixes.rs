@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use shardplan::cost::llama_cpp::LlamaCpp;
-use shardplan::cost::{Accounting, ColumnSet, Fit, Layout, Parts, Store, Target};
-use shardplan::hardware::{self, Device, Host, Rig};
+use shardplan::cost::{
+    Accounting, ColumnSet, Fit, Layout, Parts, Place, Position, Span, Store, Target, Whole,
+};
+use shardplan::hardware::{self, Device, DeviceId, Host, Rig};
 use shardplan::model::mix::Mix;
 use shardplan::model::recipe::Recipe;
 use shardplan::model::{self, Model, Part, Precision};
@@ -216,25 +218,108 @@ fn tables() -> impl Strategy<Value = Vec<(Recipe, u64)>> {
         .prop_map(|(recipes, penalties)| recipes.into_iter().zip(penalties).collect())
 }
 
-/// Whether a plan is found where there is one, and is the best of all.
+/// By how much buffers differ between files of one recipe each, on a GPU and in RAM, where some of
+/// the chain is in RAM. There a mix is planned for the largest of them.
+fn spread(scenario: &Scenario, penalties: &BTreeMap<Recipe, f64>) -> [Bytes; 2] {
+    let Scenario { model, rig, .. } = scenario;
+    let of_file = |recipe: &Recipe| {
+        let precision = Precision::Gguf(*recipe);
+        LlamaCpp::new(model, precision, rig, &scenario.workload).unwrap()
+    };
+    let files: Vec<_> = penalties.keys().map(of_file).collect();
+    let n_units = files[0].units().len();
+    let span = |place, units| Span {
+        place,
+        units,
+        streamed: 0..0,
+        position: Position::First,
+    };
+    let layouts = files[0].ranks().into_iter().flatten().filter(is_in_memory);
+    let mut most = [Bytes::ZERO; 2];
+    for layout in layouts.filter(|layout| matches!(layout, Layout::Offloaded(_))) {
+        let ends = match layout.whole() {
+            Whole::Nothing => 0..1,
+            Whole::FirstUnits => layout.ends_of_whole(n_units),
+        };
+        // One card has all that RAM has not.
+        let is_alone = rig.devices().len() == 1;
+        let stage_ends = |cut: usize| if is_alone { n_units } else { cut + 1 }..=n_units;
+        let cuts = ends.flat_map(|cut| stage_ends(cut).map(move |end| (cut, end)));
+        for (cut, end) in cuts {
+            let buffers = files.iter().map(|file| {
+                let gpu = span(Place::Device(DeviceId(0)), cut..end);
+                let on_gpu = file.stage(layout, &gpu).device;
+                let whole = span(Place::Host, 0..cut);
+                let of_whole = (cut > 0).then(|| file.stage(layout, &whole).device.compute);
+                let in_ram = file.host_base(layout).compute + of_whole.unwrap_or_default();
+                [on_gpu.compute + on_gpu.overhead, in_ram]
+            });
+            let buffers: Vec<_> = buffers.collect();
+            for (place, most) in most.iter_mut().enumerate() {
+                let own = || buffers.iter().map(|buffers| buffers[place]);
+                let differs = own().max().unwrap().saturating_sub(own().min().unwrap());
+                *most = differs.max(*most);
+            }
+        }
+    }
+    most
+}
+
+/// The same rig with so much less on each GPU and in RAM.
+fn smaller(rig: &Rig, [on_gpu, in_ram]: [Bytes; 2]) -> Rig {
+    let devices = rig.devices().iter().map(|device| Device {
+        memory: device.memory.saturating_sub(on_gpu),
+        ..device.clone()
+    });
+    let host = rig.host().map(|host| Host {
+        memory: host.memory.saturating_sub(in_ram),
+        ..host.clone()
+    });
+    Rig::new(devices.collect(), host).unwrap()
+}
+
+/// Whether a plan is found where there is one, and is the best of all. Where some of the chain is in
+/// RAM a mix has the largest buffers of its recipes, so that it is between the best of the rig and
+/// that of one which is smaller by as much as buffers differ: mostly these are equal.
 fn holds(scenario: &Scenario, table: &[(Recipe, u64)]) -> Result<(), TestCaseError> {
-    let penalties = table
-        .iter()
-        .map(|(recipe, penalty)| (*recipe, *penalty as f64));
+    let penalties = table.iter();
+    let penalties = penalties.map(|(recipe, penalty)| (*recipe, *penalty as f64));
     let penalties: BTreeMap<_, _> = penalties.collect();
     let wanted = counted_out(scenario, &penalties);
+    let at_most = match wanted {
+        Some((0, _)) | None => wanted,
+        Some(_) => {
+            let mut tight = scenario.clone();
+            tight.rig = smaller(&scenario.rig, spread(scenario, &penalties));
+            counted_out(&tight, &penalties)
+        }
+    };
     match (scenario.plan(), wanted) {
         (Ok(plan), Some((wanted_rank, wanted))) => {
             prop_assert_eq!(plan.proof.status, Status::Optimal);
-            prop_assert_eq!(rank(&plan, scenario), wanted_rank);
-            let found = plan.proof.objective.number();
-            prop_assert!((found - wanted).abs() < 1e-3, "{} and {}", found, wanted);
+            let (rank, found) = (rank(&plan, scenario), plan.proof.objective.number());
+            let (last, most) = at_most.unwrap_or((usize::MAX, f64::INFINITY));
+            eprintln!(
+                "SEEN {rank} {} bind {} sharp {}",
+                plan.proof.solver.contains("labels of RAM"),
+                penalties.values().all(|p| (p - found).abs() > 1e-3),
+                (most - wanted).abs() < 1e-3
+            );
+            prop_assert!((wanted_rank..=last).contains(&rank));
+            prop_assert!(
+                found > wanted - 1e-3 || rank > wanted_rank,
+                "{} and {}",
+                found,
+                wanted
+            );
+            prop_assert!(found < most + 1e-3 || rank < last, "{} and {}", found, most);
             let mix = plan.mix().unwrap().unwrap();
-            prop_assert!((penalty(&scenario.model, &mix, &penalties) - wanted).abs() < 1e-3);
+            prop_assert!((penalty(&scenario.model, &mix, &penalties) - found).abs() < 1e-3);
             let read = Plan::from_yaml(&plan.to_yaml(), "plan.yaml").unwrap();
             prop_assert_eq!(&read, &plan);
         }
-        (Err(ScenarioError::Infeasible(infeasible)), None) => {
+        (Err(ScenarioError::Infeasible(infeasible)), wanted) => {
+            prop_assert!(wanted.is_none() || at_most.is_none());
             prop_assert!(infeasible.is_proven() != any_alone(scenario, &penalties));
         }
         (found, wanted) => prop_assert!(false, "{:?} and {:?}", found.map(|it| it.proof), wanted),
@@ -254,6 +339,11 @@ proptest! {
     ) {
         holds(&scenario(small(n_blocks), rig(&cards, ram), &table), &table)?;
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(16) })]
 
     /// Cards that hold the head and little more.
     #[test]
@@ -303,6 +393,11 @@ proptest! {
         let penalties = table.iter().map(|(recipe, penalty)| (*recipe, *penalty as f64));
         let penalties: BTreeMap<_, _> = penalties.collect();
 
+        let tight = Scenario {
+            rig: smaller(&scenario.rig, spread(&scenario, &penalties)),
+            ..scenario.clone()
+        };
+        let in_tight = fastest(&tight, &penalties, &weights);
         let all = fastest(&scenario, &penalties, &weights);
         let least = all.iter().map(|(time, _)| time.0).fold(f64::INFINITY, f64::min);
         let most = if least.is_finite() { least * share } else { 1.0 };
@@ -310,24 +405,30 @@ proptest! {
         // A picosecond is not told apart.
         let keeps = all.iter().filter(|(time, _)| time.0 <= most + 1e-11);
         let wanted = keeps.map(|(_, penalty)| *penalty).fold(f64::INFINITY, f64::min);
+        let keeps = in_tight.iter().filter(|(time, _)| time.0 <= most);
+        let at_most = keeps.map(|(_, penalty)| *penalty).fold(f64::INFINITY, f64::min);
         match scenario.plan() {
             Ok(plan) => {
                 prop_assert_eq!(plan.proof.status, Status::Optimal);
                 let found = plan.proof.objective.number();
-                prop_assert!((found - wanted).abs() < 1e-3, "{} and {}", found, wanted);
+                prop_assert!(found > wanted - 1e-3, "{} and {}", found, wanted);
+                prop_assert!(found < at_most + 1e-3, "{} and {}", found, at_most);
                 let mix = plan.mix().unwrap().unwrap();
                 let cost = weighed(&scenario.model, &mix, &penalties, &weights);
-                prop_assert!((cost - wanted).abs() < 1e-3, "{} and {}", cost, wanted);
+                prop_assert!((cost - found).abs() < 1e-3, "{} and {}", cost, found);
                 prop_assert!(1.0 / plan.estimate.decode_tokens_per_second.mid <= most * 1.001);
                 let read = Plan::from_yaml(&plan.to_yaml(), "plan.yaml").unwrap();
                 prop_assert_eq!(&read, &plan);
             }
             Err(ScenarioError::TooSlow(slow)) => {
-                prop_assert!(wanted.is_infinite() && slow.is_proven);
-                prop_assert!((slow.fastest.0 - least).abs() < 1e-10, "{} and {}", slow.fastest.0, least);
+                let slowest = in_tight.iter().map(|(time, _)| time.0).fold(f64::INFINITY, f64::min);
+                prop_assert!(at_most.is_infinite() && slow.is_proven);
+                let fastest = slow.fastest.0;
+                prop_assert!(fastest > least - 1e-10, "{} and {}", fastest, least);
+                prop_assert!(fastest < slowest + 1e-10, "{} and {}", fastest, slowest);
             }
             Err(ScenarioError::Infeasible(no)) => {
-                prop_assert!(least.is_infinite());
+                prop_assert!(at_most.is_infinite());
                 prop_assert!(no.is_proven() != any_alone(&scenario, &penalties));
             }
             Err(error) => prop_assert!(false, "{}", error),

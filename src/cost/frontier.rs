@@ -137,6 +137,11 @@ impl Frontiers {
         choices
     }
 
+    /// The ways of a unit that are not bettered by another of it.
+    pub fn ways_of(&self, unit: usize) -> &[Way] {
+        &self.unbettered[self.kinds[unit]]
+    }
+
     /// The frontier of a run.
     pub fn of(&self, run: &Range<usize>) -> Frontier {
         loop {

@@ -124,7 +124,8 @@ impl Scenario {
         let n_ranks = rests.smallest.mixed.ranks().len();
         let mut rank = 0;
         while found.is_empty() && rank < n_ranks {
-            if self.shares_ram() && rests.smallest.mixed.ranks()[rank].contains(&Layout::OFFLOADED) {
+            if self.shares_ram() && rests.smallest.mixed.ranks()[rank].contains(&Layout::OFFLOADED)
+            {
                 match self.best_mix_in_ram(&rests, ask)? {
                     Ok(best) => found.push(best),
                     Err(other) => no = no.and(other),

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod in_ram;
+mod least;
 mod rest;
 
 use std::cell::{OnceCell, RefCell};

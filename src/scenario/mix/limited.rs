@@ -11,7 +11,7 @@ use super::Found;
 use super::rests::{NO_PLAN, Rest, Rests};
 use crate::cost::frontier::Way;
 use crate::cost::llama_cpp::mix::{Asked, Limit, Mixed, Offer};
-use crate::cost::{Accounting, ColumnSet, Fit, Layout, Span, Whole};
+use crate::cost::{Accounting, ColumnSet, Fit, Layout, Span};
 use crate::model::mix::Mix;
 use crate::plan::Plan;
 use crate::scenario::{Scenario, ScenarioError, TooSlow};
@@ -128,9 +128,11 @@ impl<'a> Known<'a> {
             price: 0.0,
         };
         for (index, rest) in rests.in_turn().enumerate() {
-            for layout in shared.layouts(&rest.mixed) {
+            for (layout, of_blocks) in known.layouts(rest) {
                 let is_over = known.is_over(ask);
-                let least = rest.least(known.floors.get(&layout).copied().unwrap_or_default());
+                let floor = known.floors.get(&layout).copied().unwrap_or_default();
+                let least = rest.least(floor);
+                let least = least.max(rest.mixed.penalty_of_rest().saturating_add(of_blocks));
                 let is_better = |best: &Best<'_>| match shared {
                     Shared::Time(_) => best.penalty < least,
                     // Of equals none is better.
@@ -158,6 +160,31 @@ impl<'a> Known<'a> {
             }
         }
         known
+    }
+
+    /// The layouts in the order of search, each with what is known of its blocks' penalty: none is less.
+    fn layouts(&self, rest: &Rest<'a>) -> Vec<(Layout, u64)> {
+        let is_worse = |best: &Best<'_>| best.penalty <= rest.least(0);
+        match self.shared {
+            // The pipeline's copies of inputs take room and save no time of a token, so that what is
+            // found without them mostly rules it out.
+            Shared::Time(_) => {
+                let mut layouts = self.shared.in_order(&rest.mixed);
+                layouts.sort_by_key(|layout| *layout == Layout::Pipelined);
+                layouts.into_iter().map(|layout| (layout, 0)).collect()
+            }
+            Shared::Ram if self.best.as_ref().is_some_and(is_worse) => Vec::new(),
+            // Of equals that with most parts in RAM, which leaves GPUs the most room.
+            Shared::Ram => {
+                let layouts = rest.mixed.least_with_some_in_ram().into_iter();
+                let layouts = layouts.map(|(layout, least)| (layout, least.unwrap_or(NO_PLAN)));
+                let mut layouts: Vec<_> = layouts.collect();
+                layouts.sort_by_key(|(layout, least)| {
+                    (*least, layout.whole(), Reverse(layout.parts().n_blocks))
+                });
+                layouts
+            }
+        }
     }
 
     /// Whether nothing more is to be looked at. One layout always is.
@@ -259,22 +286,6 @@ impl Shared {
             Self::Time(_) => mixed.ranks().concat(),
             Self::Ram => mixed.with_some_in_ram(),
         }
-    }
-
-    /// The layouts in the order of search.
-    fn layouts(self, mixed: &Mixed<'_>) -> Vec<Layout> {
-        let mut layouts = self.in_order(mixed);
-        match self {
-            // The pipeline's copies of inputs take room and save no time of a token, so that what is
-            // found without them mostly rules it out.
-            Self::Time(_) => layouts.sort_by_key(|layout| *layout == Layout::Pipelined),
-            // Where RAM is not short, that with most parts there leaves GPUs the most room.
-            Self::Ram => layouts.sort_by_key(|layout| {
-                let parts = Reverse(layout.parts().n_blocks);
-                (layout.whole() != Whole::Nothing, parts)
-            }),
-        }
-        layouts
     }
 }
 
