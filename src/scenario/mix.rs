@@ -187,8 +187,9 @@ impl Scenario {
         devices.len() <= MOST_DEVICES && hosts.clone().zip(hosts.skip(1)).all(|(a, b)| a == b)
     }
 
-    /// What is said where no mix was found. Parts of blocks in RAM are left to plans of one recipe, so
-    /// that nothing is ruled out where the smallest recipe alone has a plan.
+    /// What is said where no mix was found. What is read from disk is left to plans of one recipe, parts
+    /// in RAM are where these are not searched, and buffers are the largest of all recipes': nothing is
+    /// ruled out where the smallest recipe alone has a plan.
     fn ruled(&self, no: NoPlan) -> NoPlan {
         let alone = self.at_its_smallest().map(|mut alone| {
             alone.terms.max_time_per_token = None;

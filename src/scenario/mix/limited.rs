@@ -152,7 +152,7 @@ impl<'a> Known<'a> {
                         known.is_proven = false;
                         continue;
                     }
-                    None => known.look(rest, layout, ask),
+                    None => known.look(rest, (layout, of_blocks), ask),
                 };
                 if index == 0 {
                     known.floors.insert(layout, floor);
@@ -196,16 +196,20 @@ impl<'a> Known<'a> {
         has_tried && ask.stop.is_set()
     }
 
-    /// Looks for a better plan of one recipe of the rest in one layout, and says what blocks cost in it
-    /// at the least.
-    fn look(&mut self, rest: &Rest<'a>, layout: Layout, ask: &Ask) -> u64 {
+    /// Looks for a better plan of one recipe of the rest in one layout, in which blocks are known to cost
+    /// no less than so much, and says what they cost at the least.
+    fn look(&mut self, rest: &Rest<'a>, (layout, of_blocks): (Layout, u64), ask: &Ask) -> u64 {
         let mixed = &rest.mixed;
         let penalty = mixed.penalty_of_rest();
         let least = self
             .best
             .as_ref()
             .map_or(u64::MAX >> 1, |best| best.penalty);
-        let useful = least.saturating_sub(penalty);
+        let useful = match self.shared {
+            Shared::Time(_) => least.saturating_sub(penalty),
+            // One of the same penalty is no better.
+            Shared::Ram => least.saturating_sub(penalty).saturating_sub(1),
+        };
         let set = ColumnSet::new(mixed, layout, Fit::Strict, &ask.rules);
         let chain = Chain {
             n_units: set.n_units,
@@ -227,6 +231,8 @@ impl<'a> Known<'a> {
         self.price = price;
         match answer {
             Answer::Found(kept) => {
+                let bound = kept.bound.max(of_blocks).min(kept.penalty);
+                let kept = Kept { bound, ..kept };
                 let plan = Rc::new(Planned { set, chain, kept });
                 self.plans.push((mixed.clone(), Rc::clone(&plan)));
                 self.keep(rest, plan)
@@ -241,16 +247,19 @@ impl<'a> Known<'a> {
                     return NO_PLAN;
                 }
                 self.is_proven = false;
-                self.bound = self.bound.min(mixed.least());
-                0
+                let least = mixed.least().max(of_blocks.saturating_add(penalty));
+                self.bound = self.bound.min(least);
+                of_blocks
             }
             Answer::Worse(bound) => {
+                let bound = bound.max(of_blocks);
                 self.bound = self.bound.min(bound.saturating_add(penalty));
                 bound
             }
             Answer::Impossible => NO_PLAN,
             Answer::Unknown(bound) => {
                 self.is_proven = false;
+                let bound = bound.max(of_blocks);
                 self.bound = self.bound.min(bound.saturating_add(penalty));
                 bound
             }
