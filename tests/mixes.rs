@@ -66,12 +66,6 @@ fn holds(scenario: &Scenario, table: &[(Recipe, u64)]) -> Result<(), TestCaseErr
             prop_assert_eq!(plan.proof.status, Status::Optimal);
             let (rank, found) = (rank(&plan, scenario), plan.proof.objective.number());
             let (last, most) = at_most.unwrap_or((usize::MAX, f64::INFINITY));
-            eprintln!(
-                "SEEN {rank} {} bind {} sharp {}",
-                plan.proof.solver.contains("labels of RAM"),
-                penalties.values().all(|p| (p - found).abs() > 1e-3),
-                (most - wanted).abs() < 1e-3
-            );
             prop_assert!((wanted_rank..=last).contains(&rank));
             prop_assert!(
                 found > wanted - 1e-3 || rank > wanted_rank,

@@ -346,7 +346,8 @@ impl Accounting for Mixed<'_> {
         ranks.map(|(_, rank)| rank).collect()
     }
 
-    /// At its smallest. Its buffers are the largest that any of the recipes needs.
+    /// At its smallest. Its buffers are the largest that any of the recipes needs. Where blocks have a
+    /// part in RAM only what it needs is meant: what such a mix takes is asked of its file.
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
         let way = self.smallest(layout, span);
         self.priced(layout, span, (self.beside(layout, span), way))

@@ -299,7 +299,7 @@ impl Shared {
 }
 
 impl Best<'_> {
-    /// Its mix and its stages, at the time of a token that is known of it.
+    /// Its mix and its stages.
     pub(super) fn stored(&self, shared: Shared) -> (Mix, Vec<Span>) {
         let Planned { set, chain, kept } = self.plan.as_ref();
         let path = kept.stages.iter().map(|taken| Taken {
