@@ -19,7 +19,8 @@ pub struct Way {
     pub bytes: Bytes,
     /// What it costs in quality, in parts of [`Self::PARTS`].
     pub penalty: u64,
-    /// What is read of it for a token.
+    /// What it takes of what all stages share: what is read of it for a token, or where RAM is shared
+    /// what is there.
     pub read: Bytes,
 }
 
@@ -135,6 +136,11 @@ impl Frontiers {
             .collect();
         choices.reverse();
         choices
+    }
+
+    /// The ways of a unit that are not bettered by another of it.
+    pub fn ways_of(&self, unit: usize) -> &[Way] {
+        &self.unbettered[self.kinds[unit]]
     }
 
     /// The frontier of a run.

@@ -24,7 +24,7 @@ pub struct Menu {
     pub law: Law,
 }
 
-/// A time in picoseconds as a line over the bytes that are read.
+/// A time in picoseconds as a line over the bytes that are read, or RAM in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Law {
     /// Where nothing is read.

@@ -4,6 +4,7 @@
 //! it is ruled out (`rests.rs`). For each the solver finds the blocks' recipes together with their places: a column is priced at the
 //! least penalty with which it fits its device (`cost/frontier.rs`).
 
+mod in_ram;
 mod limited;
 mod rests;
 
@@ -14,7 +15,7 @@ use super::{GoalError, Penalties, Scenario, ScenarioError, constraint};
 use crate::cost::frontier::Way;
 use crate::cost::llama_cpp::mix::{Asked, Limit, Mixed, Offer};
 use crate::cost::llama_cpp::{LlamaCpp, MOST_DEVICES};
-use crate::cost::{Accounting, Target};
+use crate::cost::{Accounting, Layout, Target};
 use crate::model::Precision;
 use crate::model::mix::Mix;
 use crate::model::recipe::{Recipe, UnknownRecipe};
@@ -123,6 +124,15 @@ impl Scenario {
         let n_ranks = rests.smallest.mixed.ranks().len();
         let mut rank = 0;
         while found.is_empty() && rank < n_ranks {
+            if self.shares_ram() && rests.smallest.mixed.ranks()[rank].contains(&Layout::OFFLOADED)
+            {
+                match self.best_mix_in_ram(&rests, ask)? {
+                    Ok(best) => found.push(best),
+                    Err(other) => no = no.and(other),
+                }
+                rank += 1;
+                continue;
+            }
             let mut floor = 0;
             let mut tried: Vec<(Mixed<'_>, Result<Solution, NoPlan>)> = Vec::new();
             for (index, rest) in rests.in_turn().enumerate() {
@@ -169,8 +179,17 @@ impl Scenario {
         self.written(best, bound, ask, method)
     }
 
-    /// What is said where no mix was found. Parts of blocks in RAM are left to plans of one recipe, so
-    /// that nothing is ruled out where the smallest recipe alone has a plan.
+    /// Whether stages are looked for that share RAM: their search tells no hosts apart, and takes any
+    /// number of devices.
+    fn shares_ram(&self) -> bool {
+        let devices = self.rig.devices();
+        let hosts = devices.iter().map(|device| device.host);
+        devices.len() <= MOST_DEVICES && hosts.clone().zip(hosts.skip(1)).all(|(a, b)| a == b)
+    }
+
+    /// What is said where no mix was found. What is read from disk is left to plans of one recipe, parts
+    /// in RAM are where these are not searched, and buffers are the largest of all recipes': nothing is
+    /// ruled out where the smallest recipe alone has a plan.
     fn ruled(&self, no: NoPlan) -> NoPlan {
         let alone = self.at_its_smallest().map(|mut alone| {
             alone.terms.max_time_per_token = None;

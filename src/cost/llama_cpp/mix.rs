@@ -4,6 +4,8 @@
 //! What is in no block has one recipe, which is given. The ways of the blocks are in `blocks.rs`.
 
 mod blocks;
+mod in_ram;
+mod least;
 mod rest;
 
 use std::cell::{OnceCell, RefCell};
@@ -140,9 +142,17 @@ impl<'a> Mixed<'a> {
 
     /// The mix of stages that are stored in these ways.
     pub fn mix_of(&self, stages: &[(&Span, Way)]) -> Mix {
+        let choices = |(span, way): &(&Span, Way)| {
+            let frontiers = self.frontiers(span.place);
+            frontiers.choices(&span.units, *way)
+        };
+        self.chosen(stages.iter().map(|stage| (stage.0, choices(stage))))
+    }
+
+    /// The mix in which the blocks of stages have the recipes of these indices.
+    fn chosen<'b>(&self, stages: impl Iterator<Item = (&'b Span, Vec<usize>)>) -> Mix {
         let mut blocks = vec![self.rest; self.units().len() - 1];
-        for (span, way) in stages {
-            let choices = self.frontiers(span.place).choices(&span.units, *way);
+        for (span, choices) in stages {
             for (block, choice) in blocks[span.units.start..].iter_mut().zip(choices) {
                 *block = self.blocks.asked.offers[choice].recipe;
             }
@@ -156,16 +166,8 @@ impl<'a> Mixed<'a> {
     /// Every way of each column of a set.
     pub fn menus(&self, set: &ColumnSet) -> Vec<Menu> {
         let menu = |column: &Column| {
-            let place = match column.owner {
-                Owner::Host => Place::Host,
-                Owner::Group(group) => Place::Device(set.groups[group.0][0]),
-            };
-            let span = Span {
-                place,
-                units: column.units.clone(),
-                streamed: column.streamed.clone(),
-                position: column.position,
-            };
+            let span = Self::span_of(set, column);
+            let place = span.place;
             let Beside { needs, .. } = self.beside(set.layout, &span);
             // Buffers take no time, so that any accounting will do.
             let read = Bytes::gib(1024);
@@ -196,6 +198,19 @@ impl<'a> Mixed<'a> {
             }
         };
         set.columns.iter().map(menu).collect()
+    }
+
+    /// A column on the first device of its group.
+    fn span_of(set: &ColumnSet, column: &Column) -> Span {
+        Span {
+            place: match column.owner {
+                Owner::Host => Place::Host,
+                Owner::Group(group) => Place::Device(set.groups[group.0][0]),
+            },
+            units: column.units.clone(),
+            streamed: column.streamed.clone(),
+            position: column.position,
+        }
     }
 
     /// What a place has for its stage.
@@ -249,9 +264,18 @@ impl<'a> Mixed<'a> {
 
     fn largest(&self, layout: Layout, span: &Span) -> Beside {
         let sums = self.sums(span, Way::default());
-        let beside = |(of, alike): (usize, &LlamaCpp<'_>)| Beside {
-            of,
-            needs: alike.held(layout, span, &sums),
+        let beside = |(of, alike): (usize, &LlamaCpp<'_>)| {
+            // Taken off where the stage is priced: here no block weighs anything.
+            let in_ram = alike.in_ram(layout, &span.units);
+            let sums = Sums {
+                on_device: sums.on_device + in_ram.on_device,
+                on_host: sums.on_host + in_ram.on_host,
+                ..sums
+            };
+            Beside {
+                of,
+                needs: alike.held(layout, span, &sums),
+            }
         };
         let alike = self.alike(layout).iter().enumerate().map(beside);
         let largest = alike.max_by_key(|beside| beside.needs.total());
@@ -322,23 +346,35 @@ impl Accounting for Mixed<'_> {
         ranks.map(|(_, rank)| rank).collect()
     }
 
-    /// At its smallest. Its buffers are the largest that any of the recipes needs.
+    /// At its smallest. Its buffers are the largest that any of the recipes needs. Where blocks have a
+    /// part in RAM only what it needs is meant: what such a mix takes is asked of its file.
     fn stage(&self, layout: Layout, span: &Span) -> Stage {
-        let way = self.frontiers(span.place).smallest(&span.units);
+        let way = self.smallest(layout, span);
         self.priced(layout, span, (self.beside(layout, span), way))
     }
 
     fn fitted(&self, layout: Layout, span: &Span, room: Bytes) -> (Stage, u64) {
+        // What all stages of such a layout have in RAM is one sum: `menus_by_ram` has the ways.
+        if layout.parts() != Parts::NONE {
+            return (self.stage(layout, span), 0);
+        }
         let beside = self.beside(layout, span);
         let way = self.way(span, beside.needs.total(), room);
         (self.priced(layout, span, (beside, way)), way.penalty)
     }
 
+    /// Without parts of blocks, which weigh more or less.
     fn host_base(&self, layout: Layout) -> Memory {
-        let bases = self
-            .alike(layout)
-            .iter()
-            .map(|alike| alike.host_base(layout));
+        let all = 0..self.units().len();
+        let base = |alike: &LlamaCpp<'_>| {
+            let base = alike.host_base(layout);
+            let in_ram = alike.in_ram(layout, &all).on_host;
+            Memory {
+                weights: base.weights.saturating_sub(in_ram),
+                ..base
+            }
+        };
+        let bases = self.alike(layout).iter().map(base);
         bases.max_by_key(|base| base.total()).unwrap_or_default()
     }
 

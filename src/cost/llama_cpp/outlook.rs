@@ -187,7 +187,7 @@ impl LlamaCpp<'_> {
         needs.total() <= capacity(self.rig, span.place)
     }
 
-    fn rooms(&self, buffer: Bytes) -> impl Iterator<Item = Bytes> {
+    pub(super) fn rooms(&self, buffer: Bytes) -> impl Iterator<Item = Bytes> {
         let devices = self.rig.devices().iter();
         devices.map(move |device| device.capacity().saturating_sub(CUDA_CONTEXT + buffer))
     }
@@ -242,7 +242,7 @@ impl LlamaCpp<'_> {
     /// What any stage on a card takes for its graph at the least: a later one of one unit, or the first
     /// of all with one block or with every block, and no stage more than a residual stream less, which
     /// is the margin that is kept besides. Held against stages of all kinds of models in the tests.
-    fn least_buffer(&self, layout: Layout) -> Bytes {
+    pub(super) fn least_buffer(&self, layout: Layout) -> Bytes {
         let n_units = self.units.len();
         let buffer = |position: Position, units: Range<usize>| {
             self.compute.device(layout, position, &units).compute

@@ -47,6 +47,11 @@ impl LlamaCpp<'_> {
         }
     }
 
+    /// Such matrices of some units.
+    pub(super) fn part(&self, matrices: Matrices, units: &Range<usize>) -> parts::Sums {
+        self.part_sums(matrices).between(units, units)
+    }
+
     /// What of some units is in RAM as a part.
     pub(super) fn in_ram(&self, layout: Layout, units: &Range<usize>) -> parts::Sums {
         let parts = layout.parts();

@@ -5,6 +5,8 @@
 //! time gives a bound and partitions worth a look (`dual.rs`), and an enumeration of what that bound
 //! leaves open closes the gap (`labels.rs`). Which devices are used is a state of both, so the order
 //! of the devices is free (`network.rs`).
+//!
+//! What is said of picoseconds holds for anything else that stages add up to, such as bytes of RAM.
 
 mod dual;
 mod labels;

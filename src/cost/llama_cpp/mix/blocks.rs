@@ -4,10 +4,12 @@
 //! sensitivity of the blocks where a table gives one. Published penalties are of whole models, so
 //! without such a table it is an assumption.
 
+use std::ops::Range;
+
 use crate::cost::frontier::{Counts, Frontiers, Way};
+use crate::cost::llama_cpp::LlamaCpp;
 use crate::cost::llama_cpp::stored::{Held, held};
-use crate::cost::llama_cpp::{LlamaCpp, Sums};
-use crate::cost::{Place, Unit, capacity, time};
+use crate::cost::{Matrices, Place, Unit, capacity, time};
 use crate::hardware::{Device, Rig};
 use crate::model::recipe::Recipe;
 use crate::model::{Model, Part, Precision, PrecisionError};
@@ -67,6 +69,8 @@ pub struct Blocks<'a> {
     pub(super) alike: Vec<LlamaCpp<'a>>,
     pub(super) on_device: Frontiers,
     pub(super) on_host: Frontiers,
+    /// On a GPU without matrices that are in RAM, by kind of these; what is read is what RAM holds.
+    apart: [Frontiers; Matrices::ALL.len()],
     /// The share of what is in no block in what a recipe costs.
     pub(super) share_of_rest: f64,
     /// What all blocks cost at the least.
@@ -88,15 +92,15 @@ impl<'a> Blocks<'a> {
         };
         let alike: Vec<_> = offers.iter().map(of).collect::<Result<_, _>>()?;
         let shares = shares(&asked);
-        let ways = |bytes: fn(&Sums) -> Bytes| -> Vec<Vec<Way>> {
+        let ways = |needs: &dyn Fn(&LlamaCpp<'_>, &Range<usize>) -> [Bytes; 2]| -> Vec<Vec<Way>> {
             let of_unit = |unit: usize| {
                 let priced = alike.iter().zip(offers);
                 let way = |(accounting, offer): (&LlamaCpp<'_>, &Offer)| {
-                    let sums = accounting.between(&(unit..unit + 1));
+                    let [bytes, read] = needs(accounting, &(unit..unit + 1));
                     Way {
-                        bytes: bytes(&sums),
+                        bytes,
                         penalty: parts(offer, shares[unit]),
-                        read: sums.read,
+                        read,
                     }
                 };
                 priced.map(way).collect()
@@ -106,21 +110,48 @@ impl<'a> Blocks<'a> {
             (0..n_blocks).map(of_unit).chain(head).collect()
         };
         let least_of = |unit: &Vec<Way>| unit.iter().map(|way| way.penalty).min();
-        let on_device = ways(|sums| sums.on_device);
+        let on_device = ways(&|accounting, unit| {
+            let sums = accounting.between(unit);
+            [sums.on_device, sums.read]
+        });
+        let on_host = ways(&|accounting, unit| {
+            let sums = accounting.between(unit);
+            [sums.on_host, sums.read]
+        });
         let largest = rig.device_ids().map(|id| rig.capacity(id)).max();
         let rate = |device: &Device| device.bandwidth.0 * time::llama_cpp(device.class).weights;
         let rates = rig.devices().iter().map(rate);
         let fastest = limit.counts(BytesPerSecond(rates.fold(0.0, f64::max)));
         let by_cpu = rig.host().map_or(BytesPerSecond(0.0), time::host_rate);
         let in_ram = capacity(rig, Place::Host);
+        let largest = largest.unwrap_or_default();
+        let apart = Matrices::ALL.map(|matrices| {
+            let without = ways(&|accounting, unit| {
+                let (whole, part) = (accounting.between(unit), accounting.part(matrices, unit));
+                let left = whole.on_device.saturating_sub(part.on_device);
+                [left, part.on_host]
+            });
+            Frontiers::new(without, largest, Counts::BytesAndReading(in_ram))
+        });
         Ok(Self {
             least: on_device.iter().filter_map(least_of).sum(),
-            on_device: Frontiers::new(on_device, largest.unwrap_or_default(), fastest),
-            on_host: Frontiers::new(ways(|sums| sums.on_host), in_ram, limit.counts(by_cpu)),
+            on_device: Frontiers::new(on_device, largest, fastest),
+            on_host: Frontiers::new(on_host, in_ram, limit.counts(by_cpu)),
+            apart,
             share_of_rest: 1.0 - shares.iter().sum::<f64>(),
             alike,
             asked,
         })
+    }
+}
+
+impl Blocks<'_> {
+    /// The ways of blocks on a GPU without such matrices, which are in RAM.
+    pub(super) fn apart(&self, matrices: Matrices) -> &Frontiers {
+        match matrices {
+            Matrices::Experts => &self.apart[0],
+            Matrices::FeedForward => &self.apart[1],
+        }
     }
 }
 
