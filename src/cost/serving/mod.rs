@@ -9,6 +9,7 @@
 //! 0.5.23, as read in November 2026.
 
 mod ceiling;
+pub mod ends;
 pub mod groups;
 pub mod refusal;
 mod room;
@@ -36,7 +37,7 @@ use groups::Seating;
 use room::{Part, Room};
 use sums::{Asked, Shares, Sums};
 
-pub use sums::{n_blocks, sizes};
+pub use sums::{kept, n_blocks, sizes};
 
 /// Sequences that are decoded at once where the workload has no more.
 const USUAL_SEQUENCES: u64 = 256;
@@ -151,10 +152,10 @@ impl<'a> Serving<'a> {
         let degrees = (1..=cards as u32).filter(|degree| share::divides(model, *degree).is_ok());
         let degrees: Vec<_> = degrees.collect();
         let asked = Asked {
-            engine: server.engine(),
+            server,
             model,
             sizes: &sizes,
-            kv_format: workload.kv_format,
+            kv_format: kept(workload.kv_format, checkpoint),
         };
         let shares = degrees.iter();
         let shares = shares.map(|degree| {

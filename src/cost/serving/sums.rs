@@ -2,8 +2,8 @@
 //! degree.
 
 use crate::cost::Span;
-use crate::cost::paged::Engine;
-use crate::cost::serving::share;
+use crate::cost::serving::ends::{Ends, ends};
+use crate::cost::serving::{Server, share};
 use crate::model::format::Format;
 use crate::model::{Checkpoint, Kind, Model, Part, Precision, PrecisionError};
 use crate::units::Bytes;
@@ -11,7 +11,7 @@ use crate::workload::KvFormat;
 
 /// What is held, in which formats.
 pub(super) struct Asked<'a> {
-    pub(super) engine: Engine,
+    pub(super) server: Server,
     pub(super) model: &'a Model,
     pub(super) sizes: &'a [Bytes],
     pub(super) kv_format: KvFormat,
@@ -26,8 +26,13 @@ pub(super) struct Shares {
     first: Bytes,
     /// What the last has: the head and the norm before it.
     last: Sums,
-    /// How much of that the first has already, where the head is the embedding's matrix.
+    /// How much of that a stage with the embedding has already, where the head is its matrix.
     tied: Bytes,
+    /// Which stages have the ends.
+    ends: Ends,
+    /// The embedding's matrix, and the norm and the head that are not that matrix.
+    embedding: Bytes,
+    head: Bytes,
 }
 
 /// Totals.
@@ -84,11 +89,15 @@ impl Shares {
             }
         }
         let tied = if model.tied { embedding } else { Bytes::ZERO };
+        let head = last.weights;
         last.weights += tied;
         last.read += tied;
         let mut sums = vec![Sums::default()];
         for (own, block) in blocks.iter().zip(&model.blocks) {
-            let page = asked.engine.page_bytes(block, asked.kv_format, degree);
+            let page = asked
+                .server
+                .engine()
+                .page_bytes(block, asked.kv_format, degree);
             let before = sums[sums.len() - 1];
             sums.push(Sums {
                 weights: before.weights + own.weights,
@@ -104,6 +113,9 @@ impl Shares {
             first,
             last,
             tied,
+            ends: ends(asked.server, model),
+            embedding,
+            head,
         }
     }
 
@@ -118,18 +130,33 @@ impl Shares {
             operations: to.operations - from.operations,
             n_blocks: to.n_blocks - from.n_blocks,
         };
-        if span.units.start == 0 {
+        let (is_first, is_last) = (span.units.start == 0, span.units.end == n_units);
+        let is_on_each = self.ends == Ends::OnEach;
+        if is_first {
             own.weights += self.first;
+        } else if is_on_each {
+            own.weights += self.embedding;
         }
-        if span.units.end == n_units {
+        if is_last {
             own.weights += self.last.weights;
             own.read += self.last.read;
             own.operations += self.last.operations;
-            if span.units.start == 0 {
+            if is_first || is_on_each {
                 own.weights = own.weights.saturating_sub(self.tied);
             }
+        } else if is_on_each {
+            own.weights += self.head;
         }
         own
+    }
+}
+
+/// The format in which an engine keeps keys and values: at 16 bits none is named, and it is that of the
+/// model's numbers.
+pub fn kept(format: KvFormat, checkpoint: Checkpoint) -> KvFormat {
+    match (format, checkpoint) {
+        (KvFormat::F16, Checkpoint::Fp32) => KvFormat::F32,
+        (format, _) => format,
     }
 }
 
