@@ -35,7 +35,7 @@ BLOCK = 32
 N_TOKENS = 8
 PROMPT = [5, 6, 7, 300, 4]
 RIGS = {
-    "one after the other": ("12 GiB@900 GB/s, 6 GiB@300 GB/s", 1, "VLLM_PP_LAYER_PARTITION=3,5 "),
+    "one after the other": ("12 GiB@900 GB/s, 6 GiB@300 GB/s", 1, "VLLM_PP_LAYER_PARTITION=6,2 "),
     "shared by two": ("2x 12 GiB@900 GB/s", 2, "--tensor-parallel-size 2 "),
 }
 # Attention on CPUs takes blocks of 32 tokens, where GPUs take 16. Its runner has no buffer for what a stage is handed on before its first compilation: it has

@@ -2,7 +2,7 @@
 """Holds plans for vLLM against the real vLLM, on a CPU and without weights.
 
     cargo build --release
-    $(tests/engines/install.sh vllm) tests/engines/vllm_stages.py CONFIG...
+    $(tests/engines/install.sh vllm) tests/engines/vllm_stages.py CONFIG.json...
 
 Each model is planned, with GPUs one after the other and with two that share every block. Then every
 rank's part of it is built by vLLM's own classes from the emitted partition, on torch's meta device:
@@ -87,7 +87,7 @@ def built(config, stage, rank):
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
     specs = {name: layer.get_kv_cache_spec(config) for name, layer in context.items() if hasattr(layer, "get_kv_cache_spec")}
     specs = {name: spec for name, spec in specs.items() if spec}
-    return {int(re.search(r"layers\.(\d+)\.|h\.(\d+)\.", name)[1] or 0) for name in specs}, size, specs
+    return {int(re.search(r"\.(\d+)\.", name)[1]) for name in specs}, size, specs
 
 
 def differences(folder, rig, degree):
@@ -111,7 +111,7 @@ def differences(folder, rig, degree):
     # The layout of a block on most GPUs.
     config.cache_config.kv_cache_layout = "NHD"
     kept = get_kv_cache_configs(config, specs, rooms)
-    tokens = kept[0].num_blocks * config.cache_config.block_size
+    tokens = kept[0].num_blocks * kept[0].kv_cache_groups[0].kv_cache_spec.block_size
     # Of a model with windows some blocks' layers keep less, and how many tokens fit depends on them.
     if len(kept[0].kv_cache_groups) == 1 and tokens != planned["service"]["resident_tokens"]:
         yield f"planned {planned['service']['resident_tokens']} tokens in the cache, vLLM has {tokens}"

@@ -89,7 +89,12 @@ fn role(model: &Model, tensor: &Tensor) -> Role {
         Role::KeysOrValues
     } else if named("attn_qkv.weight", "") || named("attn_qkv.bias", "") {
         Role::Fused
-    } else if is_router(model, tensor) || is_narrowing || (tensor.dims.len() < 2 && !is_cut_bias) {
+    } else if is_router(model, tensor)
+        || is_narrowing
+        || tensor.dims.len() >= 2 && tensor.rows() == 1
+        || (tensor.dims.len() < 2 && !is_cut_bias)
+    {
+        // A single row is the gate of a shared expert.
         Role::Repeated
     } else {
         Role::Divided

@@ -190,3 +190,80 @@ pub fn n_blocks(model: &Model) -> u32 {
         None => model.dimensions.n_layers,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Place, Position};
+    use crate::hardware::DeviceId;
+    use crate::model::{Origin, config};
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("../../../tests/fixtures/configs/", $name, ".json"))
+        };
+    }
+
+    /// Bytes of parameters of the second of two GPUs on each of three stages, at 16 bits: read off the
+    /// classes of vLLM 0.32.0, built by `tests/engines/vllm_stages.py`.
+    const BUILT: [(&str, [usize; 2], [u64; 3]); 4] = [
+        // Rows of keys and values are shared, and the head is the embedding.
+        (
+            fixture!("llama-3.2-1b"),
+            [6, 11],
+            [627_621_888, 304_128_000, 566_800_384],
+        ),
+        // Every stage has both ends.
+        (
+            fixture!("mixtral-8x7b"),
+            [12, 24],
+            [17_677_885_440, 17_677_885_440, 11_872_641_024],
+        ),
+        // So too, and the gate of a shared expert is on each GPU.
+        (
+            fixture!("qwen1.5-moe-a2.7b"),
+            [8, 16],
+            [5_187_850_240, 5_187_850_240, 5_187_850_240],
+        ),
+        // Biases go with the rows of their matrices.
+        (
+            fixture!("starcoder2-3b"),
+            [10, 20],
+            [1_110_969_344, 959_974_400, 1_110_981_632],
+        ),
+    ];
+
+    #[test]
+    fn a_gpu_holds_what_the_engine_builds_there() {
+        for (text, [second, third], built) in BUILT {
+            let text = serde_json::from_str(text).unwrap();
+            let model = config::model("model", Origin::Known, &text).unwrap();
+            let sizes = sizes(&model, Checkpoint::Bf16).unwrap();
+            let asked = Asked {
+                server: Server::Vllm,
+                model: &model,
+                sizes: &sizes,
+                kv_format: KvFormat::F16,
+            };
+            let shares = Shares::new(&asked, 2);
+            let n_blocks = n_blocks(&model) as usize;
+            let held = [0..second, second..third, third..n_blocks].map(|units| {
+                let span = Span {
+                    place: Place::Device(DeviceId(0)),
+                    units,
+                    streamed: 0..0,
+                    position: Position::Later,
+                };
+                shares.of(&span, n_blocks).weights.0
+            });
+            assert_eq!(held, built, "{}", model.architecture);
+        }
+    }
+
+    #[test]
+    fn keys_and_values_are_as_wide_as_the_model_where_no_format_is_named() {
+        assert_eq!(kept(KvFormat::F16, Checkpoint::Fp32), KvFormat::F32);
+        assert_eq!(kept(KvFormat::F16, Checkpoint::Bf16), KvFormat::F16);
+        assert_eq!(kept(KvFormat::Fp8, Checkpoint::Fp32), KvFormat::Fp8);
+    }
+}
