@@ -111,10 +111,12 @@ def differences(folder, rig, degree):
     # The layout of a block on most GPUs.
     config.cache_config.kv_cache_layout = "NHD"
     kept = get_kv_cache_configs(config, specs, rooms)
-    tokens = kept[0].num_blocks * kept[0].kv_cache_groups[0].kv_cache_spec.block_size
-    # Of a model with windows some blocks' layers keep less, and how many tokens fit depends on them.
-    if len(kept[0].kv_cache_groups) == 1 and tokens != planned["service"]["resident_tokens"]:
-        yield f"planned {planned['service']['resident_tokens']} tokens in the cache, vLLM has {tokens}"
+    page = kept[0].kv_cache_groups[0].kv_cache_spec.block_size
+    tokens, planned_tokens = kept[0].num_blocks * page, planned["service"]["resident_tokens"]
+    # Of a model with windows some blocks' layers keep less, and how many tokens fit depends on them. Where
+    # all blocks have one, pages on a CPU have 32 tokens.
+    if len(kept[0].kv_cache_groups) == 1 and tokens != planned_tokens - planned_tokens % page:
+        yield f"planned {planned_tokens} tokens in the cache, vLLM has {tokens}"
 
 
 def main():
