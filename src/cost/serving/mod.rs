@@ -3,12 +3,13 @@
 //!
 //! The units are the blocks: the embedding is on the first stage and the final norm with the head on
 //! the last, so that every stage has a block. Nothing is computed on the CPU or offloaded. Sizes are
-//! those of one GPU. Weights and cache are exact but for what `share.rs` rounds; all else is an
-//! estimate, and none of it was held against a run. Between hosts the residual stream passes, see
+//! those of one GPU. Weights and cache are exact but for what `share.rs` rounds, and were held against
+//! vLLM 0.32.0 (`tests/engines`); all else is an estimate. Between hosts the residual stream passes, see
 //! [`handed`]. Not here: offload by streaming, expert parallelism. Sources: vLLM 0.33.0 and SGLang
 //! 0.5.23, as read in November 2026.
 
 mod ceiling;
+pub mod ends;
 pub mod groups;
 pub mod refusal;
 mod room;
@@ -36,7 +37,7 @@ use groups::Seating;
 use room::{Part, Room};
 use sums::{Asked, Shares, Sums};
 
-pub use sums::{n_blocks, sizes};
+pub use sums::{kept, n_blocks, sizes};
 
 /// Sequences that are decoded at once where the workload has no more.
 const USUAL_SEQUENCES: u64 = 256;
@@ -151,10 +152,10 @@ impl<'a> Serving<'a> {
         let degrees = (1..=cards as u32).filter(|degree| share::divides(model, *degree).is_ok());
         let degrees: Vec<_> = degrees.collect();
         let asked = Asked {
-            engine: server.engine(),
+            server,
             model,
             sizes: &sizes,
-            kv_format: workload.kv_format,
+            kv_format: kept(workload.kv_format, checkpoint),
         };
         let shares = degrees.iter();
         let shares = shares.map(|degree| {

@@ -1,8 +1,10 @@
 //! What one of the GPUs that share a block holds of each tensor, and which degrees divide a model.
 //!
 //! Source: the parallel layers of vLLM 0.33 and SGLang 0.5.23. Matrices are cut along their rows or
-//! columns; norms, biases, routers and the down-projections of latent attention are on each GPU; key
-//! and value heads are repeated where there are fewer of them than GPUs; the vocabulary is padded.
+//! columns, and biases with the rows of theirs; norms, routers, positions that are learned and the
+//! down-projections of latent attention are on each GPU; key and value heads are repeated where there
+//! are fewer of them than GPUs; the vocabulary is padded. Held against the parameters of vLLM 0.32.0
+//! by `tests/engines/vllm_stages.py`.
 
 use crate::model::quantisation::Method;
 use crate::model::{Cache, Dimensions, Kind, Model, Part, Tensor};
@@ -31,28 +33,34 @@ pub fn share(model: &Model, tensor: &Tensor, size: Bytes, degree: u32) -> Bytes 
         ..
     } = model.dimensions;
     let kv_heads = (n_kv_heads / degree).max(1);
+    let divided = || match role(model, tensor) {
+        Role::Repeated => size,
+        Role::KeysOrValues => part(kv_heads, n_kv_heads),
+        Role::Fused => {
+            let all = n_heads + 2 * n_kv_heads;
+            part(n_heads / degree + 2 * kv_heads, all)
+        }
+        Role::Divided => part(1, degree),
+    };
     match (tensor.kind, tensor.part) {
         (_, Part::Tower) => size,
+        (Kind::Embedding, _) if tensor.gguf_name.starts_with("position_embd") => size,
         (Kind::Embedding | Kind::Head, _) => {
             let rows = tensor.rows().max(1);
             part(rows.next_multiple_of(PADDED * degree), rows * degree)
         }
-        (Kind::Norm | Kind::Bias | Kind::Table | Kind::HalfTable, _) => size,
-        (Kind::Linear | Kind::TransposedLinear | Kind::OwnLinear | Kind::Experts, _) => {
-            match role(model, tensor) {
-                Role::Repeated => size,
-                Role::KeysOrValues => part(kv_heads, n_kv_heads),
-                Role::Fused => {
-                    let all = n_heads + 2 * n_kv_heads;
-                    part(n_heads / degree + 2 * kv_heads, all)
-                }
-                Role::Divided => part(1, degree),
-            }
-        }
+        // What corrects a router is trained. Angles and masks are made as they are needed, but for the
+        // angles of every position, which are among what is estimated.
+        (Kind::Table | Kind::HalfTable, Part::FeedForward(_)) | (Kind::Norm, _) => size,
+        (Kind::Table | Kind::HalfTable, _) => Bytes::ZERO,
+        (
+            Kind::Bias | Kind::Linear | Kind::TransposedLinear | Kind::OwnLinear | Kind::Experts,
+            _,
+        ) => divided(),
     }
 }
 
-/// How a matrix is divided.
+/// How a matrix or its bias is divided.
 enum Role {
     /// Evenly.
     Divided,
@@ -70,12 +78,24 @@ fn role(model: &Model, tensor: &Tensor) -> Role {
     };
     let is_narrowing = named("attn_kv_a_mqa.weight", "kv_a_proj_with_mqa.weight")
         || named("attn_q_a.weight", "q_a_proj.weight");
-    if is_router(model, tensor) || is_narrowing || tensor.dims.len() < 2 {
-        Role::Repeated
-    } else if named("attn_k.weight", "k_proj.weight") || named("attn_v.weight", "v_proj.weight") {
+    // Behind rows that are cut; what is added behind columns that are is on each.
+    let is_cut_bias = ["attn_q.bias", "ffn_up.bias", "ffn_gate.bias"];
+    let is_cut_bias = is_cut_bias.iter().any(|gguf| named(gguf, ""));
+    if named("attn_k.weight", "k_proj.weight")
+        || named("attn_v.weight", "v_proj.weight")
+        || named("attn_k.bias", "")
+        || named("attn_v.bias", "")
+    {
         Role::KeysOrValues
-    } else if named("attn_qkv.weight", "") {
+    } else if named("attn_qkv.weight", "") || named("attn_qkv.bias", "") {
         Role::Fused
+    } else if is_router(model, tensor)
+        || is_narrowing
+        || tensor.dims.len() >= 2 && tensor.rows() == 1
+        || (tensor.dims.len() < 2 && !is_cut_bias)
+    {
+        // A single row is the gate of a shared expert.
+        Role::Repeated
     } else {
         Role::Divided
     }

@@ -2,8 +2,8 @@
 //! degree.
 
 use crate::cost::Span;
-use crate::cost::paged::Engine;
-use crate::cost::serving::share;
+use crate::cost::serving::ends::{Ends, ends};
+use crate::cost::serving::{Server, share};
 use crate::model::format::Format;
 use crate::model::{Checkpoint, Kind, Model, Part, Precision, PrecisionError};
 use crate::units::Bytes;
@@ -11,7 +11,7 @@ use crate::workload::KvFormat;
 
 /// What is held, in which formats.
 pub(super) struct Asked<'a> {
-    pub(super) engine: Engine,
+    pub(super) server: Server,
     pub(super) model: &'a Model,
     pub(super) sizes: &'a [Bytes],
     pub(super) kv_format: KvFormat,
@@ -26,8 +26,13 @@ pub(super) struct Shares {
     first: Bytes,
     /// What the last has: the head and the norm before it.
     last: Sums,
-    /// How much of that the first has already, where the head is the embedding's matrix.
+    /// How much of that a stage with the embedding has already, where the head is its matrix.
     tied: Bytes,
+    /// Which stages have the ends.
+    ends: Ends,
+    /// The embedding's matrix, and the norm and the head that are not that matrix.
+    embedding: Bytes,
+    head: Bytes,
 }
 
 /// Totals.
@@ -84,11 +89,15 @@ impl Shares {
             }
         }
         let tied = if model.tied { embedding } else { Bytes::ZERO };
+        let head = last.weights;
         last.weights += tied;
         last.read += tied;
         let mut sums = vec![Sums::default()];
         for (own, block) in blocks.iter().zip(&model.blocks) {
-            let page = asked.engine.page_bytes(block, asked.kv_format, degree);
+            let page = asked
+                .server
+                .engine()
+                .page_bytes(block, asked.kv_format, degree);
             let before = sums[sums.len() - 1];
             sums.push(Sums {
                 weights: before.weights + own.weights,
@@ -104,6 +113,9 @@ impl Shares {
             first,
             last,
             tied,
+            ends: ends(asked.server, model),
+            embedding,
+            head,
         }
     }
 
@@ -118,18 +130,33 @@ impl Shares {
             operations: to.operations - from.operations,
             n_blocks: to.n_blocks - from.n_blocks,
         };
-        if span.units.start == 0 {
+        let (is_first, is_last) = (span.units.start == 0, span.units.end == n_units);
+        let is_on_each = self.ends == Ends::OnEach;
+        if is_first {
             own.weights += self.first;
+        } else if is_on_each {
+            own.weights += self.embedding;
         }
-        if span.units.end == n_units {
+        if is_last {
             own.weights += self.last.weights;
             own.read += self.last.read;
             own.operations += self.last.operations;
-            if span.units.start == 0 {
+            if is_first || is_on_each {
                 own.weights = own.weights.saturating_sub(self.tied);
             }
+        } else if is_on_each {
+            own.weights += self.head;
         }
         own
+    }
+}
+
+/// The format in which an engine keeps keys and values: at 16 bits none is named, and it is that of the
+/// model's numbers.
+pub fn kept(format: KvFormat, checkpoint: Checkpoint) -> KvFormat {
+    match (format, checkpoint) {
+        (KvFormat::F16, Checkpoint::Fp32) => KvFormat::F32,
+        (format, _) => format,
     }
 }
 
@@ -161,5 +188,82 @@ pub fn n_blocks(model: &Model) -> u32 {
     match &model.modules {
         Some(modules) => modules.blocks.len() as u32,
         None => model.dimensions.n_layers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Place, Position};
+    use crate::hardware::DeviceId;
+    use crate::model::{Origin, config};
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("../../../tests/fixtures/configs/", $name, ".json"))
+        };
+    }
+
+    /// Bytes of parameters of the second of two GPUs on each of three stages, at 16 bits: read off the
+    /// classes of vLLM 0.32.0, built by `tests/engines/vllm_stages.py`.
+    const BUILT: [(&str, [usize; 2], [u64; 3]); 4] = [
+        // Rows of keys and values are shared, and the head is the embedding.
+        (
+            fixture!("llama-3.2-1b"),
+            [6, 11],
+            [627_621_888, 304_128_000, 566_800_384],
+        ),
+        // Every stage has both ends.
+        (
+            fixture!("mixtral-8x7b"),
+            [12, 24],
+            [17_677_885_440, 17_677_885_440, 11_872_641_024],
+        ),
+        // So too, and the gate of a shared expert is on each GPU.
+        (
+            fixture!("qwen1.5-moe-a2.7b"),
+            [8, 16],
+            [5_187_850_240, 5_187_850_240, 5_187_850_240],
+        ),
+        // Biases go with the rows of their matrices.
+        (
+            fixture!("starcoder2-3b"),
+            [10, 20],
+            [1_110_969_344, 959_974_400, 1_110_981_632],
+        ),
+    ];
+
+    #[test]
+    fn a_gpu_holds_what_the_engine_builds_there() {
+        for (text, [second, third], built) in BUILT {
+            let text = serde_json::from_str(text).unwrap();
+            let model = config::model("model", Origin::Known, &text).unwrap();
+            let sizes = sizes(&model, Checkpoint::Bf16).unwrap();
+            let asked = Asked {
+                server: Server::Vllm,
+                model: &model,
+                sizes: &sizes,
+                kv_format: KvFormat::F16,
+            };
+            let shares = Shares::new(&asked, 2);
+            let n_blocks = n_blocks(&model) as usize;
+            let held = [0..second, second..third, third..n_blocks].map(|units| {
+                let span = Span {
+                    place: Place::Device(DeviceId(0)),
+                    units,
+                    streamed: 0..0,
+                    position: Position::Later,
+                };
+                shares.of(&span, n_blocks).weights.0
+            });
+            assert_eq!(held, built, "{}", model.architecture);
+        }
+    }
+
+    #[test]
+    fn keys_and_values_are_as_wide_as_the_model_where_no_format_is_named() {
+        assert_eq!(kept(KvFormat::F16, Checkpoint::Fp32), KvFormat::F32);
+        assert_eq!(kept(KvFormat::F16, Checkpoint::Bf16), KvFormat::F16);
+        assert_eq!(kept(KvFormat::Fp8, Checkpoint::Fp32), KvFormat::Fp8);
     }
 }
