@@ -58,7 +58,7 @@ impl Promise {
         ask: &Ask,
     ) -> Self {
         if let Some(prefixes) = &mut self.prefixes {
-            let cards = Cards::new(accounting, layout, ask);
+            let mut cards = Cards::new(accounting, layout, ask);
             cards.keep_reaching(accounting, layout, prefixes);
             self.cards = Some(cards);
         }
@@ -147,7 +147,7 @@ impl Cards {
         });
         let strides: Vec<_> = strides.collect();
         let devices: Vec<_> = kinds.iter().map(|kind| kind[0]).collect();
-        let mut cards = Self {
+        Self {
             kind_of,
             devices,
             n_of_kind,
@@ -155,16 +155,7 @@ impl Cards {
             n_sets: if n_sets > MOST_SETS { 0 } else { n_sets },
             first: Vec::new(),
             later: Vec::new(),
-        };
-        if cards.n_sets > 0 {
-            let ends = layout.ends_of_whole(n_units);
-            Stages {
-                first: cards.first,
-                later: cards.later,
-                ..
-            } = cards.asked(accounting, layout, &ends);
         }
-        cards
     }
 
     /// What the accounting knows of where stages end.
@@ -181,7 +172,7 @@ impl Cards {
     /// Drops those of the prefixes, which are in their order, up to the last from which no stages, each
     /// on a device of its own, lead to the end of the chain.
     fn keep_reaching(
-        &self,
+        &mut self,
         accounting: &dyn Accounting,
         layout: Layout,
         prefixes: &mut Vec<Prefix>,
@@ -190,19 +181,32 @@ impl Cards {
             return;
         }
         let n_units = accounting.units().len();
-        let is_short = |prefix: &Prefix| {
-            let first = |kind: usize| *self.first[kind][prefix.end].end();
-            !self.forward(prefix.end, first).contains(&n_units)
-        };
-        // Behind more units every stage ends later.
-        prefixes.drain(..prefixes.partition_point(is_short));
-        // The first stage has buffers of its own, so it is priced.
+        let ends = layout.ends_of_whole(n_units);
+        // The accounting takes first stages to have the least buffer of any, which is told sooner.
+        self.first = accounting.stage_ends(layout, Position::First, &ends, &self.devices);
+        self.later = self.first.clone();
+        self.drop_short(prefixes);
+        if prefixes.is_empty() {
+            return;
+        }
+        self.later = accounting.stage_ends(layout, Position::Later, &ends, &self.devices);
+        self.drop_short(prefixes);
         let is_short = |prefix: &Prefix| {
             let first = |kind: usize| self.priced_end(accounting, layout, kind, prefix.end);
             !self.forward(prefix.end, first).contains(&n_units)
         };
         let n_short = prefixes.iter().take_while(|prefix| is_short(prefix));
         prefixes.drain(..n_short.count());
+    }
+
+    /// Behind more units every stage ends later.
+    fn drop_short(&self, prefixes: &mut Vec<Prefix>) {
+        let n_units = self.later.first().map_or(0, Vec::len);
+        let is_short = |prefix: &Prefix| {
+            let first = |kind: usize| *self.first[kind][prefix.end].end();
+            !self.forward(prefix.end, first).contains(&n_units)
+        };
+        prefixes.drain(..prefixes.partition_point(is_short));
     }
 
     /// Where the longest first stage from a unit on ends that fits.
