@@ -106,9 +106,12 @@ impl Frontiers {
     /// A run is two that meet where others meet as well: two short frontiers are sooner made and looked
     /// through than one of all their sums. Where units are much alike the whole is mostly made already.
     pub fn best(&self, run: &Range<usize>, room: Bytes) -> Option<Way> {
-        let middle = match self.ways.len() <= FEW_KINDS {
-            true => run.start,
-            false => (run.start + 1).next_multiple_of(MEETING).min(run.end),
+        let middle = match self.counts {
+            Counts::Bytes if self.ways.len() > FEW_KINDS => {
+                (run.start + 1).next_multiple_of(MEETING).min(run.end)
+            }
+            // What is read counts where every way of the whole is asked for as well.
+            Counts::Bytes | Counts::BytesAndReading(_) => run.start,
         };
         self.best_of_two([&(run.start..middle), &(middle..run.end)], room)
     }
