@@ -286,10 +286,10 @@ impl Count<'_> {
         };
         let mut takes = vec![0_u64; n_accelerators + n];
         let mut waits = vec![0_usize; n_accelerators + n];
-        for operator in 0..n {
+        for (operator, quickest) in quickest.iter().enumerate() {
             let own = block(operator, &here.spots);
             takes[own] += match here.spots[operator] {
-                None => quickest[operator],
+                None => *quickest,
                 Some(Spot::Host) => problem.work(operator, problem.host_kind()?)?,
                 Some(Spot::Accelerator(number)) => {
                     let kind = self.accelerators[number];
