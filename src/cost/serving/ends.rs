@@ -109,3 +109,18 @@ pub fn ends(server: Server, model: &Model) -> Ends {
         Server::Vllm | Server::Sglang => Ends::Apart,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::open;
+
+    #[test]
+    fn a_class_without_a_pipeline_has_one_stage() {
+        let gemma = open("gemma-2-27b").unwrap();
+        assert_eq!(most_stages(Server::Sglang, &gemma), 1);
+        assert_eq!(most_stages(Server::Vllm, &gemma), usize::MAX);
+        let llama = open("llama-3-8b").unwrap();
+        assert_eq!(most_stages(Server::Sglang, &llama), usize::MAX);
+    }
+}
