@@ -314,14 +314,27 @@ fn main() {
         "80 blocks, 64 unlike cards with thrice the room (transformers)",
         &scenario(torch, 80, |needs| unlike(64, Bytes(needs.0 * 3))),
     );
-    let too_small = |needs: Bytes| unlike(8, Bytes(needs.0 * 3 / 4));
-    let offloaded = scenario(gguf, 80, too_small);
-    row("80 blocks, 8 unlike cards, CPU", &offloaded);
-    let without_ram = Scenario {
-        rig: Rig::new(offloaded.rig.devices().to_vec(), None).expect("only RAM is left out"),
-        ..offloaded
-    };
-    row("80 blocks, 8 unlike cards too small", &without_ram);
+    let small = |percent: u64| move |needs: Bytes| unlike(8, Bytes(needs.0 * percent / 100));
+    for percent in [90, 75, 50, 25] {
+        let name = format!("80 blocks, 8 unlike cards of {percent} % of that room, CPU");
+        row(&name, &scenario(gguf, 80, small(percent)));
+    }
+    let three_quarters = scenario(gguf, 80, small(75));
+    let cards = || three_quarters.rig.devices().to_vec();
+    let with_disk = hardware::read("RTX 3090, ram 8 GiB, disk 5 GB/s").expect("the text is a rig");
+    let beside = [
+        ("8 GiB of RAM and disk", with_disk.host().cloned()),
+        ("no RAM", None),
+    ];
+    for (name, host) in beside {
+        let name = format!("80 blocks, 8 unlike cards of 75 % of that room, {name}");
+        let rig = Rig::new(cards(), host).expect("the host is of a rig");
+        let asked = Scenario {
+            rig,
+            ..three_quarters.clone()
+        };
+        row(&name, &asked);
+    }
     for objective in Objective::ALL {
         let (mut asked, engine) = match objective {
             // Of one precision there is nothing to choose.

@@ -46,6 +46,12 @@ pub enum Counts {
     BytesAndReading(Bytes),
 }
 
+/// Runs meet at multiples of so many units.
+const MEETING: usize = 8;
+
+/// So few kinds of units make so few kinds of runs that each has a frontier of its own.
+const FEW_KINDS: usize = 16;
+
 /// Ways by bytes, none of which another betters.
 pub type Frontier = Rc<[Way]>;
 
@@ -94,11 +100,47 @@ impl Frontiers {
         }
     }
 
-    /// The least penalty of a run that takes no more than `room`, in the fewest bytes.
+    /// The least penalty of a run that takes no more than `room`, in the fewest bytes, where nothing
+    /// else counts.
+    ///
+    /// A run is two that meet where others meet as well: two short frontiers are sooner made and looked
+    /// through than one of all their sums. Where units are much alike the whole is mostly made already.
     pub fn best(&self, run: &Range<usize>, room: Bytes) -> Option<Way> {
-        let frontier = self.of(run);
-        let n_fitting = frontier.partition_point(|way| way.bytes <= room);
-        n_fitting.checked_sub(1).map(|last| frontier[last])
+        let middle = match self.counts {
+            Counts::Bytes if self.ways.len() > FEW_KINDS => {
+                (run.start + 1).next_multiple_of(MEETING).min(run.end)
+            }
+            // What is read counts where every way of the whole is asked for as well.
+            Counts::Bytes | Counts::BytesAndReading(_) => run.start,
+        };
+        self.best_of_two([&(run.start..middle), &(middle..run.end)], room)
+    }
+
+    /// The same of two runs together.
+    fn best_of_two(&self, runs: [&Range<usize>; 2], room: Bytes) -> Option<Way> {
+        let room = room.min(self.most);
+        let [before, behind] = runs.map(|run| self.of(run));
+        let fits = |one: &Way, other: &Way| one.bytes + other.bytes <= room;
+        let (_, last) = before.first().zip(behind.last())?;
+        // Of those beside which any other fits the last is the best.
+        let first = before.partition_point(|one| fits(one, last)).max(1) - 1;
+        let mut n_fitting = behind.partition_point(|other| fits(&before[first], other));
+        let mut best: Option<Way> = None;
+        for one in &before[first..] {
+            // The more one takes, the less is left for the other.
+            while n_fitting > 0 && !fits(one, &behind[n_fitting - 1]) {
+                n_fitting -= 1;
+            }
+            let Some(other) = behind[..n_fitting].last() else {
+                break;
+            };
+            let both = one.and(*other);
+            let key = |way: &Way| (way.penalty, way.bytes, way.read);
+            if best.is_none_or(|best| key(&both) < key(&best)) {
+                best = Some(both);
+            }
+        }
+        best
     }
 
     /// The fewest bytes of a run, whether any device holds them or not.
@@ -300,6 +342,10 @@ mod tests {
                 let wanted = choices.iter().filter(fits).min_by_key(|way| key(way)).copied();
                 let found = frontiers.best(&run, Bytes(room.min(most)));
                 prop_assert_eq!(found, wanted);
+                for middle in run.start..=run.end {
+                    let runs = [&(run.start..middle), &(middle..run.end)];
+                    prop_assert_eq!(frontiers.best_of_two(runs, Bytes(room)), wanted);
+                }
                 prop_assert_eq!(
                     Some(frontiers.smallest(&run).bytes),
                     choices.iter().map(|way| way.bytes).min()

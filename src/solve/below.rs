@@ -58,7 +58,7 @@ impl Promise {
         ask: &Ask,
     ) -> Self {
         if let Some(prefixes) = &mut self.prefixes {
-            let cards = Cards::new(accounting, layout, ask);
+            let mut cards = Cards::new(accounting, layout, ask);
             cards.keep_reaching(accounting, layout, prefixes);
             self.cards = Some(cards);
         }
@@ -119,14 +119,23 @@ struct Cards {
     kind_of: Vec<usize>,
     /// One of each kind.
     devices: Vec<DeviceId>,
-    n_of_kind: Vec<usize>,
-    /// A set has so many of each kind: the sum of their numbers times these is its place.
-    strides: Vec<usize>,
-    /// None where there are too many.
+    /// Of sets of devices, which are told by a number of theirs; none where there are too many.
     n_sets: usize,
+    /// By the set that has one less.
+    steps: Vec<Step>,
     /// By kind and first unit, where first stages may end, and later ones.
     first: Vec<Vec<RangeInclusive<usize>>>,
     later: Vec<Vec<RangeInclusive<usize>>>,
+    /// By kind and units that are done, where a later stage ends at the most.
+    farthest: Vec<Vec<usize>>,
+}
+
+/// From one set to that with one more device of a kind.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    from: usize,
+    kind: usize,
+    to: usize,
 }
 
 impl Cards {
@@ -139,32 +148,29 @@ impl Cards {
             devices.iter().for_each(|device| kind_of[device.0] = kind);
         }
         let n_of_kind: Vec<_> = kinds.iter().map(|kind| kind.len().min(n_units)).collect();
-        let mut n_sets = 1_usize;
-        let strides = n_of_kind.iter().map(|n_devices| {
-            let stride = n_sets;
-            n_sets = stride.saturating_mul(n_devices + 1);
-            stride
-        });
-        let strides: Vec<_> = strides.collect();
-        let devices: Vec<_> = kinds.iter().map(|kind| kind[0]).collect();
-        let mut cards = Self {
+        let sets = n_of_kind.iter().map(|n_devices| n_devices + 1);
+        let n_sets = sets.fold(1, usize::saturating_mul);
+        let n_sets = if n_sets > MOST_SETS { 0 } else { n_sets };
+        let mut steps = Vec::new();
+        for from in 0..n_sets {
+            let mut stride = 1;
+            for (kind, n_devices) in n_of_kind.iter().enumerate() {
+                if from / stride % (n_devices + 1) < *n_devices {
+                    let to = from + stride;
+                    steps.push(Step { from, kind, to });
+                }
+                stride *= n_devices + 1;
+            }
+        }
+        Self {
             kind_of,
-            devices,
-            n_of_kind,
-            strides,
-            n_sets: if n_sets > MOST_SETS { 0 } else { n_sets },
+            devices: kinds.iter().map(|kind| kind[0]).collect(),
+            n_sets,
+            steps,
             first: Vec::new(),
             later: Vec::new(),
-        };
-        if cards.n_sets > 0 {
-            let ends = layout.ends_of_whole(n_units);
-            Stages {
-                first: cards.first,
-                later: cards.later,
-                ..
-            } = cards.asked(accounting, layout, &ends);
+            farthest: Vec::new(),
         }
-        cards
     }
 
     /// What the accounting knows of where stages end.
@@ -181,7 +187,7 @@ impl Cards {
     /// Drops those of the prefixes, which are in their order, up to the last from which no stages, each
     /// on a device of its own, lead to the end of the chain.
     fn keep_reaching(
-        &self,
+        &mut self,
         accounting: &dyn Accounting,
         layout: Layout,
         prefixes: &mut Vec<Prefix>,
@@ -190,19 +196,49 @@ impl Cards {
             return;
         }
         let n_units = accounting.units().len();
-        let is_short = |prefix: &Prefix| {
-            let first = |kind: usize| *self.first[kind][prefix.end].end();
-            !self.forward(prefix.end, first).contains(&n_units)
-        };
-        // Behind more units every stage ends later.
-        prefixes.drain(..prefixes.partition_point(is_short));
-        // The first stage has buffers of its own, so it is priced.
+        let ends = layout.ends_of_whole(n_units);
+        // The accounting takes first stages to have the least buffer of any, which is told sooner.
+        self.first = accounting.stage_ends(layout, Position::First, &ends, &self.devices);
+        self.set_later(self.first.clone(), &ends);
+        self.drop_short(prefixes);
+        if prefixes.is_empty() {
+            return;
+        }
+        let later = accounting.stage_ends(layout, Position::Later, &ends, &self.devices);
+        self.set_later(later, &ends);
+        self.drop_short(prefixes);
         let is_short = |prefix: &Prefix| {
             let first = |kind: usize| self.priced_end(accounting, layout, kind, prefix.end);
             !self.forward(prefix.end, first).contains(&n_units)
         };
         let n_short = prefixes.iter().take_while(|prefix| is_short(prefix));
         prefixes.drain(..n_short.count());
+    }
+
+    fn set_later(&mut self, later: Vec<Vec<RangeInclusive<usize>>>, ends: &Range<usize>) {
+        let farthest = later.iter().map(|by_start| {
+            let by_start = by_start.iter().enumerate();
+            let ends = by_start.scan(0, |most, (start, stages)| {
+                // No later stage begins before.
+                if start > ends.start {
+                    *most = (*most).max(*stages.end());
+                }
+                Some(*most)
+            });
+            ends.collect()
+        });
+        self.farthest = farthest.collect();
+        self.later = later;
+    }
+
+    /// Behind more units every stage ends later.
+    fn drop_short(&self, prefixes: &mut Vec<Prefix>) {
+        let n_units = self.later.first().map_or(0, Vec::len);
+        let is_short = |prefix: &Prefix| {
+            let first = |kind: usize| *self.first[kind][prefix.end].end();
+            !self.forward(prefix.end, first).contains(&n_units)
+        };
+        prefixes.drain(..prefixes.partition_point(is_short));
     }
 
     /// Where the longest first stage from a unit on ends that fits.
@@ -228,28 +264,19 @@ impl Cards {
         ends.rfind(fits).unwrap_or(start)
     }
 
-    /// Kinds of which a set has fewer than there are, with the set that has one more.
-    fn with_one_more(&self, set: usize) -> impl Iterator<Item = (usize, usize)> {
-        let kinds = self.strides.iter().zip(&self.n_of_kind).enumerate();
-        let free = kinds.filter(move |(_, (stride, n))| set / *stride % (*n + 1) < **n);
-        free.map(move |(kind, (stride, _))| (kind, set + stride))
-    }
-
     /// By set, the most units that may be done with stages on its devices if `done` are below the GPUs
     /// and the first stage ends where `first` says of a kind; 0 where nothing may.
     fn forward(&self, done: usize, first: impl Fn(usize) -> usize) -> Vec<usize> {
         let mut most = vec![0; self.n_sets];
-        for (kind, set) in self.with_one_more(0) {
-            most[set] = first(kind);
-        }
-        for set in 1..self.n_sets {
-            for (kind, more) in self.with_one_more(set) {
+        for Step { from, kind, to } in &self.steps {
+            let end = match from {
+                0 => first(*kind),
                 // Where all is done no stage begins.
-                let end = self.later[kind]
-                    .get(most[set])
-                    .map_or(most[set], |it| *it.end());
-                most[more] = most[more].max(end);
-            }
+                _ => *self.farthest[*kind]
+                    .get(most[*from])
+                    .unwrap_or(&most[*from]),
+            };
+            most[*to] = most[*to].max(end);
         }
         most[0] = done;
         most
@@ -257,18 +284,16 @@ impl Cards {
 
     /// By set, the first unit from which on stages on its devices lead to the end.
     fn backward(&self) -> Vec<usize> {
-        let n_units = self.later.first().map_or(0, Vec::len);
+        let n_units = self.farthest.first().map_or(0, Vec::len);
         // By kind and unit, the first unit from which on a stage leads there.
-        let nearest = self.later.iter().map(|by_start| {
-            let from = |unit: usize| by_start.partition_point(|ends| *ends.end() < unit);
+        let nearest = self.farthest.iter().map(|by_start| {
+            let from = |unit: usize| by_start.partition_point(|end| *end < unit);
             (0..=n_units).map(from).collect()
         });
         let nearest: Vec<Vec<usize>> = nearest.collect();
         let mut least = vec![n_units; self.n_sets];
-        for set in 0..self.n_sets {
-            for (kind, more) in self.with_one_more(set) {
-                least[more] = least[more].min(nearest[kind][least[set]]);
-            }
+        for Step { from, kind, to } in &self.steps {
+            least[*to] = least[*to].min(nearest[*kind][least[*from]]);
         }
         least
     }
@@ -283,25 +308,29 @@ impl Cards {
         let forward = self.forward(done, |kind| *self.first[kind][done].end());
         let backward = self.backward();
         let n_units = accounting.units().len();
+        let rest = |set: usize| backward[self.n_sets - 1 - set];
+        // By kind, the first end of a first stage from which on devices are left that lead to the end.
+        let mut firsts = vec![n_units + 1; self.devices.len()];
+        // The same of later stages, by their begin.
+        let mut laters = vec![vec![n_units + 1; n_units + 1]; self.devices.len()];
+        for Step { from, kind, to } in &self.steps {
+            let end = match from {
+                0 => &mut firsts[*kind],
+                _ => &mut laters[*kind][forward[*from]],
+            };
+            *end = rest(*to).min(*end);
+        }
         let of_kind = |kind: usize| {
-            // By begin, the first end from which on devices are left that lead to the last unit.
-            let mut later = vec![n_units + 1; n_units + 1];
-            for set in 1..self.n_sets {
-                if let Some((_, more)) = self.with_one_more(set).find(|(free, _)| *free == kind) {
-                    let end = &mut later[forward[set]];
-                    *end = backward[self.n_sets - 1 - more].min(*end);
-                }
-            }
+            let later = &mut laters[kind];
             for begin in (0..n_units).rev() {
                 later[begin] = later[begin].min(later[begin + 1]);
             }
-            let first = backward[self.n_sets - 1 - self.strides[kind]];
             let from =
                 |ends: &RangeInclusive<usize>, least: usize| least.max(*ends.start())..=*ends.end();
-            let firsts = self.first[kind].iter().map(|ends| from(ends, first));
-            let laters = self.later[kind].iter().zip(&later);
-            let laters = laters.map(|(ends, least)| from(ends, *least));
-            (firsts.collect::<Vec<_>>(), laters.collect::<Vec<_>>())
+            let first = self.first[kind].iter().map(|ends| from(ends, firsts[kind]));
+            let later = self.later[kind].iter().zip(later);
+            let later = later.map(|(ends, least)| from(ends, *least));
+            (first.collect::<Vec<_>>(), later.collect::<Vec<_>>())
         };
         let (first, later) = (0..self.devices.len()).map(of_kind).unzip();
         Stages {

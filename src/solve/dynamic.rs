@@ -280,9 +280,15 @@ impl<'a> Network<'a> {
 
     /// The best of a run's columns, given what is behind each of their ends.
     fn best_of(&self, columns: &Range<usize>, behind: &[Rest]) -> Rest {
-        let steps = self.steps[columns.clone()].iter();
-        let worths = steps.map(|step| onward(step.cost, step.load, behind[step.end]));
-        worths.min().unwrap_or(NO_WAY)
+        let mut best = NO_WAY;
+        // Behind the longest the rest costs the least, which tells that most others are not worth a look.
+        for step in self.steps[columns.clone()].iter().rev() {
+            let rest = behind[step.end];
+            if rest.cost <= best.cost {
+                best = best.min(onward(step.cost, step.load, rest));
+            }
+        }
+        best
     }
 
     /// The columns that a state may take, with the states that they lead to.

@@ -14,6 +14,9 @@ use super::shape::{
 use super::tensor::{Backend, Id, Op, Tape, Tensor};
 use super::{Batch, BlockPlace, Placement};
 
+/// About as many as most blocks have.
+const TENSORS_OF_BLOCK: usize = 40;
+
 /// The graph under construction.
 pub(super) struct Builder<'a> {
     pub(super) tape: Tape,
@@ -44,7 +47,7 @@ pub(super) struct CacheInput {
 /// The graph of `shape`, placed.
 pub(super) fn build(shape: &GraphShape, batch: &Batch, placement: &Placement) -> Tape {
     let mut builder = Builder {
-        tape: Tape::default(),
+        tape: Tape::with_room(TENSORS_OF_BLOCK * (shape.blocks.len() + 1)),
         shape,
         batch,
         placement,

@@ -128,7 +128,7 @@ fn packed(format: Format, extents: [u64; 4]) -> [u64; 4] {
 }
 
 /// Tensors in the order they were made, and the order in which a graph computes them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Tape {
     tensors: Vec<Tensor>,
     /// What is computed, sources first.
@@ -138,6 +138,15 @@ pub(super) struct Tape {
 }
 
 impl Tape {
+    /// An empty one with room for so many tensors.
+    pub(super) fn with_room(n_tensors: usize) -> Self {
+        Self {
+            tensors: Vec::with_capacity(n_tensors),
+            nodes: Vec::with_capacity(n_tensors),
+            leaves: Vec::with_capacity(n_tensors),
+        }
+    }
+
     pub(super) fn add(&mut self, tensor: Tensor) -> Id {
         self.tensors.push(tensor);
         Id(self.tensors.len() as u32 - 1)

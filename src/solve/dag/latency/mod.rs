@@ -8,10 +8,11 @@
 //!
 //! Here are the problem and the value of an answer; `search.rs` finds answers. `lattice.rs` goes over
 //! chains of down-sets of `pieces.rs`, held back by `ahead.rs`; `bound.rs` knows what no answer falls
-//! below where they are too many.
+//! below where they are too many, and `count.rs` counts small graphs out.
 
 mod ahead;
 mod bound;
+mod count;
 mod lattice;
 mod pieces;
 mod search;

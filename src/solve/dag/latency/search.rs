@@ -8,6 +8,7 @@
 
 use super::ahead::Ahead;
 use super::bound::Outlook;
+use super::count::{self, Counted};
 use super::lattice::{self, Reach};
 use super::pieces::Pieces;
 use super::{Clock, Problem, Schedule, Spot};
@@ -77,7 +78,9 @@ pub(super) fn best_in(problem: &Problem<'_>, moves: usize, stop: &Stop) -> Optio
     {
         best.walk(&pieces, &outlook, MORE_WAYS, stop);
     }
+    let is_counted = best.count_out(&outlook, stop);
     let proof = match (best.is_of_all_sets, best.is_proven()) {
+        (_, true) if is_counted => "counting out",
         (true, true) => "dynamic program over all down-sets",
         (true, false) => "dynamic program over all down-sets, not finished",
         (false, _) => "best runs on accelerators along a path",
@@ -157,6 +160,22 @@ impl Best<'_> {
                 return;
             }
         }
+    }
+
+    /// Whether every way was looked at, so that none is sooner than what is known now.
+    fn count_out(&mut self, outlook: &Outlook, stop: &Stop) -> bool {
+        if self.is_proven() {
+            return false;
+        }
+        let (found, is_out) = match count::out(self.problem, &outlook.tails, self.latency(), stop) {
+            Counted::Out(found) => (found, true),
+            Counted::TooMany(found) => (found, false),
+        };
+        found.into_iter().for_each(|spots| self.take(spots));
+        if is_out {
+            self.bound = self.latency();
+        }
+        is_out
     }
 
     fn anneal(&mut self, accelerators: &[usize], moves: usize, stop: &Stop) {

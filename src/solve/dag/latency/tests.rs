@@ -227,3 +227,35 @@ fn what_stops_early_proves_no_more_than_it_knows() {
     }
     assert!(fewer > 20, "{fewer}");
 }
+
+#[test]
+fn small_samples_are_counted_out() {
+    let mut random = Random(17);
+    let stop = Stop::default();
+    let (mut found, mut none) = (0, 0);
+    for _ in 0..400 {
+        let (operators, wires, machine, host) = random_case(&mut random);
+        let problem = Problem::new(&operators, &wires, &machine, host).unwrap();
+        let force = by_force(&problem, problem.accelerators().len());
+        let tails = bound::Outlook::new(&problem, &stop).tails;
+        let out = |known| match count::out(&problem, &tails, known, &stop) {
+            count::Counted::Out(found) => found,
+            count::Counted::TooMany(_) => panic!("{operators:?} {wires:?} {machine:?}"),
+        };
+        let ours = out(u64::MAX).and_then(|spots| simulated(&problem, &spots));
+        assert_eq!(ours, force, "{operators:?} {wires:?} {machine:?} {host:?}");
+        match force {
+            Some(force) => {
+                found += 1;
+                assert_eq!(out(force), None);
+                let again = out(force + 1).and_then(|spots| simulated(&problem, &spots));
+                assert_eq!(again, Some(force));
+                // What a search says of such a problem is proven.
+                let whole = search::best_in(&problem, 30, &stop).unwrap();
+                assert_eq!((whole.latency.0, whole.bound.0), (force, force));
+            }
+            None => none += 1,
+        }
+    }
+    assert!(found > 250 && none > 10, "{found} {none}");
+}
