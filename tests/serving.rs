@@ -77,16 +77,14 @@ fn an_engine_divides_blocks_as_its_source_does() {
 fn a_tower_looks_up_positions_that_no_head_shares() {
     // Gemma 3's head is its embedding. Its tower has a table of its own, which was counted with it.
     let config = "tests/fixtures/configs/gemma-3-27b.json";
-    for (target, rig) in [
-        (Target::Vllm, "3x 40 GiB@900 GB/s"),
-        (Target::Sglang, "2x 60 GiB@900 GB/s"),
-    ] {
-        let asked = scenario(config, rig, target, "bf16");
-        let plan = with(asked, &[Constraint::TensorParallel(1)])
-            .plan()
-            .unwrap();
-        assert!(plan.service.unwrap().pipeline > 1);
-    }
+    let one = [Constraint::TensorParallel(1)];
+    let on = |target, rig| with(scenario(config, rig, target, "bf16"), &one).plan();
+    let plan = on(Target::Vllm, "3x 40 GiB@900 GB/s").unwrap();
+    assert!(plan.service.unwrap().pipeline > 1);
+    // SGLang has no pipeline of it.
+    assert!(on(Target::Sglang, "2x 60 GiB@900 GB/s").is_err());
+    let plan = on(Target::Sglang, "2x 90 GiB@900 GB/s").unwrap();
+    assert_eq!(plan.service.unwrap().pipeline, 1);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use anstyle::{AnsiColor, Style};
 use super::plan::Refusal;
 use super::whatif::Row;
 use crate::cost::Place;
+use crate::cost::serving::ends::most_stages;
 use crate::emit::Emission;
 use crate::hardware::Rig;
 use crate::model::Extra;
@@ -227,6 +228,15 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
             place(&scenario.rig, reason.place),
             reason.missing,
             reason.capacity
+        );
+    }
+    if let Some(server) = scenario.target.server()
+        && most_stages(server, &scenario.model) == 1
+    {
+        let _ = write!(
+            text,
+            "\n  {server} runs `{}` in one stage alone: its GPUs share every block, or there is one\n  hint: another target splits it by blocks",
+            scenario.model.name
         );
     }
     let conflict: Vec<_> = conflict.iter().map(|it| format!("`{it}`")).collect();

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cost::served::{Service, Shape, serve};
-use crate::cost::serving::ends::{Ends, ends};
+use crate::cost::serving::ends::{Ends, ends, most_stages};
 use crate::cost::serving::{self, Server, share};
 use crate::cost::{Accounting, Batch, Layout, Pages, capacity, crossings};
 use crate::hardware::HostId;
@@ -180,6 +180,11 @@ impl Plan {
         let Some(service) = self.service else {
             return Ok(());
         };
+        if self.device_map.runs.len() > most_stages(server, model) {
+            return Err(CheckError::Served(
+                "the engine has this model in one stage alone",
+            ));
+        }
         let engine = server.engine();
         let mut resident = Pages::ENDLESS.0;
         for run in &self.device_map.runs {

@@ -90,10 +90,13 @@ case ${1-} in
     vllm) home=$engines/vllm-$vllm install=vllm ;;
     *) echo "usage: $0 llama.cpp | transformers | vllm" >&2 && exit 2 ;;
 esac
+# One at a time: who comes second waits, and finds it complete.
+mkdir -p "$engines"
+exec 9>"$engines/lock"
+flock 9
 if [ ! -e "$home/complete" ]; then
     rm -rf "$home"
-    mkdir -p "$engines"
-    $install "$home" >&2
+    $install "$home" >&2 9>&-
     touch "$home/complete"
 fi
 echo "$home/bin/python"

@@ -131,6 +131,7 @@ pub struct Serving<'a> {
     workload: Workload,
     hidden: u64,
     expert_share: f64,
+    most_stages: usize,
 }
 
 impl<'a> Serving<'a> {
@@ -184,6 +185,7 @@ impl<'a> Serving<'a> {
             limit,
             workload: *workload,
             hidden: model.dimensions.hidden,
+            most_stages: ends::most_stages(server, model),
             expert_share: model.dimensions.experts.map_or(1.0, |experts| {
                 experts.used as f64 / experts.total.max(1) as f64
             }),
@@ -223,6 +225,10 @@ impl Accounting for Serving<'_> {
 
     fn usual_split(&self, n_stages: usize) -> Vec<usize> {
         self.server.split(self.units.len(), n_stages)
+    }
+
+    fn most_devices(&self) -> usize {
+        self.most_stages
     }
 
     fn units(&self) -> &[Unit] {
