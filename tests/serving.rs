@@ -82,7 +82,7 @@ fn a_tower_looks_up_positions_that_no_head_shares() {
     let plan = on(Target::Vllm, "3x 40 GiB@900 GB/s").unwrap();
     assert!(plan.service.unwrap().pipeline > 1);
     // SGLang has no pipeline of it.
-    assert!(on(Target::Sglang, "2x 60 GiB@900 GB/s").is_err());
+    assert!(on(Target::Sglang, "2x 40 GiB@900 GB/s").is_err());
     let plan = on(Target::Sglang, "2x 90 GiB@900 GB/s").unwrap();
     assert_eq!(plan.service.unwrap().pipeline, 1);
 }
