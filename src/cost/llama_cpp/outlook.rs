@@ -145,9 +145,8 @@ impl LlamaCpp<'_> {
         let cards = self.cards(layout);
         let runs = cards.all.iter().map(|card| card.run);
         let all: Bytes = runs.sum::<Bytes>() + cards.more;
-        let held = (0..=n_units).map(|end| self.on_gpus(layout, &(0..end)));
-        let held: Vec<Bytes> = held.collect();
-        let of = |units: Range<usize>| held[units.end].saturating_sub(held[units.start]);
+        let held = self.held_up_to(layout);
+        let of = |units: Range<usize>| Bytes(held[units.end] - held[units.start]);
         let stages = |device: &DeviceId| {
             let own = &cards.all[device.0];
             let least = of(last..n_units).saturating_sub(all.saturating_sub(own.run));
@@ -199,10 +198,15 @@ impl LlamaCpp<'_> {
         (sums.on_device + sums.kv_device).saturating_sub(in_ram)
     }
 
+    /// The same of all units up to each; it never falls.
+    fn held_up_to(&self, layout: Layout) -> Vec<u64> {
+        let ends = 0..=self.units.len();
+        ends.map(|end| self.on_gpus(layout, &(0..end)).0).collect()
+    }
+
     fn cards(&self, layout: Layout) -> Cards {
         let n_units = self.units.len();
-        let held = (0..=n_units).map(|end| self.on_gpus(layout, &(0..end)).0);
-        let held: Vec<u64> = held.collect();
+        let held = self.held_up_to(layout);
         let buffer = self.least_buffer(layout);
         let pace = self.pace(layout);
         // Behind the last block is the head.
