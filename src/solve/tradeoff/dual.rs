@@ -206,7 +206,8 @@ pub(super) fn bound_at(network: &Network<'_>, hulls: &Hulls, price: f64, most: u
     whole(bound(network.rest(&costs).start(), price, most))
 }
 
-fn bound(start: f64, price: f64, most: u64) -> f64 {
+/// What no plan of at most `most` costs less than, where the least of all at this price is `start`.
+pub(super) fn bound(start: f64, price: f64, most: u64) -> f64 {
     start * (1.0 - ROUNDING) - price * most as f64
 }
 

@@ -3,7 +3,7 @@
 //! dropped, and so is one that no way on can make better than a plan that is known: by the time that
 //! is left, or by the bound that a price gives with that time. What is left at the end is the best.
 
-use super::dual::{Dual, Hulls, Priced, ROUNDING, costs_at};
+use super::dual::{self, Dual, Hulls, Priced, ROUNDING, costs_at};
 use super::network::{Network, Rest};
 use super::{Kept, Taken, worth};
 use crate::solve::Stop;
@@ -125,6 +125,7 @@ struct Search<'a> {
     found: Option<Kept>,
     /// The ways of each menu by what they cost above its best, made when they are asked for.
     open: Vec<Option<Vec<(f64, u32)>>>,
+    /// What the best price says of all plans, not in whole parts of a penalty.
     bound: f64,
 }
 
@@ -138,7 +139,7 @@ pub(super) fn best(
 ) -> Best {
     let menus = &network.chain.menus;
     let price = dual.best.price;
-    let bound = dual.bound;
+    let (bound, least) = (dual.bound, dual.best.rest.start());
     let own = costs_at(network, hulls, price);
     let mut guides = vec![Guide::new(network, dual.best, own)];
     for share in BESIDE {
@@ -157,7 +158,7 @@ pub(super) fn best(
         known,
         found: None,
         open: vec![None; menus.len()],
-        bound: bound as f64,
+        bound: dual::bound(least, price, most),
     };
     for plan in &dual.met {
         let (penalty, time) = worth(network.chain, plan);

@@ -122,6 +122,42 @@ fn counted_out(chain: &Chain) -> Vec<(u64, u64, u64)> {
     all
 }
 
+/// Between a bound of 24 ⅓, as the lines of the others cross, and 25 there is room for a way on no line.
+#[test]
+fn what_a_bound_says_in_parts_is_not_rounded_up_before_ways_are_dropped() {
+    let way = |bytes: u64, (read, penalty): (u64, u64)| Way {
+        bytes: Bytes(bytes),
+        penalty,
+        read: Bytes(read),
+    };
+    let ways = [way(1, (4, 26)), way(2, (5, 25)), way(3, (7, 21))];
+    let chain = Chain {
+        n_units: 1,
+        counts: vec![1],
+        menus: vec![Menu {
+            owner: Owner::Group(GroupId(0)),
+            units: 0..1,
+            position: Position::First,
+            ways: Rc::from(ways),
+            n_fitting: 3,
+            law: Law {
+                fixed: 0.0,
+                a_byte: 1.0,
+            },
+        }],
+    };
+    let wanted = Wanted {
+        most: 5,
+        known: 25,
+        price: 0.0,
+    };
+    let kept = match within_sum(&chain, wanted, &Stop::default()).0 {
+        Answer::Found(kept) => (kept.penalty, kept.time, kept.bound),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kept, (25, 5, 25));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
 
