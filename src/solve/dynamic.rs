@@ -2,11 +2,12 @@
 //!
 //! State: units done, how many devices of each group are used, and on which host the last stage is
 //! (`pools.rs`). Devices of a group are alike, so counts are enough; 1,000 equal cards cost no more
-//! than as many as there are units. Among plans of
+//! than as many as a plan can be better with. Among plans of
 //! the least cost it takes the one whose greatest load is least, and among these the first in the
 //! order of the columns: groups by size and speed. What cost and load are is `objective.rs`.
 
 mod reach;
+mod useful;
 
 use std::ops::Range;
 
@@ -166,7 +167,7 @@ impl<'a> Network<'a> {
                 }
             }
         }
-        let pools = Pools::new(set, hosts, &is_used)?;
+        let pools = Pools::new(set, hosts, (&is_used, useful::most(set)))?;
         Some(Self {
             set,
             steps: set.columns.iter().map(Step::from).collect(),

@@ -60,8 +60,8 @@ pub enum Failure {
 
 /// More columns than these take longer than they prove.
 const MOST_COLUMNS: usize = 500;
-/// So many devices that the path left out have a place in the order. The dynamic program knows all of
-/// them; each more is a copy of the whole network.
+/// So many devices that the path left out have a place in the order, each unlike the others. The
+/// dynamic program knows all of them; each more is a copy of the whole network.
 const MOST_FREE: usize = 2;
 
 /// Solves the linear program on the device order of `path` and holds it against `cost`, of which the
@@ -76,8 +76,10 @@ pub fn solve(
     backend: Backend,
 ) -> Result<usize, Failure> {
     let mut order = order_of(set, path);
-    // The CPU's place, the path's, and few behind.
-    order.truncate(1 + path.len() + MOST_FREE);
+    // The CPU's place and the path's come first.
+    let mut free = order.split_off(order.len().min(1 + path.len()));
+    free.dedup();
+    order.extend(free.into_iter().take(MOST_FREE));
     let line = Line::new(set, order);
     let arcs = worth_keeping(&line, set, path, cost);
     let n_columns = arcs.iter().filter(|arc| arc.column.is_some()).count();

@@ -84,8 +84,12 @@ pub(super) struct Pools {
 
 impl Pools {
     /// Nothing where there are more states than can be held. `is_used` tells the groups that have
-    /// columns.
-    pub(super) fn new(set: &ColumnSet, hosts: Hosts, is_used: &[bool]) -> Option<Self> {
+    /// columns; no path that matters has more stages than `most_stages`.
+    pub(super) fn new(
+        set: &ColumnSet,
+        hosts: Hosts,
+        (is_used, most_stages): (&[bool], usize),
+    ) -> Option<Self> {
         let sites = &set.sites;
         let mut pools = Vec::new();
         let mut of_group = vec![Vec::new(); set.groups.len()];
@@ -98,8 +102,7 @@ impl Pools {
             for host in 0..each {
                 let first = pools.len();
                 for group in (0..set.groups.len()).filter(|it| sites.kind_of[*it] == kind) {
-                    // A path has no more stages than units.
-                    let most = if is_used[group] { set.n_units } else { 0 };
+                    let most = if is_used[group] { most_stages } else { 0 };
                     let each = sites.per_host[group].min(sites.quota.unwrap_or(most));
                     of_group[group].push(pools.len());
                     pools.push(Pool {

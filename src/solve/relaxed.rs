@@ -268,19 +268,25 @@ pub(super) mod tests {
             let columns = columns.into_iter().map(|(start, length, group, cost)| {
                 column(group, start..(start + length).min(5), cost << 20)
             });
-            let mut columns: Vec<_> = columns.collect();
-            columns.sort_by_key(|it| (it.units.start, it.owner, it.position, it.units.end));
             let groups = counts.iter().map(|count| vec![DeviceId(0); *count]);
-            let groups: Vec<_> = groups.collect();
-            ColumnSet {
-                layout: Layout::Sequential,
-                n_units: 5,
-                sites: Sites::one(&groups),
-                most_devices: usize::MAX,
-                groups,
-                columns,
-            }
+            set_of(groups.collect(), columns.collect())
         })
+    }
+
+    /// Stages of five units on groups of one host.
+    pub(in crate::solve) fn set_of(
+        groups: Vec<Vec<DeviceId>>,
+        mut columns: Vec<Column>,
+    ) -> ColumnSet {
+        columns.sort_by_key(|it| (it.units.start, it.owner, it.position, it.units.end));
+        ColumnSet {
+            layout: Layout::Sequential,
+            n_units: 5,
+            sites: Sites::one(&groups),
+            most_devices: usize::MAX,
+            groups,
+            columns,
+        }
     }
 
     proptest! {
