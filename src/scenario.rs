@@ -17,9 +17,7 @@ use crate::hardware::Rig;
 use crate::model::{Model, Precision, PrecisionError};
 use crate::plan::build::Question;
 use crate::plan::{CheckError, Plan, check};
-use crate::solve::{
-    self, Ask, Backend, Goal, Infeasible, NoPlan, Objective, Solution, Stop, baseline,
-};
+use crate::solve::{self, Ask, Backend, Goal, Infeasible, Objective, Solution, Stop, baseline};
 use crate::units::{Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
 
@@ -218,24 +216,7 @@ impl Scenario {
 
     /// Whether there is a plan, as far as it can be told in time.
     fn is_possible(&self) -> Tried {
-        if self.terms.stop.is_set() {
-            return Tried::Unknown;
-        }
-        let most = self.terms.max_time_per_token;
-        let found = self.priced(|accounting, _, ask| {
-            let found = match most {
-                None => solve::has_plan(accounting, ask).map(|()| true),
-                Some(most) => {
-                    solve::fastest(accounting, ask).map(|(_, fastest)| fastest.0 <= most.0)
-                }
-            };
-            Ok(match found {
-                Ok(true) => Tried::Yes,
-                Err(NoPlan::RuledOut(_)) => Tried::No,
-                Ok(false) | Err(NoPlan::NotFound) => Tried::Unknown,
-            })
-        });
-        found.unwrap_or(Tried::No)
+        self.is_within(usize::MAX).unwrap_or(Tried::No)
     }
 
     /// Hands over the price list, and what is asked of the solver.

@@ -62,11 +62,11 @@ impl Scenario {
         let Some(smallest) = candidates.last() else {
             return with(&KvFormat::F16).plan_as_asked();
         };
-        let rank = smallest.rank()?;
+        let last = smallest.rank()?.unwrap_or(usize::MAX);
         let mut n_tried = 0;
         for scenario in &candidates {
             n_tried += 1;
-            if scenario.is_within(rank)? == Tried::Yes {
+            if scenario.is_within(last)? == Tried::Yes {
                 let mut plan = scenario.plan_as_asked()?;
                 let method = &mut plan.proof.solver;
                 *method = format!(

@@ -5,11 +5,10 @@
 //! nothing is offloaded that a shorter context, or a smaller precision, leaves on the GPUs.
 
 use super::{Penalties, Scenario, ScenarioError};
-use crate::cost::Layout;
 use crate::model::Precision;
 use crate::model::recipe::Recipe;
 use crate::plan::{Plan, Status};
-use crate::solve::{Amount, NoPlan, Objective};
+use crate::solve::{self, Amount, NoPlan, Objective};
 use crate::units::{Seconds, Tokens};
 use crate::workload::Workload;
 
@@ -156,9 +155,9 @@ impl Scenario {
         let rank = at(found).rank()?;
         let mut ruled_out = beyond;
         let mut n_tried = 1;
-        while rank.is_some() && beyond - found > 1 {
+        while let Some(last) = rank.filter(|_| beyond - found > 1) {
             let middle = found + (beyond - found) / 2;
-            let tried = at(middle).is_within(rank)?;
+            let tried = at(middle).is_within(last)?;
             n_tried += 1;
             match tried {
                 Tried::Yes => found = middle,
@@ -204,10 +203,10 @@ impl Scenario {
         let Some((smallest, _)) = candidates.last() else {
             return Err(GoalError::NoPrecision(self.target).into());
         };
-        let rank = with(*smallest).rank()?;
+        let last = with(*smallest).rank()?.unwrap_or(usize::MAX);
         let mut bound = None;
         for (index, (precision, penalty)) in candidates.iter().enumerate() {
-            let tried = with(*precision).is_within(rank)?;
+            let tried = with(*precision).is_within(last)?;
             if tried == Tried::Unknown {
                 bound = bound.or(Some(*penalty));
             }
@@ -239,32 +238,25 @@ impl Scenario {
         self.priced(|_, _, _| Ok(())).is_ok()
     }
 
-    /// The rank of the best plan's layout; none where there is no plan.
+    /// The first rank that has a plan; none where there is no plan.
     pub(super) fn rank(&self) -> Result<Option<usize>, ScenarioError> {
-        self.priced(|accounting, _, ask| {
-            let (layout, _) = match crate::solve::fastest(accounting, ask) {
-                Ok(found) => found,
-                Err(_) => return Ok(None),
-            };
-            Ok(rank_of(accounting.ranks(), layout))
-        })
+        self.priced(|accounting, _, ask| Ok(solve::first_rank(accounting, ask, usize::MAX).ok()))
     }
 
-    /// Whether there is a plan of a rank, or of any if a time a token is asked for and kept.
-    pub(super) fn is_within(&self, rank: Option<usize>) -> Result<Tried, ScenarioError> {
+    /// Whether there is a plan of a rank, or of any if a time a token is asked for and kept, as far as it
+    /// can be told in time.
+    pub(super) fn is_within(&self, last: usize) -> Result<Tried, ScenarioError> {
         if self.terms.stop.is_set() {
             return Ok(Tried::Unknown);
         }
         let most = self.terms.max_time_per_token;
         self.priced(|accounting, _, ask| {
-            Ok(match crate::solve::fastest(accounting, ask) {
-                Ok((layout, time)) => {
-                    let keeps = match most {
-                        Some(most) => time.0 <= most.0,
-                        None => rank_of(accounting.ranks(), layout) == rank,
-                    };
-                    if keeps { Tried::Yes } else { Tried::No }
-                }
+            let found = match most {
+                Some(most) => solve::is_within(accounting, ask, most),
+                None => solve::first_rank(accounting, ask, last).map(|_| ()),
+            };
+            Ok(match found {
+                Ok(()) => Tried::Yes,
                 Err(NoPlan::RuledOut(_)) => Tried::No,
                 Err(NoPlan::NotFound) => Tried::Unknown,
             })
@@ -275,10 +267,6 @@ impl Scenario {
 /// Whether an objective is a search over scenarios.
 pub(super) fn is_searched(objective: Objective) -> bool {
     matches!(objective, Objective::Context | Objective::Quality)
-}
-
-fn rank_of(ranks: Vec<Vec<Layout>>, layout: Layout) -> Option<usize> {
-    ranks.iter().position(|rank| rank.contains(&layout))
 }
 
 /// The plan that a search ends with, and what it is worth by the searched objective.

@@ -36,6 +36,7 @@ pub mod tradeoff;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::cost::column::Cost;
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, Within, crossings};
 use crate::units::{Bytes, Seconds};
 use below::Promise;
@@ -139,16 +140,21 @@ pub fn explain(accounting: &dyn Accounting, ask: &Ask, no: NoPlan) -> Infeasible
     infeasible::explain(accounting, ask, no)
 }
 
-/// The layout of the fastest plan and its time of a token, without proof or explanation.
+/// Whether a plan takes no more for a token, as far as it was found and proven.
 ///
 /// # Errors
-/// Where there is no plan, or none was found.
-pub fn fastest(accounting: &dyn Accounting, ask: &Ask) -> Result<(Layout, Seconds), NoPlan> {
+/// Where there is none, or none was found.
+pub fn is_within(accounting: &dyn Accounting, ask: &Ask, most: Seconds) -> Result<(), NoPlan> {
     let ask = Ask {
         goal: Goal::default(),
         ..ask.clone()
     };
-    best(accounting, &ask).map(|(found, _)| (found.set.layout, found.time()))
+    let (found, bound) = best(accounting, &ask)?;
+    match found.time().0 <= most.0 {
+        true => Ok(()),
+        false if Cost(bound.into()) > Cost::from(most) => Err(NoPlan::RuledOut(Ruling::Orders)),
+        false => Err(NoPlan::NotFound),
+    }
 }
 
 /// What the best plan is worth by the first objective, without proof or explanation.
@@ -171,22 +177,26 @@ pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &
     goal.worth_of(goal.by_stages()[0], &columns, &between)
 }
 
-/// Whether there is a plan, whatever it is worth.
+/// The first of the ranks up to `last` that has a plan, whatever that is worth.
 ///
 /// # Errors
 /// Where there is none, or none was found.
-pub fn has_plan(accounting: &dyn Accounting, ask: &Ask) -> Result<(), NoPlan> {
+pub fn first_rank(accounting: &dyn Accounting, ask: &Ask, last: usize) -> Result<usize, NoPlan> {
     let mut ask = ask.clone();
     ask.goal = Goal::default();
     let mut no = NoPlan::RuledOut(Ruling::default());
-    for rank in accounting.ranks() {
+    let ranks = accounting.ranks().into_iter().enumerate();
+    for (place, rank) in ranks.take_while(|(place, _)| *place <= last) {
         let mut open = promising(accounting, &rank, &ask);
         while let Some(Reverse((least, _, index))) = open.pop() {
+            if ask.stop.is_set() {
+                return Err(NoPlan::NotFound);
+            }
             let layout = rank[index];
             let promise = Promise::new(accounting, layout, &ask, least);
             let promise = promise.sharpened(accounting, layout, &ask);
             no = match searched(accounting, layout, &ask, (&promise, u64::MAX)) {
-                Searched::Found(_) => return Ok(()),
+                Searched::Found(_) => return Ok(place),
                 Searched::Impossible(ruling) => no.and(NoPlan::RuledOut(ruling)),
                 Searched::Worse => no,
                 Searched::Unknown(_) => NoPlan::NotFound,
@@ -209,6 +219,11 @@ fn best(accounting: &dyn Accounting, ask: &Ask) -> Result<(Found, u64), NoPlan> 
             // A layout that can only be worse says nothing of the best.
             let worst = found.iter().map(|(_, found)| found.worth[0]).min();
             if worst.is_some_and(|worst| least > worst) {
+                break;
+            }
+            // The others promise no more than this one.
+            if worst.is_some() && ask.stop.is_set() {
+                unknown = Some(unknown.map_or(least, |other| other.min(least)));
                 break;
             }
             // More is asked of a layout each time that it is the most promising one.
@@ -297,14 +312,15 @@ fn searched(
         let within = Within { ends, stages };
         let set = ColumnSet::within(accounting, layout, Fit::Strict, (&ask.rules, within));
         let answer = search(set, ask, worst);
-        let worth = match &answer {
-            Searched::Found(found) => Some(found.worth[0]),
-            Searched::Impossible(_) | Searched::Worse | Searched::Unknown(_) => None,
+        most = match answer {
+            answer if is_all => return answer,
+            Searched::Found(found) if found.worth[0] <= most => return Searched::Found(found),
+            Searched::Found(found) if ask.stop.is_set() => return found.unless_elsewhere(most),
+            Searched::Found(found) => found.worth[0],
+            Searched::Impossible(_) | Searched::Worse | Searched::Unknown(_) => {
+                most.saturating_mul(2).saturating_add(1)
+            }
         };
-        if is_all || worth.is_some_and(|worth| worth <= most) {
-            return answer;
-        }
-        most = worth.unwrap_or(most.saturating_mul(2).saturating_add(1));
     }
 }
 

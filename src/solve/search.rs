@@ -41,6 +41,16 @@ impl Found {
     }
 }
 
+impl Found {
+    /// The same where plans that were not looked at are worth no less than `least`.
+    pub(super) fn unless_elsewhere(mut self: Box<Self>, least: u64) -> Searched {
+        if least < self.bound {
+            (self.bound, self.is_exact, self.method) = (least, false, "area bound");
+        }
+        Searched::Found(self)
+    }
+}
+
 /// What a search of one layout ends with.
 pub(super) enum Searched {
     Found(Box<Found>),

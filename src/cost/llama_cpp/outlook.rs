@@ -56,7 +56,8 @@ impl LlamaCpp<'_> {
                 let on_gpus = self.on_gpus(layout, &(0..self.units.len()));
                 return Outlook {
                     missing: on_gpus.saturating_sub(room()),
-                    ..Outlook::default()
+                    time: self.pace(layout).fastest()[0],
+                    ceiling: Ceiling::UNKNOWN,
                 };
             }
             Layout::OneDevice | Layout::HostOnly(_) | Layout::Served(_) => {
