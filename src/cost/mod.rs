@@ -106,6 +106,8 @@ pub struct Outlook {
     pub missing: Bytes,
     /// No plan that fits takes less for a token.
     pub time: Seconds,
+    /// Nor for a prompt.
+    pub prefill: Prefill,
     /// No plan that fits serves more.
     pub ceiling: Ceiling,
 }

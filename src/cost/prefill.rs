@@ -33,6 +33,17 @@ impl Prefill {
         let n_batches = prompt.0.div_ceil(self.ubatch.0.max(1)) as f64;
         self.token * n + self.pair * (n * n / 2.0) + self.batch * n_batches
     }
+
+    /// What takes no more than either, whatever the prompt.
+    pub fn least(self, other: Self) -> Self {
+        let least = |a: Seconds, b: Seconds| Seconds(a.0.min(b.0));
+        Self {
+            token: least(self.token, other.token),
+            pair: least(self.pair, other.pair),
+            batch: least(self.batch, other.batch),
+            ubatch: self.ubatch.max(other.ubatch),
+        }
+    }
 }
 
 impl Add for Prefill {

@@ -238,21 +238,25 @@ impl Goal {
 
     /// What no plan is worth less than, by what its layout promises.
     pub fn least(&self, objective: Objective, outlook: &Outlook) -> u64 {
-        let Outlook { time, ceiling, .. } = *outlook;
+        let Outlook {
+            time,
+            prefill,
+            ceiling,
+            ..
+        } = *outlook;
         // A sum of rounded times may be below the rounded sum.
         let least = |time: Seconds| Cost::from(time * (1.0 - 1e-9));
         let picoseconds = |time: Seconds| u64::try_from(least(time).0).unwrap_or(u64::MAX);
         match objective {
             Objective::Decode => picoseconds(time),
-            Objective::Request => picoseconds(time * self.output.0 as f64),
+            Objective::Prefill => picoseconds(prefill.time(self.prompt)),
+            Objective::Request => {
+                picoseconds(prefill.time(self.prompt) + time * self.output.0 as f64)
+            }
             Objective::Throughput => picoseconds(Seconds(1.0 / ceiling.alone)),
             Objective::Kv => u64::MAX - ceiling.resident.0,
             Objective::Serving => (1e15 / ceiling.together * (1.0 - 1e-9)) as u64,
-            Objective::Prefill
-            | Objective::Context
-            | Objective::Devices
-            | Objective::Headroom
-            | Objective::Quality => 0,
+            Objective::Context | Objective::Devices | Objective::Headroom | Objective::Quality => 0,
         }
     }
 

@@ -5,12 +5,13 @@
 //! of any stage counts, and a hop for each card that cannot be done without.
 
 mod paces;
+mod prompt;
 
 use std::ops::{Range, RangeInclusive};
 
 use super::{CUDA_CONTEXT, LlamaCpp};
 use crate::cost::{Ceiling, Layout, Memory, Outlook, Place, Span, Store, Whole, capacity, time};
-use crate::cost::{Position, Prefix};
+use crate::cost::{Position, Prefill, Prefix};
 use crate::hardware::DeviceId;
 use crate::units::{Bytes, Seconds};
 use paces::Mixed;
@@ -57,6 +58,7 @@ impl LlamaCpp<'_> {
                 return Outlook {
                     missing: on_gpus.saturating_sub(room()),
                     time: self.pace(layout).fastest()[0],
+                    prefill: self.least_prompt(layout, 0),
                     ceiling: Ceiling::UNKNOWN,
                 };
             }
@@ -66,13 +68,15 @@ impl LlamaCpp<'_> {
         };
         let missing = each.iter().map(|prefix| prefix.outlook.missing).min();
         let fitting = each.iter().filter(|it| it.outlook.missing == Bytes::ZERO);
-        let times = fitting.map(|prefix| prefix.outlook.time);
+        let times = fitting.clone().map(|prefix| prefix.outlook.time);
+        let prompts = fitting.map(|prefix| prefix.outlook.prefill);
         Outlook {
             ceiling: Ceiling::UNKNOWN,
             missing: missing.unwrap_or(Bytes(u64::MAX)),
             time: times
                 .min_by(|a, b| a.0.total_cmp(&b.0))
                 .unwrap_or(Seconds(f64::INFINITY)),
+            prefill: prompts.reduce(Prefill::least).unwrap_or_default(),
         }
     }
 
@@ -117,6 +121,7 @@ impl LlamaCpp<'_> {
                 outlook: Outlook {
                     missing: on_gpus.saturating_sub(room) + on_host.saturating_sub(ram),
                     time,
+                    prefill: self.least_prompt(layout, end),
                     ceiling: Ceiling::UNKNOWN,
                 },
             }

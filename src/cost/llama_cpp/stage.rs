@@ -238,7 +238,7 @@ impl LlamaCpp<'_> {
     }
 
     /// Weights in RAM where the first GPU begins at a unit.
-    fn streamed(&self, layout: Layout, start: usize) -> Bytes {
+    pub(super) fn streamed(&self, layout: Layout, start: usize) -> Bytes {
         let whole = match layout.whole() {
             Whole::FirstUnits => self.sums[start].on_host,
             Whole::Nothing => Bytes::ZERO,
