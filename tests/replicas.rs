@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use shardplan::cost::Target;
+use shardplan::cost::{Accounting, Measure, Target};
 use shardplan::emit;
 use shardplan::hardware::{self, DeviceId};
 use shardplan::model;
@@ -71,9 +71,11 @@ fn is_below_its_ceilings(asked: &Scenario, cards: &[usize], plan: &Plan) {
     let ids: Vec<_> = cards.iter().copied().map(DeviceId).collect();
     let ceilings = [
         accounting.ceiling(&ids),
+        accounting.ceiling_in_blocks(&ids),
         accounting.ceiling_in_parts(&ids),
         accounting.outlook(plan.layout).ceiling,
     ];
+    is_no_better_bargain(asked, accounting.as_ref(), plan);
     for ceiling in ceilings {
         let most = match plan.proof.objective {
             Amount::Time(_) => ceiling.alone,
@@ -86,6 +88,46 @@ fn is_below_its_ceilings(asked: &Scenario, cards: &[usize], plan: &Plan) {
             "{} of {most}",
             worth(plan)
         );
+    }
+}
+
+/// Whatever cards cost, no plan is worth more for its price than the best that is told.
+fn is_no_better_bargain(asked: &Scenario, accounting: &dyn Accounting, plan: &Plan) {
+    let rig = &asked.rig;
+    let mut kinds: Vec<(DeviceId, usize)> = Vec::new();
+    for id in rig.device_ids() {
+        let is_like =
+            |kind: &&mut (DeviceId, usize)| rig.device(kind.0).model == rig.device(id).model;
+        match kinds.iter_mut().find(is_like) {
+            Some(kind) => kind.1 += 1,
+            None => kinds.push((id, 1)),
+        }
+    }
+    let measure = match plan.proof.objective {
+        Amount::Time(_) => Measure::Alone,
+        Amount::Rate(_) => Measure::Together,
+        _ => Measure::Resident,
+    };
+    for slope in [0.2, 1.0, 7.0] {
+        let prices: Vec<f64> = (0..kinds.len())
+            .map(|at| f64::powi(slope, at as i32))
+            .collect();
+        let offer = accounting.bargain(&kinds, &prices, (0.0, measure)).unwrap();
+        let price = |name: &&str| {
+            let own = rig.device(plan.gpu(name).unwrap());
+            let is_like = |kind: &(DeviceId, usize)| rig.device(kind.0).model == own.model;
+            prices[kinds.iter().position(is_like).unwrap()]
+        };
+        let paid: f64 = plan.used_gpus().iter().map(price).sum();
+        let most = offer.most * paid;
+        assert!(
+            worth(plan) <= most * (1.0 + 1e-3),
+            "{} of {most}",
+            worth(plan)
+        );
+        // What is asked for is that good, or there is nothing.
+        let above = accounting.bargain(&kinds, &prices, (offer.most * 1.01, measure));
+        assert_eq!(above, None);
     }
 }
 
@@ -197,6 +239,47 @@ fn no_other_way_to_deal_out_the_cards_is_better() {
                     (Err(error), best) => assert!(best.is_none(), "{rig} {objective} {n}: {error}"),
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn many_cards_are_dealt_out_in_parts_that_repeat() {
+    // More pairs of parts than are looked at.
+    let rig = "24x RTX 3060 + 24x RTX 4060 Ti 16GB + 24x RTX 3090";
+    for (objective, most_gap) in [
+        (Objective::Serving, 0.2),
+        (Objective::Kv, 0.2),
+        (Objective::Throughput, 0.2),
+    ] {
+        let asked = scenario(rig, Target::Vllm, objective);
+        let fleet = asked.replicas(Number::Auto).unwrap();
+        let (worth, bound) = (fleet.proof.objective.number(), fleet.proof.bound.number());
+        assert!(
+            worth <= bound && fleet.proof.gap < most_gap,
+            "{objective}: {}",
+            fleet.proof.gap
+        );
+        let sum: f64 = fleet.replicas.iter().map(self::worth).sum();
+        assert!(is_near(sum, worth), "{sum} for {worth}");
+        let again = Document::from_yaml(&fleet.to_yaml(), "fleet.yaml").unwrap();
+        assert_eq!(again, Document::Fleet(fleet.clone()));
+        // A plan that was moved to other cards is the one that these have alone.
+        let last = fleet.replicas.last().unwrap();
+        let used: Vec<_> = last
+            .used_gpus()
+            .iter()
+            .map(|it| last.gpu(it).unwrap().0)
+            .collect();
+        let planned = alone(&asked, &used).unwrap();
+        assert_eq!(planned.device_map, last.device_map);
+        assert_eq!(planned.devices, last.devices);
+        for rule in &fleet.baselines {
+            assert!(
+                fleet.gain(rule).is_none_or(|gain| gain >= 0.0),
+                "{}",
+                rule.name
+            );
         }
     }
 }

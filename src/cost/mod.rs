@@ -155,6 +155,28 @@ impl Ceiling {
     }
 }
 
+/// What of a ceiling is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Tokens a second of single sequences.
+    Alone,
+    /// Tokens a second of all sequences.
+    Together,
+    /// Tokens in the cache.
+    Resident,
+}
+
+/// The pipeline that is worth the most for the price of its cards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bargain {
+    /// Cards of each kind, which may be fractions.
+    pub cards: Vec<f64>,
+    /// What no pipeline over them is worth more than.
+    pub worth: f64,
+    /// No pipeline over any cards is worth more for a price of one.
+    pub most: f64,
+}
+
 /// The same of those plans in which so many first units are below the GPUs as a whole.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prefix {
@@ -233,6 +255,26 @@ pub trait Accounting {
 
     /// What no plan over these cards alone does better than, whatever its layout.
     fn ceiling(&self, _cards: &[DeviceId]) -> Ceiling {
+        Ceiling::UNKNOWN
+    }
+
+    /// Over kinds of cards, of which there are so many and each has a price, the pipeline that is
+    /// worth the most for its price; none where none is worth more than a number for a price of one.
+    fn bargain(
+        &self,
+        kinds: &[(DeviceId, usize)],
+        _prices: &[f64],
+        _over: (f64, Measure),
+    ) -> Option<Bargain> {
+        Some(Bargain {
+            cards: vec![1.0; kinds.len()],
+            worth: f64::INFINITY,
+            most: f64::INFINITY,
+        })
+    }
+
+    /// The same, closer to what there is, which takes longer to tell.
+    fn ceiling_in_blocks(&self, _cards: &[DeviceId]) -> Ceiling {
         Ceiling::UNKNOWN
     }
 

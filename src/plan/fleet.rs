@@ -1,10 +1,13 @@
 //! Replicas: several plans of one model, each on cards of its own, as one document.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_yaml::FlowMap;
 
+use crate::plan::served::joined;
 use crate::plan::{
-    BaselineSummary, CheckError, DocumentError, Plan, ProofSummary, VERSION, document,
+    BaselineSummary, CheckError, DocumentError, Plan, ProofSummary, VERSION, document, members,
 };
 
 /// Plans that share a rig and no card of it.
@@ -85,6 +88,36 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+}
+
+impl Plan {
+    /// The same plan on cards of other names, which are alike: each name that is listed becomes the
+    /// other, and every name that one becomes is listed.
+    pub fn renamed(&self, names: &BTreeMap<&str, &str>) -> Self {
+        let name = |name: &str| names.get(name).map_or(name, |other| *other).to_owned();
+        let on = |device: &str| {
+            let others: Vec<_> = members(device).map(name).collect();
+            joined(others.iter().map(String::as_str))
+        };
+        let mut plan = self.clone();
+        for run in &mut plan.device_map.runs {
+            run.device = on(&run.device);
+        }
+        let modules = &mut plan.device_map.modules;
+        for module in [
+            &mut modules.embedding,
+            &mut modules.final_norm,
+            &mut modules.head,
+        ] {
+            *module = on(module);
+        }
+        let memory = self.devices.iter().map(|it| (name(&it.name), it.memory));
+        let memory: BTreeMap<_, _> = memory.collect();
+        for device in &mut plan.devices {
+            device.memory = memory.get(&device.name).copied().unwrap_or_default();
+        }
+        plan
     }
 }
 

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use super::constraint::{Constraint, ConstraintError};
 use super::{Scenario, ScenarioError};
-use crate::cost::{Ceiling, Target};
+use crate::cost::{Accounting, Ceiling, Measure, Target};
 use crate::hardware::DeviceId;
 use crate::plan::{BaselineSummary, Fleet, Plan, ProofSummary, Status};
+use crate::solve::replicas::prices::{Market, Offer};
 use crate::solve::replicas::{Dealing, Dealt, Number, Part, Valued};
 use crate::solve::{self, Amount, NoPlan, Objective, Stop};
 use crate::units::{Seconds, Tokens};
@@ -98,7 +99,8 @@ impl Scenario {
                 counts: cards.counts(),
                 like: &|part| cards.like(part),
                 ceiling: &|part| self.worth(accounting.ceiling(&cards.first(part))),
-                most: self.worth(accounting.ceiling_in_parts(&cards.ids())),
+                closer: &|part| self.worth(accounting.ceiling_in_blocks(&cards.first(part))),
+                most: &|| self.most(accounting, &cards),
                 stop: &self.terms.stop,
             };
             let dealt = dealing.best(number, &parts, |part| {
@@ -185,7 +187,7 @@ impl Scenario {
         scenario.terms.stop = stop.clone();
         for id in self.rig.device_ids().filter(|id| !ids.contains(id)) {
             let forbidden = Constraint::Forbid(self.rig.device(id).name.clone());
-            if !scenario.terms.constraints.contains(&forbidden) {
+            if !self.terms.constraints.contains(&forbidden) {
                 scenario.terms.constraints.push(forbidden);
             }
         }
@@ -216,6 +218,35 @@ impl Scenario {
         }
     }
 
+    /// What no dealing is worth more than.
+    fn most(&self, accounting: &dyn Accounting, cards: &Cards) -> u64 {
+        let kinds = cards.kinds(&self.rig);
+        let measure = match self.terms.goal.objectives.first() {
+            Some(Objective::Throughput) => Measure::Alone,
+            Some(Objective::Kv) => Measure::Resident,
+            _ => Measure::Together,
+        };
+        let counts: Vec<_> = kinds.iter().map(|(_, count)| *count).collect();
+        let market = Market {
+            counts: &counts,
+            offer: &|prices, floor| {
+                let bargain = accounting.bargain(&kinds, prices, (floor, measure))?;
+                Some(Offer {
+                    devices: bargain.cards,
+                    worth: bargain.worth,
+                    most: bargain.most,
+                })
+            },
+        };
+        let bound = market.bound();
+        let bound = self.worth(Ceiling {
+            alone: bound,
+            together: bound,
+            resident: Tokens(bound.ceil() as u64),
+        });
+        bound.min(self.worth(accounting.ceiling_in_parts(&cards.ids())))
+    }
+
     /// What a ceiling is worth.
     fn worth(&self, ceiling: Ceiling) -> u64 {
         let rate = |rate: f64| (rate * 1e6).ceil() as u64;
@@ -234,6 +265,15 @@ impl Scenario {
         }
     }
 
+    /// The same plan on other cards.
+    fn moved(&self, plan: &Plan, exchange: &[(DeviceId, DeviceId)], ids: &[DeviceId]) -> Plan {
+        let name = |id: DeviceId| self.rig.device(id).name.as_str();
+        let names = exchange.iter().map(|(from, to)| (name(*from), name(*to)));
+        let mut plan = plan.renamed(&names.collect());
+        plan.proof.given = self.on(ids, &self.terms.stop).given();
+        plan
+    }
+
     /// The plans of a dealing, each on cards of its own.
     fn fleet(
         &self,
@@ -250,6 +290,11 @@ impl Scenario {
             let is_proven = known.is_some_and(|it| it.valued.worth == it.valued.bound);
             let found = match known {
                 Some(known) if cards.first(&like) == ids => Ok(known.clone()),
+                // Cards of a class are alike, and the plan is the same on others.
+                Some(known) if like == *part => Ok(Planned {
+                    plan: self.moved(&known.plan, &cards.exchange(part, &ids), &ids),
+                    valued: known.valued,
+                }),
                 // What was proven in time is proven again; the clock does not count twice.
                 _ if is_proven => self.on(&ids, &Stop::default()).attempted()?,
                 _ => self.on(&ids, &self.terms.stop).attempted()?,
@@ -283,7 +328,7 @@ impl Scenario {
                     dealt.n_searched
                 ),
                 false => format!(
-                    "equal parts, {} of them searched, and what all cards read together",
+                    "parts that repeat, {} of them searched, and prices on cards",
                     dealt.n_searched
                 ),
             },

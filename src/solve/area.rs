@@ -21,7 +21,11 @@ pub(super) fn may_cover(set: &ColumnSet) -> bool {
 pub(super) fn bound(set: &ColumnSet, goal: &Goal, objective: Objective) -> u64 {
     match objective.kind() {
         Kind::Sum => sum(set, |column| goal.value(objective, column) as f64),
-        Kind::Most => least_most(set, usize::MAX, |column| goal.value(objective, column)),
+        // The host is no device of a plan.
+        Kind::Most => {
+            let most = set.most_devices.saturating_add(1);
+            least_most(set, most, |column| goal.value(objective, column))
+        }
         Kind::Rate | Kind::Outside => 0,
     }
 }

@@ -16,6 +16,7 @@ pub mod baseline;
 mod below;
 pub mod dag;
 pub mod dynamic;
+mod farthest;
 pub mod flow;
 pub mod infeasible;
 pub mod line;

@@ -6,7 +6,10 @@
 //! parts that were not searched, and these are next. Once it has none, no dealing is worth more. What a
 //! part is worth, and which device of a class it gets, is not here.
 
-use std::collections::BTreeMap;
+mod copies;
+pub mod prices;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::solve::Stop;
 
@@ -42,8 +45,10 @@ pub struct Dealing<'a> {
     pub like: &'a dyn Fn(&[usize]) -> Part,
     /// What no plan of a part is worth more than.
     pub ceiling: &'a dyn Fn(&[usize]) -> u64,
+    /// The same, closer, which takes longer to tell.
+    pub closer: &'a dyn Fn(&[usize]) -> u64,
     /// What no dealing is worth more than.
-    pub most: u64,
+    pub most: &'a dyn Fn() -> u64,
     /// Ends the search with the best so far.
     pub stop: &'a Stop,
 }
@@ -74,60 +79,101 @@ impl Dealing<'_> {
         rules: &[Vec<Part>],
         mut search: impl FnMut(&[usize]) -> Result<Valued, E>,
     ) -> Result<Dealt, E> {
-        let mut known = BTreeMap::new();
-        let mut learn = |known: &mut BTreeMap<Part, Valued>, part: &[usize]| {
-            let like = (self.like)(part);
-            if !known.contains_key(&like) && (self.ceiling)(&like) > 0 {
-                let valued = search(&like)?;
-                known.insert(like, valued);
-            }
-            Ok(())
-        };
+        let mut known = Known::default();
         for part in rules.iter().flatten() {
-            learn(&mut known, part)?;
+            self.learn(&mut known, part, &mut search)?;
         }
+        if let Some(dealt) = self.counted(number, &mut known, &mut search)? {
+            return Ok(dealt);
+        }
+        let asked = rules.iter().filter(|parts| match number {
+            Number::Of(n) => parts.len() == n,
+            Number::Auto => true,
+        });
+        let mut best = self.best_of(asked, &known);
+        if number == Number::Auto {
+            let repeated = self.repeated(&mut known, &mut search)?;
+            if repeated.worth > best.worth {
+                best = repeated;
+            }
+        }
+        Ok(Dealt {
+            bound: (self.most)().max(best.worth),
+            n_searched: known.searched.len(),
+            is_counted_out: false,
+            ..best
+        })
+    }
+
+    fn learn<E>(
+        &self,
+        known: &mut Known,
+        part: &[usize],
+        search: &mut impl FnMut(&[usize]) -> Result<Valued, E>,
+    ) -> Result<(), E> {
+        let like = (self.like)(part);
+        if !known.searched.contains_key(&like) && (self.ceiling)(&like) > 0 {
+            let valued = search(&like)?;
+            known.searched.insert(like, valued);
+        }
+        Ok(())
+    }
+
+    /// The best of all dealings, where these are not too many.
+    fn counted<E>(
+        &self,
+        number: Number,
+        known: &mut Known,
+        search: &mut impl FnMut(&[usize]) -> Result<Valued, E>,
+    ) -> Result<Option<Dealt>, E> {
         let Some(table) = Table::new(self) else {
-            let asked = rules.iter().filter(|parts| match number {
-                Number::Of(n) => parts.len() == n,
-                Number::Auto => true,
-            });
-            return Ok(self.best_of(asked, &known));
+            return Ok(None);
         };
+        for like in table.likes() {
+            let ceilings = &mut known.ceilings;
+            let ceiling = || (self.ceiling)(like);
+            ceilings.entry(like.clone()).or_insert_with(ceiling);
+        }
         loop {
-            let by_bounds = table.deal(number, |like| match known.get(like) {
-                Some(valued) => valued.bound,
-                None => (self.ceiling)(like),
-            });
-            let by_worth = table.deal(number, |like| known.get(like).map_or(0, |it| it.worth));
+            let by_bounds = table.deal(number, |like| known.bound(like));
+            let by_worth = table.deal(number, |like| known.worth(like));
             let is_met = by_worth.worth >= by_bounds.worth && !by_worth.parts.is_empty();
             let like = by_bounds.parts.iter().map(|part| (self.like)(part));
-            let open: Vec<_> = like.filter(|like| !known.contains_key(like)).collect();
+            let open: Vec<_> = like
+                .filter(|like| !known.searched.contains_key(like))
+                .collect();
             if is_met || open.is_empty() || self.stop.is_set() {
-                return Ok(Dealt {
-                    bound: by_bounds.worth.min(self.most).max(by_worth.worth),
-                    n_searched: known.len(),
+                let is_open = by_worth.worth < by_bounds.worth;
+                let most = if is_open { (self.most)() } else { u64::MAX };
+                return Ok(Some(Dealt {
+                    bound: by_bounds.worth.min(most).max(by_worth.worth),
+                    n_searched: known.searched.len(),
                     is_counted_out: true,
                     ..by_worth
-                });
+                }));
             }
-            for part in open {
-                learn(&mut known, &part)?;
+            // A search takes the longest, so that a closer look comes before any.
+            let mut is_closer = false;
+            for part in &open {
+                if known.is_close.insert(part.clone()) {
+                    let ceiling = known.ceilings.entry(part.clone()).or_default();
+                    *ceiling = (self.closer)(part).min(*ceiling);
+                    is_closer = true;
+                }
+            }
+            // The one that promises the most may leave another dealing before the rest is searched.
+            let most = open.iter().max_by_key(|part| known.bound(part));
+            if let Some(part) = most.filter(|_| !is_closer) {
+                self.learn(known, part, search)?;
             }
         }
     }
 
     /// The best of a few dealings, where there are too many to look at all.
-    fn best_of<'a>(
-        &self,
-        dealings: impl Iterator<Item = &'a Vec<Part>>,
-        known: &BTreeMap<Part, Valued>,
-    ) -> Dealt {
+    fn best_of<'a>(&self, dealings: impl Iterator<Item = &'a Vec<Part>>, known: &Known) -> Dealt {
         let mut best = Dealt::none();
         for parts in dealings {
-            let worths = parts.iter().map(|part| {
-                let valued = known.get(&(self.like)(part));
-                valued.map_or(0, |valued| valued.worth)
-            });
+            let worths = parts.iter().map(|part| known.worth(&(self.like)(part)));
             let worths: Vec<_> = worths.collect();
             let worth = worths
                 .iter()
@@ -139,11 +185,28 @@ impl Dealing<'_> {
                 best.worth = worth;
             }
         }
-        Dealt {
-            bound: self.most.max(best.worth),
-            n_searched: known.len(),
-            ..best
-        }
+        best
+    }
+}
+
+/// What is known of parts.
+#[derive(Default)]
+struct Known {
+    searched: BTreeMap<Part, Valued>,
+    /// Of the others, none is worth more.
+    ceilings: BTreeMap<Part, u64>,
+    /// Those that were looked at closely.
+    is_close: BTreeSet<Part>,
+}
+
+impl Known {
+    fn worth(&self, like: &[usize]) -> u64 {
+        self.searched.get(like).map_or(0, |valued| valued.worth)
+    }
+
+    fn bound(&self, like: &[usize]) -> u64 {
+        let ceiling = || self.ceilings.get(like).copied().unwrap_or(0);
+        self.searched.get(like).map_or_else(ceiling, |it| it.bound)
     }
 }
 
@@ -180,12 +243,7 @@ struct Best {
 impl Table {
     /// Nothing where it would be too large.
     fn new(dealing: &Dealing<'_>) -> Option<Self> {
-        let pairs = dealing
-            .counts
-            .iter()
-            .map(|count| (count + 1) * (count + 2) / 2);
-        let n_pairs = pairs.fold(1, |all: usize, own| all.saturating_mul(own));
-        if n_pairs > MOST_PAIRS {
+        if n_pairs(dealing.counts) > MOST_PAIRS {
             return None;
         }
         let mut parts = vec![Vec::new()];
@@ -217,6 +275,13 @@ impl Table {
             within: within.collect(),
             parts,
         })
+    }
+
+    /// The parts that stand for others, and for themselves.
+    fn likes(&self) -> impl Iterator<Item = &Part> {
+        let parts = self.parts.iter().zip(&self.like).enumerate();
+        let own = parts.filter(|(index, (_, like))| index == *like && *index > 0);
+        own.map(|(_, (part, _))| part)
     }
 
     /// The best dealing where each part is worth what `worth` says of the one that stands for it; 0 is
@@ -304,6 +369,12 @@ impl Table {
         }
         layers
     }
+}
+
+/// Pairs of a part and one within it.
+fn n_pairs(counts: &[usize]) -> usize {
+    let pairs = counts.iter().map(|count| (count + 1) * (count + 2) / 2);
+    pairs.fold(1, |all: usize, own| all.saturating_mul(own))
 }
 
 #[cfg(test)]

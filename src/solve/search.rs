@@ -6,8 +6,9 @@
 //! dropped, and the sums go on among those that are left.
 
 use crate::cost::ColumnSet;
-use crate::cost::column::Cost;
+use crate::cost::column::{Cost, Owner};
 use crate::solve::dynamic::{self, Effort};
+use crate::solve::farthest::{self, Least};
 use crate::solve::objective::Kind;
 use crate::solve::path::{self, Taken};
 use crate::solve::serving::{Narrowed, narrow};
@@ -79,24 +80,35 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         return Searched::Worse;
     }
     let mut sums = Vec::new();
-    let (mut is_exact, mut is_pruned) = (true, false);
+    let (mut is_exact, mut is_pruned, mut is_reached) = (true, false, false);
+    // Devices that are known to lead to the end with no more load.
+    let mut order = Vec::new();
     for objective in &chain {
         match objective.kind() {
             Kind::Sum => sums.push(*objective),
             Kind::Most => {
                 goal.price(&mut set, &sums, *objective);
-                let step = step(&mut set, ask);
-                let Some(Step {
-                    load,
-                    exact,
-                    pruned,
-                    ..
-                }) = step.found
-                else {
-                    return none(step.ruling, bound);
+                let found = match sums.is_empty() {
+                    true => emptiest(&mut set, ask),
+                    false => step(&mut set, &order, ask),
                 };
-                is_exact &= exact;
-                is_pruned |= pruned;
+                let Some(Step {
+                    path,
+                    load,
+                    least_load,
+                    means,
+                    ..
+                }) = found.found
+                else {
+                    return none(found.ruling, bound);
+                };
+                if *objective == chain[0] {
+                    bound = bound.max(least_load);
+                }
+                is_exact &= means != Means::Bound;
+                is_pruned |= means == Means::Pruned;
+                is_reached |= means == Means::Reach;
+                order = path.iter().map(|it| set.columns[it.column].owner).collect();
                 set.columns.retain(|column| column.load <= load);
                 for hop in set.sites.hops_mut() {
                     hop.is_barred |= hop.load > load;
@@ -112,12 +124,11 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         }
     }
     let bits = goal.price_with_ties(&mut set, &sums);
-    let last = step(&mut set, ask);
+    let last = step(&mut set, &order, ask);
     let Some(Step {
         path,
         cost,
-        exact,
-        pruned,
+        means,
         bound: least,
         ..
     }) = last.found
@@ -125,8 +136,8 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         return none(last.ruling, bound);
     };
     let before_is_exact = is_exact;
-    is_exact &= exact;
-    is_pruned |= pruned;
+    is_exact &= means != Means::Bound;
+    is_pruned |= means == Means::Pruned;
     let worth: Vec<_> = chain
         .iter()
         .map(|objective| goal.worth(*objective, &set, &path))
@@ -138,14 +149,14 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
     };
     // What was left open while the columns were narrowed down.
     is_exact &= chain[0].kind() != Kind::Rate || bound == worth[0];
-    let (bound, method) = match is_exact {
-        true if is_pruned => (
-            worth[0],
-            "prices on devices, dynamic program over the orders that they leave",
-        ),
-        true => (worth[0], "dynamic program over every device order"),
-        false if relaxed > bound => (relaxed.min(worth[0]), "prices on devices"),
-        false => (bound.min(worth[0]), "area bound"),
+    let (bound, method) = match (is_exact, is_reached) {
+        (true, false) if is_pruned => (worth[0], PRUNED),
+        (true, false) => (worth[0], "dynamic program over every device order"),
+        (true, true) if is_pruned => (worth[0], REACHED_AND_PRUNED),
+        (true, true) => (worth[0], REACHED_AND_COUNTED),
+        (false, _) if relaxed > bound => (relaxed.min(worth[0]), "prices on devices"),
+        (false, true) => (bound.min(worth[0]), "how far sets of devices lead"),
+        (false, false) => (bound.min(worth[0]), "area bound"),
     };
     Searched::Found(Box::new(Found {
         set,
@@ -158,6 +169,11 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
         method,
     }))
 }
+
+const PRUNED: &str = "prices on devices, dynamic program over the orders that they leave";
+const REACHED_AND_PRUNED: &str = "how far sets of devices lead, prices on devices, dynamic program over the orders that they leave";
+const REACHED_AND_COUNTED: &str =
+    "how far sets of devices lead, dynamic program over every device order";
 
 fn none(ruling: Option<Ruling>, bound: u64) -> Searched {
     ruling.map_or(Searched::Unknown(bound), Searched::Impossible)
@@ -175,28 +191,97 @@ struct Step {
     load: u64,
     /// No plan costs less.
     bound: Cost,
-    exact: bool,
-    /// Whether columns were dropped that are in no better plan.
-    pruned: bool,
+    /// No plan has less load, where nothing costs anything.
+    least_load: u64,
+    means: Means,
+}
+
+/// How it is known that no path is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// Every order was counted.
+    Orders,
+    /// The same of the columns that may be in a better plan.
+    Pruned,
+    /// No set of devices leads to the end with less load.
+    Reach,
+    /// It is not: there is a bound.
+    Bound,
 }
 
 /// The best path of a set, which loses columns that are in no better one where there are many orders.
-fn step(set: &mut ColumnSet, ask: &Ask) -> Pass {
+/// `order` is one that is worth trying.
+fn step(set: &mut ColumnSet, order: &[Owner], ask: &Ask) -> Pass {
     if let Some(pass) = counted_out(set, Effort::Moment, ask) {
         return pass;
     }
     if let Some(pass) = alike::shortest(set, &ask.stop).and_then(told) {
         return pass;
     }
-    match from_a_few_orders(set, ask) {
-        Some(step) => Pass {
+    if let Some(step) = from_a_few_orders(set, order, ask) {
+        return Pass {
             found: Some(step),
             ruling: None,
+        };
+    }
+    if let Some(pass) = counted_out(set, Effort::Plan, ask) {
+        return pass;
+    }
+    // No order that people would try has a plan: one that leads to the end may.
+    let found = match farthest::least(set, &ask.stop) {
+        Least::Order { order, .. } => from_a_few_orders(set, &order, ask),
+        Least::None => {
+            return Pass {
+                found: None,
+                ruling: Some(Ruling::Orders),
+            };
+        }
+        Least::Unknown => None,
+    };
+    let is_open = found.is_none();
+    Pass {
+        found,
+        ruling: (is_open && relaxed::is_ruled_out(set, &ask.stop)).then_some(Ruling::Prices),
+    }
+}
+
+/// The path of least load where nothing costs anything.
+fn emptiest(set: &mut ColumnSet, ask: &Ask) -> Pass {
+    if let Some(pass) = counted_out(set, Effort::Moment, ask) {
+        return pass;
+    }
+    if let Some(pass) = alike::shortest(set, &ask.stop).and_then(told) {
+        return pass;
+    }
+    let (bound, order) = match farthest::least(set, &ask.stop) {
+        Least::Order { bound, order } => (bound, order),
+        Least::None => {
+            return Pass {
+                found: None,
+                ruling: Some(Ruling::Orders),
+            };
+        }
+        Least::Unknown => return step(set, &[], ask),
+    };
+    match line::along(set, &order) {
+        Some((path, worth)) if worth.load <= bound => Pass {
+            found: Some(Step {
+                path,
+                cost: worth.cost,
+                load: worth.load,
+                bound: worth.cost,
+                least_load: worth.load,
+                means: Means::Reach,
+            }),
+            ruling: None,
         },
-        None => counted_out(set, Effort::Plan, ask).unwrap_or_else(|| Pass {
-            found: None,
-            ruling: relaxed::is_ruled_out(set, &ask.stop).then_some(Ruling::Prices),
-        }),
+        Some(_) | None => {
+            let mut pass = step(set, &order, ask);
+            if let Some(step) = &mut pass.found {
+                step.least_load = step.least_load.max(bound);
+            }
+            pass
+        }
     }
 }
 
@@ -212,8 +297,8 @@ fn told(answer: dynamic::Answer) -> Option<Pass> {
             cost,
             load,
             bound: cost,
-            exact: true,
-            pruned: false,
+            least_load: load,
+            means: Means::Orders,
         }),
         dynamic::Answer::None => None,
         dynamic::Answer::TooManyOrders => return None,
@@ -226,8 +311,13 @@ fn told(answer: dynamic::Answer) -> Option<Pass> {
 
 /// A plan from a few orders; then the relaxation says what is not worth keeping, and proposes an
 /// order. What is left is counted out if it can be.
-fn from_a_few_orders(set: &mut ColumnSet, ask: &Ask) -> Option<Step> {
-    let (mut path, mut worth) = line::best_of_orders(set, &ask.stop)?;
+fn from_a_few_orders(set: &mut ColumnSet, order: &[Owner], ask: &Ask) -> Option<Step> {
+    let proposed = (!order.is_empty()).then(|| line::along(set, order));
+    let known = [line::best_of_orders(set, &ask.stop), proposed.flatten()];
+    let (mut path, mut worth) = known
+        .into_iter()
+        .flatten()
+        .min_by_key(|(_, worth)| *worth)?;
     let mut relaxed = relaxed::relax(set, worth.cost, &ask.stop);
     if let Some(better) = line::along(set, &relaxed.order)
         && better.1 < worth
@@ -248,7 +338,7 @@ fn from_a_few_orders(set: &mut ColumnSet, ask: &Ask) -> Option<Step> {
     {
         *set = kept;
         return Some(Step {
-            pruned: true,
+            means: Means::Pruned,
             ..step
         });
     }
@@ -257,8 +347,8 @@ fn from_a_few_orders(set: &mut ColumnSet, ask: &Ask) -> Option<Step> {
         cost: worth.cost,
         load: worth.load,
         bound: relaxed.bound.min(worth.cost),
-        exact: false,
-        pruned: true,
+        least_load: 0,
+        means: Means::Bound,
     })
 }
 
@@ -276,9 +366,9 @@ mod tests {
         fn what_pruning_leaves_has_the_best_plan_of_all(set in sets()) {
             let ask = Ask::default();
             let wanted = counted_out(&set, Effort::Plan, &ask).and_then(|pass| pass.found);
-            match (from_a_few_orders(&mut set.clone(), &ask), wanted) {
+            match (from_a_few_orders(&mut set.clone(), &[], &ask), wanted) {
                 (Some(found), Some(wanted)) => {
-                    prop_assert!(found.exact && found.pruned);
+                    prop_assert_eq!(found.means, Means::Pruned);
                     prop_assert_eq!((found.cost, found.load), (wanted.cost, wanted.load));
                 }
                 (Some(_), None) => prop_assert!(false, "a plan where there is none"),

@@ -86,8 +86,8 @@ fn sums(mut values: Vec<f64>) -> Vec<f64> {
 impl Serving<'_> {
     /// Of all degrees over some cards.
     pub(super) fn ceiling_of(&self, cards: &[DeviceId], over: Over) -> Ceiling {
-        let all: Vec<_> = self.rig.devices().iter().collect();
         let own = cards.iter().map(|id| self.rig.device(*id));
+        let all: Vec<_> = own.clone().collect();
         let degrees = self.shares.keys();
         let degrees = degrees.filter(|degree| **degree as usize <= cards.len());
         let ceilings = degrees.map(|degree| {
@@ -101,7 +101,13 @@ impl Serving<'_> {
     pub(super) fn ceiling_in(&self, seating: &Seating) -> Ceiling {
         let all: Vec<_> = seating.rig.devices().iter().collect();
         let degree = seating.shape.degree;
-        let cards = all.iter().flat_map(|group| {
+        let cards = self.cards_of(degree, &all);
+        self.with_degree(degree, &cards, &all, Over::Pipeline)
+    }
+
+    /// The cards of groups.
+    fn cards_of(&self, degree: u32, groups: &[&Device]) -> Vec<Card> {
+        let cards = groups.iter().flat_map(|group| {
             let card = Card {
                 room: self.room_of(group, degree),
                 reads: reads(group),
@@ -109,7 +115,12 @@ impl Serving<'_> {
             };
             std::iter::repeat_n(card, degree as usize)
         });
-        self.with_degree(degree, &cards.collect::<Vec<_>>(), &all, Over::Pipeline)
+        cards.collect()
+    }
+
+    /// What the cards of groups do together.
+    pub(super) fn all_in(&self, degree: u32, groups: &[&Device]) -> Option<Together<'_>> {
+        self.together(degree, &self.cards_of(degree, groups), groups)
     }
 
     fn card(&self, card: &Device, all: &[&Device], degree: u32) -> Card {
@@ -156,37 +167,9 @@ impl Serving<'_> {
 
     /// Of groups of one degree over cards, none of which is worse than one of `all`.
     fn with_degree(&self, degree: u32, cards: &[Card], all: &[&Device], over: Over) -> Ceiling {
-        let (Some((shares, _)), floor) = (self.shares.get(&degree), self.floor(degree, all)) else {
+        let Some(together) = self.together(degree, cards, all) else {
             return Ceiling::NOTHING;
         };
-        let whole = Span {
-            place: Place::Host,
-            units: 0..self.units.len(),
-            streamed: 0..0,
-            position: Position::First,
-        };
-        let own: Sums = shares.of(&whole, self.units.len());
-        let (each, sum) = (u64::from(degree), Sum::of(cards));
-        let page = self.server.engine().page();
-        let context = own.page.0 * self.workload.context.0.div_ceil(page.0);
-        let resident = |n_cards: usize| {
-            let left = sum.rooms[n_cards - 1].0.checked_sub(own.weights.0 * each)?;
-            let pages = left.checked_div(own.page.0 * each);
-            let tokens = pages.map_or(u64::MAX, |pages| pages.saturating_mul(page.0));
-            let held = tokens / self.workload.context.0.next_multiple_of(page.0).max(1);
-            let is_enough = held >= u64::from(self.workload.sequences);
-            is_enough.then_some((Tokens(tokens), held.min(self.limit.sequences)))
-        };
-        // What the slowest stage takes for batches of so many, at the least.
-        let time = |batch: u64, n_cards: usize| {
-            let n = batch as f64;
-            let touched = 1.0 - (1.0 - self.expert_share).powf(n);
-            let read = own.read.0 as f64 + own.experts.0 as f64 * touched + n * context as f64;
-            let bytes = f64::from(degree) * read + floor.launches + n * floor.sums;
-            let operations = n * f64::from(degree) * own.operations;
-            (bytes / sum.reads[n_cards - 1]).max(operations / sum.computes[n_cards - 1])
-        };
-        let rate = |batch: u64, n_cards| SLACK * batch as f64 / time(batch, n_cards);
         // Stages share the sequences, so that more of them have smaller batches. Parts have all cards,
         // few stages each, and no more sequences than all cards hold.
         let ways: Vec<_> = match over {
@@ -200,16 +183,101 @@ impl Serving<'_> {
         };
         let mut ceiling = Ceiling::NOTHING;
         for (n_stages, n_cards) in ways {
-            let Some((tokens, held)) = resident(n_cards) else {
+            let Some((tokens, held)) = together.resident(n_cards) else {
                 continue;
             };
             ceiling = ceiling.or(Ceiling {
-                alone: rate(1, n_cards),
-                together: rate((held / n_stages).max(1), n_cards),
+                alone: together.rate(1, n_cards),
+                together: together.rate((held / n_stages).max(1), n_cards),
                 resident: tokens,
             });
         }
         ceiling
+    }
+
+    fn together(&self, degree: u32, cards: &[Card], all: &[&Device]) -> Option<Together<'_>> {
+        let (shares, _) = self.shares.get(&degree)?;
+        let whole = Span {
+            place: Place::Host,
+            units: 0..self.units.len(),
+            streamed: 0..0,
+            position: Position::First,
+        };
+        Some(Together {
+            serving: self,
+            degree: u64::from(degree),
+            own: shares.of(&whole, self.units.len()),
+            floor: self.floor(degree, all),
+            sum: Sum::of(cards),
+            cards: cards.to_vec(),
+        })
+    }
+
+    /// What the cards of some devices do together in groups of a degree.
+    pub(super) fn all_of(&self, degree: u32, devices: &[&Device]) -> Option<Together<'_>> {
+        let cards = devices
+            .iter()
+            .map(|card| self.card(card, devices, degree))
+            .collect::<Vec<_>>();
+        self.together(degree, &cards, devices)
+    }
+}
+
+/// What cards do together, as if they were one.
+pub(super) struct Together<'a> {
+    serving: &'a Serving<'a>,
+    /// Each of them.
+    cards: Vec<Card>,
+    degree: u64,
+    /// One card's part of everything.
+    own: Sums,
+    floor: Floor,
+    sum: Sum,
+}
+
+impl Together<'_> {
+    /// Tokens that so many cards keep at the most, and sequences that these are; nothing where the
+    /// cards do not hold the model and what is asked for.
+    pub(super) fn resident(&self, n_cards: usize) -> Option<(Tokens, u64)> {
+        let (page, workload) = (self.serving.server.engine().page(), &self.serving.workload);
+        let left = self.sum.rooms[n_cards - 1].0;
+        let left = left.checked_sub(self.own.weights.0 * self.degree)?;
+        let pages = left.checked_div(self.own.page.0 * self.degree);
+        let tokens = pages.map_or(u64::MAX, |pages| pages.saturating_mul(page.0));
+        let held = tokens / workload.context.0.next_multiple_of(page.0).max(1);
+        let is_enough = held >= u64::from(workload.sequences);
+        is_enough.then_some((Tokens(tokens), held.min(self.serving.limit.sequences)))
+    }
+
+    /// Tokens a second of batches of so many sequences, at the most.
+    pub(super) fn rate(&self, batch: u64, n_cards: usize) -> f64 {
+        SLACK * batch as f64 / self.time(batch, n_cards)
+    }
+
+    /// What the slowest stage takes for a batch, at the least.
+    fn time(&self, batch: u64, n_cards: usize) -> f64 {
+        let (bytes, operations) = self.work(batch);
+        (bytes / self.sum.reads[n_cards - 1]).max(operations / self.sum.computes[n_cards - 1])
+    }
+
+    /// Tokens a second of batches of so many for a price of one, where each of the cards has a price.
+    pub(super) fn rate_for_price(&self, batch: u64, prices: &[f64]) -> f64 {
+        let (bytes, _) = self.work(batch);
+        let reads = self.cards.iter().zip(prices);
+        let reads = reads.map(|(card, price)| card.reads / price);
+        SLACK * batch as f64 * reads.fold(0.0, f64::max) / bytes
+    }
+
+    /// Bytes that all cards read for a batch at the least, and operations that they do.
+    fn work(&self, batch: u64) -> (f64, f64) {
+        let (own, degree, n) = (&self.own, self.degree as f64, batch as f64);
+        let page = self.serving.server.engine().page();
+        let context = own.page.0 * self.serving.workload.context.0.div_ceil(page.0);
+        let touched = 1.0 - (1.0 - self.serving.expert_share).powf(n);
+        let read = own.read.0 as f64 + own.experts.0 as f64 * touched + n * context as f64;
+        let bytes = degree * read + self.floor.launches + n * self.floor.sums;
+        let operations = n * degree * own.operations;
+        (bytes, operations)
     }
 }
 

@@ -48,7 +48,7 @@ pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating>
     });
     shapes
         .flat_map(|shape| {
-            let members = groups(rig, shape, limits);
+            let members = groups(rig, rig.device_ids(), shape, limits);
             let on = |host: HostId| {
                 members
                     .iter()
@@ -77,13 +77,19 @@ pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating>
         .collect()
 }
 
-/// The groups of one shape, in the order of the rig, as whoever takes the cards as they come would.
-fn groups(rig: &Rig, shape: Shape, limits: &dyn Limits) -> Vec<Vec<DeviceId>> {
+/// The groups of one shape over some cards, in the order of the rig, as whoever takes the cards as they
+/// come would.
+pub fn groups(
+    rig: &Rig,
+    cards: impl Iterator<Item = DeviceId>,
+    shape: Shape,
+    limits: &dyn Limits,
+) -> Vec<Vec<DeviceId>> {
     let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
     let may_serve = |id: &DeviceId| {
         limits.fraction(rig.device(*id)) >= shape.fraction && usable(*id) > Bytes::ZERO
     };
-    let mut cards: Vec<_> = rig.device_ids().filter(may_serve).collect();
+    let mut cards: Vec<_> = cards.filter(may_serve).collect();
     // The largest and fastest first, and cards that are alike beside each other.
     let by_size = |a: &DeviceId, b: &DeviceId| {
         let (one, other) = (rig.device(*a), rig.device(*b));
@@ -120,26 +126,11 @@ fn seating(
     members: Vec<Vec<DeviceId>>,
     limits: &dyn Limits,
 ) -> Option<Seating> {
-    let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
     let groups = members.iter().enumerate();
     let devices = groups.filter_map(|(number, group)| {
-        let slowest = group
-            .iter()
-            .map(|id| rig.device(*id))
-            .min_by(|a, b| a.bandwidth.0.total_cmp(&b.bandwidth.0))?;
-        let link = |id: &DeviceId| rig.device(*id).link;
-        let rate = |id: &DeviceId| link(id).bandwidth(Transfer::Pinned).0;
-        let narrowest = group
-            .iter()
-            .min_by(|a, b| rate(a).total_cmp(&rate(b)))
-            .map(link)?;
         Some(Device {
             name: format!("group{number}"),
-            memory: group.iter().map(|id| usable(*id)).min()?,
-            reserve: Bytes::ZERO,
-            link: narrowest,
-            pci: None,
-            ..slowest.clone()
+            ..as_one(rig, group, shape, limits)?
         })
     });
     let grouped = rig.of_groups(devices.collect()).ok()?;
@@ -147,6 +138,28 @@ fn seating(
         shape,
         rig: grouped,
         members,
+    })
+}
+
+/// A group as one device, with what a plan may use of each of its cards; none where it has no card.
+pub fn as_one(rig: &Rig, group: &[DeviceId], shape: Shape, limits: &dyn Limits) -> Option<Device> {
+    let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
+    let slowest = group
+        .iter()
+        .map(|id| rig.device(*id))
+        .min_by(|a, b| a.bandwidth.0.total_cmp(&b.bandwidth.0))?;
+    let link = |id: &DeviceId| rig.device(*id).link;
+    let rate = |id: &DeviceId| link(id).bandwidth(Transfer::Pinned).0;
+    let narrowest = group
+        .iter()
+        .min_by(|a, b| rate(a).total_cmp(&rate(b)))
+        .map(link)?;
+    Some(Device {
+        memory: group.iter().map(|id| usable(*id)).min()?,
+        reserve: Bytes::ZERO,
+        link: narrowest,
+        pci: None,
+        ..slowest.clone()
     })
 }
 

@@ -8,6 +8,8 @@
 //! [`handed`]. Not here: offload by streaming, expert parallelism. Sources: vLLM 0.33.0 and SGLang
 //! 0.5.23, as read in November 2026.
 
+mod bargain;
+mod blocks;
 mod ceiling;
 pub mod ends;
 pub mod groups;
@@ -25,7 +27,8 @@ use crate::cost::prefill::{self, Work};
 use crate::cost::served::{Batch, Pages};
 use crate::cost::time::{self, Coefficients};
 use crate::cost::{
-    Accounting, Ceiling, Crossing, Layout, Offload, Outlook, Place, Span, Stage, Unit,
+    Accounting, Bargain, Ceiling, Crossing, Layout, Measure, Offload, Outlook, Place, Span, Stage,
+    Unit,
 };
 use crate::hardware::{Device, DeviceId, HostId, Rig, Transfer};
 use crate::model::{Model, Precision, PrecisionError};
@@ -297,6 +300,23 @@ impl Accounting for Serving<'_> {
 
     fn ceiling(&self, cards: &[DeviceId]) -> Ceiling {
         self.ceiling_of(cards, Over::Pipeline)
+    }
+
+    fn ceiling_in_blocks(&self, cards: &[DeviceId]) -> Ceiling {
+        self.ceiling_in_blocks(cards)
+    }
+
+    fn bargain(
+        &self,
+        kinds: &[(DeviceId, usize)],
+        prices: &[f64],
+        over: (f64, Measure),
+    ) -> Option<Bargain> {
+        let kinds = kinds.iter();
+        let kinds: Vec<_> = kinds
+            .map(|(id, count)| (self.rig.device(*id), *count))
+            .collect();
+        self.best_bargain(&kinds, prices, over)
     }
 
     fn ceiling_in_parts(&self, cards: &[DeviceId]) -> Ceiling {

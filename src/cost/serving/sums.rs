@@ -49,6 +49,20 @@ pub(super) struct Sums {
     pub(super) n_blocks: u64,
 }
 
+impl Sums {
+    /// The least of each.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self {
+            weights: self.weights.min(other.weights),
+            read: self.read.min(other.read),
+            experts: self.experts.min(other.experts),
+            page: self.page.min(other.page),
+            operations: self.operations.min(other.operations),
+            n_blocks: self.n_blocks.min(other.n_blocks),
+        }
+    }
+}
+
 impl Shares {
     /// Adds up what one GPU of a group of `degree` holds.
     pub(super) fn new(asked: &Asked<'_>, degree: u32) -> Self {

@@ -69,6 +69,36 @@ impl Cards {
         &self.counts
     }
 
+    /// One card of each kind, wherever it is, and how many there are.
+    pub(super) fn kinds(&self, rig: &Rig) -> Vec<(DeviceId, usize)> {
+        let mut kinds: Vec<(DeviceId, usize)> = Vec::new();
+        for class in &self.classes {
+            let is_like =
+                |kind: &&mut (DeviceId, usize)| is_alike(rig.device(kind.0), rig.device(class[0]));
+            match kinds.iter_mut().find(is_like) {
+                Some(kind) => kind.1 += class.len(),
+                None => kinds.push((class[0], class.len())),
+            }
+        }
+        kinds
+    }
+
+    /// Each card with the one that it is changed for, where `to` is taken for the first cards of a
+    /// part: of each class as many.
+    pub(super) fn exchange(&self, part: &[usize], to: &[DeviceId]) -> Vec<(DeviceId, DeviceId)> {
+        let mut pairs = Vec::new();
+        for (class, n) in self.classes.iter().zip(part) {
+            let first = &class[..*n];
+            let own: Vec<_> = class.iter().filter(|id| to.contains(id)).collect();
+            pairs.extend(first.iter().copied().zip(own.iter().map(|id| **id)));
+            // Those whose places are taken go where these come from.
+            let left = own.iter().filter(|id| !first.contains(id)).map(|id| **id);
+            let free = first.iter().filter(|id| !own.contains(id)).copied();
+            pairs.extend(left.zip(free));
+        }
+        pairs
+    }
+
     /// All of them, in the order of the rig.
     pub(super) fn ids(&self) -> Vec<DeviceId> {
         let mut ids: Vec<_> = self.classes.iter().flatten().copied().collect();

@@ -12,7 +12,7 @@ mod cover;
 mod moves;
 mod network;
 mod prices;
-mod program;
+pub(in crate::solve) mod program;
 mod stages;
 
 use std::collections::BTreeMap;

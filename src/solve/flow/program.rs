@@ -4,7 +4,7 @@ use good_lp::solvers::SolverModel as _;
 use good_lp::{Expression, Solution as _, variable, variables};
 
 /// `min cost·x` with `row·x ≥ 1` for each row and `0 ≤ x ≤ 1,000`; none where the solver fails.
-pub(super) fn cheapest(costs: &[f64], rows: &[Vec<f64>]) -> Option<Vec<f64>> {
+pub(in crate::solve) fn cheapest(costs: &[f64], rows: &[Vec<f64>]) -> Option<Vec<f64>> {
     let mut names = variables!();
     let unknowns: Vec<_> = costs
         .iter()

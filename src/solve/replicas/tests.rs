@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::prices::{Market, Offer};
 use super::*;
 
 /// Two classes of devices, and what a part is worth, by its counts. Some parts have no plan, of some
@@ -30,6 +31,11 @@ impl Case {
     fn ceiling(&self, part: &[usize]) -> u64 {
         let (worth, open, slack) = self.of(part);
         worth + open + slack
+    }
+
+    fn closer(&self, part: &[usize]) -> u64 {
+        let (worth, open, slack) = self.of(part);
+        worth + open + slack / 3
     }
 
     /// The most that the devices left are worth in `n` parts, or any number of them, by trying all.
@@ -70,14 +76,53 @@ fn numbers() -> impl Strategy<Value = Number> {
     prop_oneof![Just(Number::Auto), (1..=4_usize).prop_map(Number::Of)]
 }
 
+/// The same devices twice, which are worth what so many of the first class are.
+fn doubled(case: &Case) -> Case {
+    let counts: Part = case.counts.iter().map(|count| count * 2).collect();
+    let of = |part: [usize; 2]| {
+        let is_known = part[0] <= case.counts[0] && part[1] <= case.counts[1];
+        if is_known { case.of(&part) } else { (0, 0, 0) }
+    };
+    let parts = (0..=counts[0]).flat_map(|a| (0..=counts[1]).map(move |b| [a, b]));
+    Case {
+        worths: parts.map(of).collect(),
+        counts,
+    }
+}
+
+/// Prices on the two classes.
+fn bound(case: &Case) -> f64 {
+    let market = Market {
+        counts: &case.counts,
+        offer: &|prices, floor| {
+            let parts =
+                (0..=case.counts[0]).flat_map(|a| (0..=case.counts[1]).map(move |b| [a, b]));
+            let offers = parts.filter(|part| *part != [0, 0]).map(|part| {
+                let price = part[0] as f64 * prices[0] + part[1] as f64 * prices[1];
+                let worth = case.of(&part).0 as f64;
+                Offer {
+                    devices: part.iter().map(|n| *n as f64).collect(),
+                    worth,
+                    most: worth / price,
+                }
+            });
+            let best = offers.max_by(|a, b| a.most.total_cmp(&b.most))?;
+            (best.most > floor * (1.0 + 1e-9)).then_some(best)
+        },
+    };
+    market.bound()
+}
+
 fn best(case: &Case, number: Number, stop: &Stop) -> (Dealt, usize) {
     let n_searched = Cell::new(0);
     let ceiling = |part: &[usize]| case.ceiling(part);
+    let closer = |part: &[usize]| case.closer(part);
     let dealing = Dealing {
         counts: &case.counts,
         like: &<[usize]>::to_vec,
         ceiling: &ceiling,
-        most: u64::MAX,
+        closer: &closer,
+        most: &|| u64::MAX,
         stop,
     };
     let search = |part: &[usize]| {
@@ -115,6 +160,45 @@ proptest! {
         prop_assert_eq!(most.unwrap_or(0), dealt.worth);
         prop_assert_eq!(dealt.bound, dealt.worth);
         prop_assert_eq!(n_searched, dealt.n_searched);
+    }
+
+    #[test]
+    fn more_devices_are_never_worth_less(case in cases(0..1)) {
+        let (fewer, _) = best(&case, Number::Auto, &Stop::default());
+        let (more, _) = best(&doubled(&case), Number::Auto, &Stop::default());
+        prop_assert!(more.worth >= 2 * fewer.worth);
+    }
+
+    #[test]
+    fn prices_bound_every_dealing(case in cases(0..1)) {
+        let worth = |part: &[usize]| case.valued(part).worth;
+        let most = case.most(&case.counts, Number::Auto, &worth).unwrap_or(0) as f64;
+        let bound = bound(&case);
+        prop_assert!(bound >= most * (1.0 - 1e-9), "{} for {}", bound, most);
+        // No more than each class at its best rate, for which any prices that hold would do.
+        let each = case.worths.iter().map(|it| it.0).max().unwrap_or(0) as f64;
+        let n_devices = case.counts.iter().sum::<usize>() as f64;
+        prop_assert!(bound <= each * n_devices * 1.01, "{} for {}", bound, each);
+    }
+
+    #[test]
+    fn what_repeats_is_a_dealing(case in cases(0..1), few_pairs in 3..30_usize) {
+        let case = doubled(&case);
+        let ceiling = |part: &[usize]| case.ceiling(part);
+        let dealing = Dealing {
+            counts: &case.counts,
+            like: &<[usize]>::to_vec,
+            ceiling: &ceiling,
+            closer: &ceiling,
+            most: &|| u64::MAX,
+            stop: &Stop::default(),
+        };
+        let mut search = |part: &[usize]| Ok::<_, Infallible>(case.valued(part));
+        let Ok(dealt) =
+            dealing.of_copies(case.counts.clone(), few_pairs, &mut Known::default(), &mut search);
+        holds(&case, Number::Auto, &dealt)?;
+        let (best, _) = best(&case, Number::Auto, &Stop::default());
+        prop_assert!(dealt.worth <= best.worth);
     }
 
     #[test]
