@@ -203,7 +203,7 @@ impl ColumnSet {
             n_units,
             groups,
             sites,
-            most_devices: accounting.most_devices(),
+            most_devices: accounting.most_devices(layout),
             columns,
         }
     }

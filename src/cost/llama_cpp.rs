@@ -275,7 +275,7 @@ impl Accounting for LlamaCpp<'_> {
         super::allowed(ranks)
     }
 
-    fn most_devices(&self) -> usize {
+    fn most_devices(&self, _layout: Layout) -> usize {
         MOST_DEVICES
     }
 

@@ -226,9 +226,14 @@ pub trait Accounting {
         Vec::new()
     }
 
-    /// How many devices a plan may use, however many there are.
-    fn most_devices(&self) -> usize {
+    /// How many devices a plan of a layout may use, however many there are.
+    fn most_devices(&self, _layout: Layout) -> usize {
         usize::MAX
+    }
+
+    /// The layout of that kind whose plans may use the most devices.
+    fn widest(&self, layout: Layout) -> Layout {
+        layout
     }
 
     /// The chain, in order of execution.

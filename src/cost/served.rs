@@ -16,6 +16,15 @@ pub struct Shape {
     pub fraction: u32,
     /// Stages of each host that is used, where the rig has several; 0 where it has one.
     pub per_host: u32,
+    /// The most stages: what is left of a card beside weights and cache may depend on how many serve.
+    pub stages: u32,
+}
+
+impl Shape {
+    /// The most GPUs.
+    pub fn n_cards(&self) -> u32 {
+        self.degree.saturating_mul(self.stages)
+    }
 }
 
 impl Default for Shape {
@@ -24,6 +33,7 @@ impl Default for Shape {
             degree: 1,
             fraction: 1000,
             per_host: 0,
+            stages: 1,
         }
     }
 }

@@ -49,6 +49,7 @@ impl Plan {
             .accounting
             .on_disk(solution.layout, &solution.stages);
         let homes = homes(question.accounting, solution, &on_disk);
+        let service = ServiceSummary::of(question.accounting, solution);
         let mut plan = Self {
             model: summary(question),
             target: question.target,
@@ -60,8 +61,8 @@ impl Plan {
                 kv: question.workload.kv_format,
                 ubatch: question.workload.ubatch.0,
             },
-            layout: solution.layout,
-            service: ServiceSummary::of(question.accounting, solution),
+            layout: service.map_or(solution.layout, |it| Layout::Served(it.shape())),
+            service,
             device_map: device_map(question, homes, solution.layout),
             devices: devices(rig, question.accounting, solution, &on_disk),
             disk: (solution.layout.store() == Store::Disk).then_some(DiskUse {

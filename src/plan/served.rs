@@ -75,6 +75,7 @@ impl ServiceSummary {
             degree: self.tensor_parallel,
             fraction: (self.memory_fraction * 1000.0).round() as u32,
             per_host: self.stages_per_host,
+            stages: self.pipeline,
         }
     }
 

@@ -33,6 +33,7 @@ pub struct Baseline {
 /// The plan of every rule, priced. None knows what is decided already: a plan against that does not
 /// fit. Where cards serve in groups, the groups are those of the plan's own layout.
 pub fn all(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Vec<Baseline> {
+    let layout = accounting.widest(layout);
     let seat = |device| accounting.seat(layout, device);
     let decided: Vec<_> = ask.rules.iter().map(|rule| rule.seated(seat)).collect();
     let rules = Rules {
@@ -351,7 +352,7 @@ impl Rules<'_> {
         for crossing in &crossings {
             time = time + crossing.time;
         }
-        fits &= self.keeps_quota(&spans) && used.len() <= self.accounting.most_devices();
+        fits &= self.keeps_quota(&spans) && used.len() <= self.accounting.most_devices(layout);
         let host = self.rig().host();
         fits &= host.is_none_or(|host| on_host <= host.capacity());
         Some(Priced {

@@ -315,7 +315,7 @@ impl Plans<'_> {
             return;
         }
         let used = self.stages.iter().filter(|it| it.place != Place::Host);
-        if used.count() == self.accounting.most_devices() {
+        if used.count() == self.accounting.most_devices(self.layout) {
             return;
         }
         let is_first = self.stages.iter().all(|span| span.place == Place::Host);

@@ -245,7 +245,7 @@ impl Accounting for Toy {
         &self.chain
     }
 
-    fn most_devices(&self) -> usize {
+    fn most_devices(&self, _layout: Layout) -> usize {
         self.case.most_devices
     }
 

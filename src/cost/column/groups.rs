@@ -25,7 +25,12 @@ pub(super) fn groups(
     if rig.hosts().len() == 1 || (fit != Fit::Strict && quota.is_none()) {
         // A plan has no more stages than units.
         alike.iter_mut().for_each(|group| {
-            group.truncate(accounting.units().len().min(accounting.most_devices()))
+            group.truncate(
+                accounting
+                    .units()
+                    .len()
+                    .min(accounting.most_devices(layout)),
+            )
         });
         let sites = Sites::one(&alike);
         return (alike, sites);

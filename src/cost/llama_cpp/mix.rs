@@ -328,8 +328,8 @@ impl Accounting for Mixed<'_> {
         self.first.units()
     }
 
-    fn most_devices(&self) -> usize {
-        self.first.most_devices()
+    fn most_devices(&self, layout: Layout) -> usize {
+        self.first.most_devices(layout)
     }
 
     fn ranks(&self) -> Vec<Vec<Layout>> {

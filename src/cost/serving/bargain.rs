@@ -58,7 +58,7 @@ impl Serving<'_> {
             }
             if let Some(blocks) = Blocks::of_kinds(self, degree, &devices) {
                 let most = (n_cards / degree as usize).min(self.units.len());
-                for n_stages in 1..=most.min(self.most_stages) {
+                for n_stages in 1..=most.min(self.room.most_stages as usize) {
                     search.pipelines(&blocks, n_stages, measure);
                 }
             }

@@ -9,9 +9,9 @@
 
 use crate::cost::served::{Shape, batches, levels};
 use crate::cost::serving::ceiling::Together;
-use crate::cost::serving::groups::{Limits as _, as_one, groups};
+use crate::cost::serving::groups::{Limits as _, as_one, groups, shapes_of};
 use crate::cost::serving::sums::{Shares, Sums};
-use crate::cost::serving::{Part, Room, Serving};
+use crate::cost::serving::{Part, Serving};
 use crate::cost::{Ceiling, Place, Position, Span};
 use crate::hardware::{Device, DeviceId};
 use crate::units::{Bytes, Tokens};
@@ -113,32 +113,17 @@ fn span(units: std::ops::Range<usize>) -> Span {
 impl Serving<'_> {
     /// Of all groups over some cards, with whole blocks.
     pub(super) fn ceiling_in_blocks(&self, cards: &[DeviceId]) -> Ceiling {
-        // As if these were all cards of the rig.
-        let room = Room {
-            n_cards: cards.len() as u64,
-            ..self.room
-        };
-        let fractions = cards.iter().map(|id| room.fraction(self.rig.device(*id)));
-        let mut fractions: Vec<_> = fractions.filter(|fraction| *fraction > 0).collect();
-        fractions.sort_unstable();
-        fractions.dedup();
+        let devices = cards.iter().map(|id| self.rig.device(*id));
         let degrees = self.shares.keys();
         let degrees = degrees.filter(|degree| **degree as usize <= cards.len());
         let mut ceiling = Ceiling::NOTHING;
-        for (degree, fraction) in
-            degrees.flat_map(|degree| fractions.iter().map(|it| (*degree, *it)))
-        {
-            let shape = Shape {
-                degree,
-                fraction,
-                per_host: 0,
-            };
-            let groups = groups(self.rig, cards.iter().copied(), shape, &room);
+        for shape in degrees.flat_map(|degree| shapes_of(*degree, devices.clone(), &self.room)) {
+            let groups = groups(self.rig, cards.iter().copied(), shape, &self.room);
             let groups: Vec<_> = groups
                 .iter()
-                .filter_map(|group| as_one(self.rig, group, shape, &room))
+                .filter_map(|group| as_one(self.rig, group, shape, &self.room))
                 .collect();
-            if let Some(blocks) = Blocks::of_groups(self, (degree, room), &groups) {
+            if let Some(blocks) = Blocks::of_groups(self, shape, &groups) {
                 blocks.raise(&mut ceiling);
             }
         }
@@ -148,10 +133,10 @@ impl Serving<'_> {
 
 pub(super) struct Blocks<'a> {
     serving: &'a Serving<'a>,
+    shape: Shape,
     pub(super) degree: u32,
     runs: Runs,
     activations: Bytes,
-    room: Room,
     pub(super) seats: Vec<Seat>,
     /// What all cards do as one.
     together: Together<'a>,
@@ -159,11 +144,7 @@ pub(super) struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     /// Groups, each of which is one device.
-    fn of_groups(
-        serving: &'a Serving<'a>,
-        (degree, room): (u32, Room),
-        groups: &[Device],
-    ) -> Option<Self> {
+    fn of_groups(serving: &'a Serving<'a>, shape: Shape, groups: &[Device]) -> Option<Self> {
         let mut seats: Vec<Seat> = Vec::new();
         for group in groups {
             match seats.iter_mut().find(|seat| is_alike(&seat.laws[0], group)) {
@@ -176,8 +157,8 @@ impl<'a> Blocks<'a> {
             }
         }
         let all: Vec<_> = groups.iter().collect();
-        let together = serving.all_in(degree, &all);
-        Self::new(serving, (degree, room), seats, together)
+        let together = serving.all_in(shape, &all);
+        Self::new(serving, shape, seats, together)
     }
 
     /// Cards of any kinds, of which every group is a part.
@@ -186,9 +167,10 @@ impl<'a> Blocks<'a> {
         degree: u32,
         kinds: &[&Device],
     ) -> Option<Self> {
-        let room = Room {
-            n_cards: 1,
-            ..serving.room
+        // No pipeline has more of a card than one of a single stage.
+        let shape = Shape {
+            degree,
+            ..Shape::default()
         };
         let seat = |device: &&Device| {
             let mut laws: Vec<Device> = Vec::new();
@@ -202,7 +184,8 @@ impl<'a> Blocks<'a> {
                     ..(*other).clone()
                 }));
             }
-            let usable = room.usable(device, room.fraction(device));
+            let fraction = serving.room.fraction(device, shape.n_cards());
+            let usable = serving.room.usable(device, Shape { fraction, ..shape });
             Seat {
                 count: 1,
                 room: usable.min(device.capacity()),
@@ -211,22 +194,22 @@ impl<'a> Blocks<'a> {
         };
         let seats = kinds.iter().map(seat).collect();
         let together = serving.all_of(degree, kinds);
-        Self::new(serving, (degree, room), seats, together)
+        Self::new(serving, shape, seats, together)
     }
 
     fn new(
         serving: &'a Serving<'a>,
-        (degree, room): (u32, Room),
+        shape: Shape,
         seats: Vec<Seat>,
         together: Option<Together<'a>>,
     ) -> Option<Self> {
-        let (shares, activations) = serving.shares.get(&degree)?;
+        let (shares, activations) = serving.shares.get(&shape.degree)?;
         Some(Self {
             serving,
-            degree,
+            degree: shape.degree,
+            shape,
             runs: Runs::new(shares, serving.units.len()),
             activations: *activations,
-            room,
             seats,
             together: together?,
         })
@@ -236,8 +219,8 @@ impl<'a> Blocks<'a> {
     fn raise(&self, ceiling: &mut Ceiling) {
         let (together, degree) = (&self.together, self.degree as usize);
         let n_groups: usize = self.seats.iter().map(|seat| seat.count).sum();
-        let most = n_groups.min(self.serving.units.len());
-        for n_stages in 1..=most.min(self.serving.most_stages) {
+        let most = n_groups.min(self.serving.room.most_stages as usize);
+        for n_stages in 1..=most.min(self.shape.stages as usize) {
             let n_cards = n_stages * degree;
             let Some((tokens, held)) = together.resident(n_cards) else {
                 continue;
@@ -399,7 +382,8 @@ impl<'a> Blocks<'a> {
             Role::Whole | Role::Last => Part::Last,
             Role::First | Role::Middle => Part::Other,
         };
-        let (compute, overhead) = self.room.beside(self.activations, part);
+        let n_cards = self.shape.n_cards();
+        let (compute, overhead) = self.serving.room.beside(self.activations, part, n_cards);
         let room = seat.room.saturating_sub(compute + overhead);
         let runs = self.runs.of(role);
         let fits = |own: &Sums| {

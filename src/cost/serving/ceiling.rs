@@ -7,9 +7,10 @@
 //! slower than; that the slowest by its bandwidth may use it better is why a card counts as the best
 //! of those that have no more bandwidth.
 
+use crate::cost::served::Shape;
 use crate::cost::serving::groups::Seating;
 use crate::cost::serving::sums::Sums;
-use crate::cost::serving::{ALL_REDUCE, ALL_REDUCES, Part, Room, Serving};
+use crate::cost::serving::{ALL_REDUCE, ALL_REDUCES, Part, Serving};
 use crate::cost::time;
 use crate::cost::{Ceiling, Place, Position, Span};
 use crate::hardware::{Device, DeviceId};
@@ -23,8 +24,8 @@ const SLACK: f64 = 1.0 + 1e-9;
 /// What is over the cards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
-    /// One pipeline.
-    Pipeline,
+    /// One pipeline of at most so many stages.
+    Pipeline(usize),
     /// Any number of them, each over cards of its own.
     Parts,
 }
@@ -100,16 +101,18 @@ impl Serving<'_> {
     /// Of the groups of one seating.
     pub(super) fn ceiling_in(&self, seating: &Seating) -> Ceiling {
         let all: Vec<_> = seating.rig.devices().iter().collect();
-        let degree = seating.shape.degree;
-        let cards = self.cards_of(degree, &all);
-        self.with_degree(degree, &cards, &all, Over::Pipeline)
+        let shape = seating.shape;
+        let cards = self.cards_of(shape, &all);
+        let over = Over::Pipeline(shape.stages as usize);
+        self.with_degree(shape.degree, &cards, &all, over)
     }
 
     /// The cards of groups.
-    fn cards_of(&self, degree: u32, groups: &[&Device]) -> Vec<Card> {
+    fn cards_of(&self, shape: Shape, groups: &[&Device]) -> Vec<Card> {
+        let degree = shape.degree;
         let cards = groups.iter().flat_map(|group| {
             let card = Card {
-                room: self.room_of(group, degree),
+                room: self.room_of(group, degree, shape.n_cards()),
                 reads: reads(group),
                 computes: computes(group),
             };
@@ -119,29 +122,26 @@ impl Serving<'_> {
     }
 
     /// What the cards of groups do together.
-    pub(super) fn all_in(&self, degree: u32, groups: &[&Device]) -> Option<Together<'_>> {
-        self.together(degree, &self.cards_of(degree, groups), groups)
+    pub(super) fn all_in(&self, shape: Shape, groups: &[&Device]) -> Option<Together<'_>> {
+        self.together(shape.degree, &self.cards_of(shape, groups), groups)
     }
 
     fn card(&self, card: &Device, all: &[&Device], degree: u32) -> Card {
         let slower = all.iter();
         let slower = slower.filter(|other| other.bandwidth.0 <= card.bandwidth.0);
         Card {
-            room: self.room_of(card, degree),
+            room: self.room_of(card, degree, degree),
             reads: slower.clone().map(|it| reads(it)).fold(0.0, f64::max),
             computes: slower.map(|it| computes(it)).fold(0.0, f64::max),
         }
     }
 
-    /// What weights and cache may take of a card, or of each of a group, beside what else any has.
-    fn room_of(&self, card: &Device, degree: u32) -> Bytes {
+    /// What weights and cache may take of a card, or of each of a group, beside what else any has where
+    /// so many serve.
+    fn room_of(&self, card: &Device, degree: u32, n_cards: u32) -> Bytes {
         let activations = self.shares.get(&degree).map_or(Bytes::ZERO, |it| it.1);
-        let room = Room {
-            n_cards: 1,
-            ..self.room
-        };
         let beside = [Part::Alone, Part::Last, Part::Other].map(|part| {
-            let (compute, overhead) = room.beside(activations, part);
+            let (compute, overhead) = self.room.beside(activations, part, n_cards);
             compute + overhead
         });
         let beside = beside.into_iter().min().unwrap_or(Bytes::ZERO);
@@ -173,9 +173,9 @@ impl Serving<'_> {
         // Stages share the sequences, so that more of them have smaller batches. Parts have all cards,
         // few stages each, and no more sequences than all cards hold.
         let ways: Vec<_> = match over {
-            Over::Pipeline => {
-                let most = (cards.len() / degree as usize).min(self.units.len());
-                (1..=most)
+            Over::Pipeline(most) => {
+                let most = (cards.len() / degree as usize).min(most);
+                (1..=most.min(self.units.len()))
                     .map(|n| (n as u64, n * degree as usize))
                     .collect()
             }

@@ -1,10 +1,14 @@
 //! Which GPUs share blocks: groups of one size, like with like, then what is left in the order of
 //! capacity. A group is as large and as fast as its GPUs, which all hold the same, are at the least.
 //!
+//! What a card has left may depend on how many serve. A plan is looked for among those of at most so
+//! many stages, for some numbers of stages.
+//!
 //! No group spans hosts. Of several hosts an engine takes as many stages from each that it uses, so
 //! that there is a seating for each such number, with the groups of the hosts that have so many.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::cost::served::Shape;
 use crate::hardware::{Device, DeviceId, HostId, Rig, Transfer};
@@ -23,29 +27,48 @@ pub struct Seating {
 
 /// Thousandths of a card's memory that an engine may be told to take.
 pub trait Limits {
-    /// The most for a card; nothing where it has no room.
-    fn fraction(&self, device: &Device) -> u32;
+    /// Numbers of stages beside which others are not worth a look, in their order; the last is no less
+    /// than `most`. The same whatever is the most, so that a rig with more cards does nothing worse.
+    fn levels(&self, most: u32) -> Vec<u32>;
+
+    /// The most for a card where so many serve; nothing where it has no room.
+    fn fraction(&self, device: &Device, n_cards: u32) -> u32;
 
     /// What a plan may use of a card, if the engine is told so.
-    fn usable(&self, device: &Device, fraction: u32) -> Bytes;
+    fn usable(&self, device: &Device, shape: Shape) -> Bytes;
 }
 
-/// Every way to use a rig: for each degree and each fraction that is the most of some card, the groups
-/// of the cards that have so much room, and of several hosts each number of stages a host. The smallest
-/// degree, the largest fraction and the fewest stages a host come first.
-pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating> {
-    let fractions = rig.devices().iter().map(|device| limits.fraction(device));
-    let mut fractions: Vec<_> = fractions.filter(|fraction| *fraction > 0).collect();
-    fractions.sort_unstable_by_key(|fraction| Reverse(*fraction));
-    fractions.dedup();
-    let shapes = degrees.iter().flat_map(|degree| {
-        let shape = |fraction: &u32| Shape {
-            degree: *degree,
-            fraction: *fraction,
+/// For a degree every number of stages and every fraction that is the most of one of so many cards: the
+/// largest fraction comes first.
+pub fn shapes_of<'a>(
+    degree: u32,
+    cards: impl ExactSizeIterator<Item = &'a Device> + Clone,
+    limits: &dyn Limits,
+) -> Vec<Shape> {
+    let levels = limits.levels(cards.len() as u32 / degree.max(1));
+    let of_level = levels.into_iter().flat_map(|stages| {
+        let shape = |fraction| Shape {
+            degree,
+            fraction,
             per_host: 0,
+            stages,
         };
-        fractions.iter().map(shape).collect::<Vec<_>>()
+        let n_cards = shape(0).n_cards();
+        let fractions = cards.clone().map(|card| limits.fraction(card, n_cards));
+        let fractions: BTreeSet<_> = fractions.filter(|fraction| *fraction > 0).collect();
+        fractions.into_iter().map(shape).collect::<Vec<_>>()
     });
+    let mut shapes: Vec<_> = of_level.collect();
+    shapes.sort_by_key(|shape| Reverse(shape.fraction));
+    shapes
+}
+
+/// Every way to use a rig: for each degree, number of stages and fraction that is the most of some card,
+/// the groups of the cards that have so much room, and of several hosts each number of stages a host. The
+/// smallest degree, the largest fraction and the fewest stages a host come first.
+pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating> {
+    let shapes = degrees.iter();
+    let shapes = shapes.flat_map(|degree| shapes_of(*degree, rig.devices().iter(), limits));
     shapes
         .flat_map(|shape| {
             let members = groups(rig, rig.device_ids(), shape, limits);
@@ -85,9 +108,10 @@ pub fn groups(
     shape: Shape,
     limits: &dyn Limits,
 ) -> Vec<Vec<DeviceId>> {
-    let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
+    let usable = |id: DeviceId| limits.usable(rig.device(id), shape);
     let may_serve = |id: &DeviceId| {
-        limits.fraction(rig.device(*id)) >= shape.fraction && usable(*id) > Bytes::ZERO
+        let fraction = limits.fraction(rig.device(*id), shape.n_cards());
+        fraction >= shape.fraction && usable(*id) > Bytes::ZERO
     };
     let mut cards: Vec<_> = cards.filter(may_serve).collect();
     // The largest and fastest first, and cards that are alike beside each other.
@@ -143,7 +167,7 @@ fn seating(
 
 /// A group as one device, with what a plan may use of each of its cards; none where it has no card.
 pub fn as_one(rig: &Rig, group: &[DeviceId], shape: Shape, limits: &dyn Limits) -> Option<Device> {
-    let usable = |id: DeviceId| limits.usable(rig.device(id), shape.fraction);
+    let usable = |id: DeviceId| limits.usable(rig.device(id), shape);
     let slowest = group
         .iter()
         .map(|id| rig.device(*id))
@@ -172,11 +196,15 @@ mod tests {
     struct Whole;
 
     impl Limits for Whole {
-        fn fraction(&self, _device: &Device) -> u32 {
+        fn levels(&self, most: u32) -> Vec<u32> {
+            vec![most]
+        }
+
+        fn fraction(&self, _device: &Device, _n_cards: u32) -> u32 {
             1000
         }
 
-        fn usable(&self, device: &Device, _fraction: u32) -> Bytes {
+        fn usable(&self, device: &Device, _shape: Shape) -> Bytes {
             device.capacity()
         }
     }

@@ -24,7 +24,7 @@ use std::fmt;
 use crate::cost::memory::Memory;
 use crate::cost::paged::Engine;
 use crate::cost::prefill::{self, Work};
-use crate::cost::served::{Batch, Pages};
+use crate::cost::served::{Batch, Pages, Shape};
 use crate::cost::time::{self, Coefficients};
 use crate::cost::{
     Accounting, Bargain, Ceiling, Crossing, Layout, Measure, Offload, Outlook, Place, Span, Stage,
@@ -134,7 +134,6 @@ pub struct Serving<'a> {
     workload: Workload,
     hidden: u64,
     expert_share: f64,
-    most_stages: usize,
 }
 
 impl<'a> Serving<'a> {
@@ -170,12 +169,7 @@ impl<'a> Serving<'a> {
             server,
             limit,
             vocab: model.dimensions.vocab,
-            // Forbidden ones have no room.
-            n_cards: rig
-                .devices()
-                .iter()
-                .filter(|it| it.capacity() > Bytes::ZERO)
-                .count() as u64,
+            most_stages: ends::most_stages(server, model).min(units.len()) as u32,
         };
         Ok(Self {
             server,
@@ -188,7 +182,6 @@ impl<'a> Serving<'a> {
             limit,
             workload: *workload,
             hidden: model.dimensions.hidden,
-            most_stages: ends::most_stages(server, model),
             expert_share: model.dimensions.experts.map_or(1.0, |experts| {
                 experts.used as f64 / experts.total.max(1) as f64
             }),
@@ -230,8 +223,22 @@ impl Accounting for Serving<'_> {
         self.server.split(self.units.len(), n_stages)
     }
 
-    fn most_devices(&self) -> usize {
-        self.most_stages
+    fn most_devices(&self, layout: Layout) -> usize {
+        let stages = self.seating(layout).map(|it| it.shape.stages);
+        stages.unwrap_or_default().min(self.room.most_stages) as usize
+    }
+
+    fn widest(&self, layout: Layout) -> Layout {
+        let Some(Seating { shape, .. }) = self.seating(layout) else {
+            return layout;
+        };
+        let of_kind =
+            |other: &&Shape| (other.degree, other.per_host) == (shape.degree, shape.per_host);
+        let shapes = self.seatings.iter().map(|seating| &seating.shape);
+        let widest = shapes
+            .filter(of_kind)
+            .max_by_key(|it| (it.stages, it.fraction));
+        Layout::Served(*widest.unwrap_or(shape))
     }
 
     fn units(&self) -> &[Unit] {
@@ -264,7 +271,8 @@ impl Accounting for Serving<'_> {
             _ if span.units.end == self.units.len() => Part::Last,
             _ => Part::Other,
         };
-        let (compute, overhead) = self.room.beside(*activations, part);
+        let n_cards = seating.shape.n_cards();
+        let (compute, overhead) = self.room.beside(*activations, part, n_cards);
         let page = self.server.engine().page();
         let pages = Pages {
             bytes: own.page,
@@ -299,7 +307,7 @@ impl Accounting for Serving<'_> {
     }
 
     fn ceiling(&self, cards: &[DeviceId]) -> Ceiling {
-        self.ceiling_of(cards, Over::Pipeline)
+        self.ceiling_of(cards, Over::Pipeline(self.units.len()))
     }
 
     fn ceiling_in_blocks(&self, cards: &[DeviceId]) -> Ceiling {

@@ -3,6 +3,7 @@
 //! vLLM is told a part of each card in which everything must be; SGLang one in which weights and cache
 //! must be, beside what its own rule leaves (`memory_hook.py`). Every number here is an estimate.
 
+use crate::cost::served::Shape;
 use crate::cost::serving::groups::Limits;
 use crate::cost::serving::{Limit, Server};
 use crate::hardware::Device;
@@ -25,14 +26,14 @@ const VLLM_FRACTION: u32 = 920;
 const SGLANG_BASE: Bytes = Bytes::mib(512);
 const SGLANG_RANK: Bytes = Bytes::mib(128);
 
-/// What is taken beside weights and cache, on rigs of one size.
+/// What is taken beside weights and cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
     pub(super) server: Server,
     pub(super) limit: Limit,
     pub(super) vocab: u64,
-    /// GPUs that serve at the most.
-    pub(super) n_cards: u64,
+    /// The most stages of any plan.
+    pub(super) most_stages: u32,
 }
 
 /// Which part of a pipeline a GPU is.
@@ -47,8 +48,8 @@ pub(super) enum Part {
 }
 
 impl Room {
-    /// Buffers of a stage, and what else is taken there.
-    pub(super) fn beside(&self, activations: Bytes, part: Part) -> (Bytes, Bytes) {
+    /// Buffers of a stage, and what else is taken there where so many cards serve.
+    pub(super) fn beside(&self, activations: Bytes, part: Part, n_cards: u32) -> (Bytes, Bytes) {
         match self.server {
             Server::Vllm => {
                 let sampling = Bytes(self.vocab.saturating_mul(SAMPLING)) * self.limit.sequences;
@@ -61,7 +62,7 @@ impl Room {
             }
             Server::Sglang => {
                 let buffers = self.chunk();
-                (buffers, self.outside().saturating_sub(buffers))
+                (buffers, self.outside(n_cards).saturating_sub(buffers))
             }
         }
     }
@@ -72,28 +73,46 @@ impl Room {
     }
 
     /// What is outside of the part that the engine is told to take.
-    fn outside(&self) -> Bytes {
+    fn outside(&self, n_cards: u32) -> Bytes {
         match self.server {
             Server::Vllm => Bytes::ZERO,
-            Server::Sglang => SGLANG_BASE + self.chunk() + SGLANG_RANK * self.n_cards + GRAPHS,
+            Server::Sglang => {
+                SGLANG_BASE + self.chunk() + SGLANG_RANK * u64::from(n_cards) + GRAPHS
+            }
         }
     }
 }
 
 impl Limits for Room {
-    fn fraction(&self, device: &Device) -> u32 {
+    /// Of SGLang each number up to eight, and then four between a power of two and the next.
+    fn levels(&self, most: u32) -> Vec<u32> {
+        let is_level = |stages: &u32| {
+            let step = (1 << stages.ilog2()) / 4;
+            stages.is_multiple_of(step.max(1))
+        };
+        let most = most.min(self.most_stages);
+        match self.server {
+            Server::Vllm => vec![most],
+            Server::Sglang => {
+                let n_below = (1..most).filter(is_level);
+                n_below.chain((most.max(1)..).find(is_level)).collect()
+            }
+        }
+    }
+
+    fn fraction(&self, device: &Device, n_cards: u32) -> u32 {
         let most = match self.server {
             Server::Vllm => VLLM_FRACTION,
             Server::Sglang => 999,
         };
-        let room = device.capacity().saturating_sub(self.outside());
+        let room = device.capacity().saturating_sub(self.outside(n_cards));
         let share = u128::from(room.0) * 1000 / u128::from(device.memory.0.max(1));
         u32::try_from(share).unwrap_or(most).min(most)
     }
 
-    fn usable(&self, device: &Device, fraction: u32) -> Bytes {
-        let told = u128::from(device.memory.0) * u128::from(fraction) / 1000;
-        Bytes(u64::try_from(told).unwrap_or(u64::MAX)) + self.outside()
+    fn usable(&self, device: &Device, shape: Shape) -> Bytes {
+        let told = u128::from(device.memory.0) * u128::from(shape.fraction) / 1000;
+        Bytes(u64::try_from(told).unwrap_or(u64::MAX)) + self.outside(shape.n_cards())
     }
 }
 
