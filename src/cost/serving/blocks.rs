@@ -9,7 +9,7 @@
 
 use crate::cost::served::{Shape, batches, levels};
 use crate::cost::serving::ceiling::Together;
-use crate::cost::serving::groups::{Limits as _, as_one, groups, shapes_of};
+use crate::cost::serving::groups::{Limits as _, as_one, groups, shapes};
 use crate::cost::serving::sums::{Shares, Sums};
 use crate::cost::serving::{Part, Serving};
 use crate::cost::{Ceiling, Place, Position, Span};
@@ -113,11 +113,11 @@ fn span(units: std::ops::Range<usize>) -> Span {
 impl Serving<'_> {
     /// Of all groups over some cards, with whole blocks.
     pub(super) fn ceiling_in_blocks(&self, cards: &[DeviceId]) -> Ceiling {
-        let devices = cards.iter().map(|id| self.rig.device(*id));
+        let devices: Vec<_> = cards.iter().map(|id| self.rig.device(*id)).collect();
         let degrees = self.shares.keys();
         let degrees = degrees.filter(|degree| **degree as usize <= cards.len());
         let mut ceiling = Ceiling::NOTHING;
-        for shape in degrees.flat_map(|degree| shapes_of(*degree, devices.clone(), &self.room)) {
+        for shape in degrees.flat_map(|degree| shapes(*degree, &devices, &self.room)) {
             let groups = groups(self.rig, cards.iter().copied(), shape, &self.room);
             let groups: Vec<_> = groups
                 .iter()

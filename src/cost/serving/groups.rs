@@ -38,14 +38,12 @@ pub trait Limits {
     fn usable(&self, device: &Device, shape: Shape) -> Bytes;
 }
 
-/// For a degree every number of stages and every fraction that is the most of one of so many cards: the
+/// For a degree every number of stages over these cards, and every fraction that is the most of one: the
 /// largest fraction comes first.
-pub fn shapes_of<'a>(
-    degree: u32,
-    cards: impl ExactSizeIterator<Item = &'a Device> + Clone,
-    limits: &dyn Limits,
-) -> Vec<Shape> {
-    let levels = limits.levels(cards.len() as u32 / degree.max(1));
+pub fn shapes(degree: u32, cards: &[&Device], limits: &dyn Limits) -> Vec<Shape> {
+    // Forbidden ones have no room.
+    let usable = cards.iter().filter(|card| card.capacity() > Bytes::ZERO);
+    let levels = limits.levels(usable.count() as u32 / degree.max(1));
     let of_level = levels.into_iter().flat_map(|stages| {
         let shape = |fraction| Shape {
             degree,
@@ -54,7 +52,7 @@ pub fn shapes_of<'a>(
             stages,
         };
         let n_cards = shape(0).n_cards();
-        let fractions = cards.clone().map(|card| limits.fraction(card, n_cards));
+        let fractions = cards.iter().map(|card| limits.fraction(card, n_cards));
         let fractions: BTreeSet<_> = fractions.filter(|fraction| *fraction > 0).collect();
         fractions.into_iter().map(shape).collect::<Vec<_>>()
     });
@@ -67,9 +65,10 @@ pub fn shapes_of<'a>(
 /// the groups of the cards that have so much room, and of several hosts each number of stages a host. The
 /// smallest degree, the largest fraction and the fewest stages a host come first.
 pub fn seatings(rig: &Rig, degrees: &[u32], limits: &dyn Limits) -> Vec<Seating> {
-    let shapes = degrees.iter();
-    let shapes = shapes.flat_map(|degree| shapes_of(*degree, rig.devices().iter(), limits));
-    shapes
+    let cards: Vec<_> = rig.devices().iter().collect();
+    degrees
+        .iter()
+        .flat_map(|degree| shapes(*degree, &cards, limits))
         .flat_map(|shape| {
             let members = groups(rig, rig.device_ids(), shape, limits);
             let on = |host: HostId| {
