@@ -1,5 +1,6 @@
 //! What the pages show is what the program prints: every session on them that starts with
-//! `$ shardplan`, and the first one of the README, run in their order in one folder.
+//! `$ shardplan`, and every one of the README whose answer is below it, run in their order in one
+//! folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -91,13 +92,19 @@ fn the_sessions_on_the_page_of_documents_are_runs_of_the_program() {
 }
 
 #[test]
-fn the_first_plan_of_the_readme_is_a_run_of_the_program() {
+fn the_answers_that_the_readme_shows_are_runs_of_the_program() {
     let page = page("README.md");
-    let blocks = blocks(&page);
-    let [(_, command), (_, shown), ..] = blocks.as_slice() else {
-        panic!("the README begins with a command and what it prints");
-    };
-    let (_, command) = command.split_once(" -- ").expect("`cargo run … -- plan …`");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    assert_eq!(printed(folder.path(), &arguments(command)), trimmed(shown));
+    let mut n_sessions = 0;
+    for pair in blocks(&page).windows(2) {
+        let [("sh", command), ("text", shown)] = pair else {
+            continue;
+        };
+        let command = command.trim_start_matches("cargo run --release -- ");
+        let command = command.trim_start_matches("shardplan ");
+        let printed = printed(folder.path(), &arguments(command));
+        assert_eq!(printed, trimmed(shown), "\n$ shardplan {command}");
+        n_sessions += 1;
+    }
+    assert!(n_sessions >= 2, "{n_sessions}");
 }

@@ -218,6 +218,12 @@ fn what_no_engine_does_is_refused_with_a_way_out() {
     let without = [Constraint::forbid("cuda1")];
     let plan = with(asked("RTX 3090 + T4", "bf16"), &without).plan();
     assert_eq!(plan.unwrap().used_gpus(), ["cuda0"]);
+    let mut other = with(asked("RTX 4090 + RTX 3090", "fp8"), &without);
+    other.target = Target::Transformers;
+    other.terms.goal = Goal::default();
+    assert_eq!(other.plan().unwrap().used_gpus(), ["cuda0"]);
+    other.terms.constraints = Vec::new();
+    refused(other, "`--forbid cuda1` leaves it out");
     let mut other = asked("RTX 3090", "bf16");
     other.target = Target::LlamaCpp;
     refused(other, "with `--target vllm` or `--target sglang`");

@@ -14,7 +14,6 @@ use anstyle::{AnsiColor, Style};
 use super::plan::Refusal;
 use super::whatif::Row;
 use crate::cost::Place;
-use crate::cost::serving::ends::most_stages;
 use crate::emit::Emission;
 use crate::hardware::Rig;
 use crate::model::Extra;
@@ -230,12 +229,10 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
             reason.capacity
         );
     }
-    if let Some(server) = scenario.target.server()
-        && most_stages(server, &scenario.model) == 1
-    {
+    if let Some(engine) = scenario.in_one_stage() {
         let _ = write!(
             text,
-            "\n  {server} runs `{}` in one stage alone: its GPUs share every block, or there is one\n  hint: another target splits it by blocks",
+            "\n  {engine} runs `{}` in one stage alone: its GPUs share every block, or there is one",
             scenario.model.name
         );
     }
