@@ -235,6 +235,25 @@ fn what_no_engine_does_is_refused_with_a_way_out() {
 }
 
 #[test]
+fn a_search_that_is_stopped_is_no_worse_than_a_rule_that_fits() {
+    for (model, rig) in [
+        ("deepseek-v2-lite", "40x RTX 3090"),
+        (
+            "qwen3-0.6b",
+            "8x GTX 1080 Ti + RTX 3090 + 2x A100 80GB PCIe",
+        ),
+        ("llama-3-8b", "2x RTX 3090 + RTX 4090 + 2x RTX 3060"),
+    ] {
+        let asked = scenario(model, rig, Target::Sglang, "bf16");
+        asked.terms.stop.set();
+        let plan = asked.plan().unwrap();
+        for rule in plan.baselines.iter().filter(|rule| rule.feasible) {
+            assert!(plan.gain(rule).unwrap() >= 0.0, "{model}: {rule:?}");
+        }
+    }
+}
+
+#[test]
 fn an_edited_plan_is_held_against_itself() {
     let asked = scenario("llama-3-8b", "2x RTX 3090", Target::Vllm, "bf16");
     let plan = asked.plan().unwrap();

@@ -287,6 +287,10 @@ fn searched(
     // Where much may be below the GPUs as a whole or little, first what promises nearly the most: what
     // is found there rules out most of the rest.
     let mut most = promise.least.saturating_add(promise.least / 32);
+    let known = match ask.goal.by_stages().contains(&Objective::Serving) {
+        true => baseline::known(accounting, ask, layout),
+        false => Vec::new(),
+    };
     loop {
         let ends = match most < worst && !ask.stop.is_set() {
             true => promise.ends(whole.clone(), ask, most),
@@ -296,7 +300,7 @@ fn searched(
         let stages = promise.stages(accounting, layout, &ends);
         let within = Within { ends, stages };
         let set = ColumnSet::within(accounting, layout, Fit::Strict, (&ask.rules, within));
-        let answer = search(set, ask, worst);
+        let answer = search(set, ask, worst, &known);
         let worth = match &answer {
             Searched::Found(found) => Some(found.worth[0]),
             Searched::Impossible(_) | Searched::Worse | Searched::Unknown(_) => None,
