@@ -6,6 +6,8 @@
 #[path = "cli/session.rs"]
 mod session;
 
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 use session::shardplan;
 
@@ -46,6 +48,25 @@ fn a_constraint_that_leaves_no_plan_alone_is_named_alone_wherever_it_stands() {
         let answer = shardplan(&fixed).json(3);
         let expected = serde_json::json!(["--pin \"layers 0-39=cuda2\""]);
         assert_eq!(answer["conflict"], expected, "{order:?}");
+    }
+}
+
+#[test]
+fn whoever_stops_reading_changes_no_exit_code() {
+    for (rig, data, code) in [
+        ("RTX 3090", &["--json"][..], 3),
+        ("RTX 3090", &[], 3),
+        ("2x RTX 3090", &[], 0),
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shardplan"))
+            .args(["plan", "llama-2-70b", "--rig", rig])
+            .args(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{rig} {data:?}");
     }
 }
 
