@@ -359,7 +359,7 @@ impl<'a> Rules<'a> {
             fits &= self.decided.iter().all(|decided| decided.allows(span));
             time = time + stage.time;
             on_host += stage.host.total();
-            columns.push(Column::on(self.rig(), span, stage));
+            columns.push(Column::on(self.accounting, layout, span, stage));
             match span.place {
                 Place::Host => on_host += stage.device.total(),
                 Place::Device(device) => fits &= stage.device.total() + margin <= self.room(device),

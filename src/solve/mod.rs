@@ -161,10 +161,9 @@ pub fn least(accounting: &dyn Accounting, ask: &Ask) -> Result<u64, NoPlan> {
 
 /// What stages are worth by the first objective, whether they fit or not.
 pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &[Span]) -> u64 {
-    let rig = accounting.grouped(layout);
     let columns = stages.iter();
     let columns: Vec<_> = columns
-        .map(|span| Column::on(rig, span, accounting.stage(layout, span)))
+        .map(|span| Column::on(accounting, layout, span, accounting.stage(layout, span)))
         .collect();
     let columns: Vec<_> = columns.iter().collect();
     let between = crossings(accounting, layout, stages);
