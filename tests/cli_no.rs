@@ -52,6 +52,17 @@ fn a_constraint_that_leaves_no_plan_alone_is_named_alone_wherever_it_stands() {
 }
 
 #[test]
+fn a_model_that_one_engine_has_in_one_stage_is_offered_to_the_other() {
+    let asked = ["plan", "gemma-2-27b", "--rig", "3x RTX 3090", "--json"];
+    let engine = ["--target", "sglang", "--precision", "bf16"];
+    let limit = ["--time-limit", "600s"];
+    let answer = shardplan(&[&asked[..], &engine, &limit].concat()).json(3);
+    assert_eq!(answer["one_stage"], true);
+    let fixes = answer["fixes"].as_array().unwrap();
+    assert!(fixes.iter().any(|fix| fix["value"] == "vllm"), "{fixes:?}");
+}
+
+#[test]
 fn whoever_stops_reading_changes_no_exit_code() {
     for (rig, data, code) in [
         ("RTX 3090", &["--json"][..], 3),
