@@ -12,11 +12,13 @@ mod robust;
 mod search;
 mod shared;
 
+use crate::cost::serving::{Server, ends::most_stages};
 use crate::cost::{Accounting, Target, TargetError};
 use crate::hardware::Rig;
 use crate::model::{Model, Precision, PrecisionError};
 use crate::plan::build::Question;
 use crate::plan::{CheckError, Plan, check};
+use crate::solve::replicas::Number;
 use crate::solve::{self, Ask, Backend, Goal, Infeasible, Objective, Solution, Stop, baseline};
 use crate::units::{Seconds, Tokens};
 use crate::workload::{KvFormat, Workload};
@@ -65,6 +67,8 @@ pub struct Terms {
     /// The recipes that blocks may have, each its own; all have the scenario's precision where none
     /// are given.
     pub mix: Option<Candidates>,
+    /// How many pipelines the cards are dealt out to.
+    pub replicas: Number,
     /// Formats that the cache may have, the most precise first; the workload's where none are given.
     pub caches: Vec<KvFormat>,
     /// Who solves the linear program.
@@ -209,9 +213,20 @@ impl Scenario {
         constraints.chain(limit).collect()
     }
 
-    /// Whether a plan is found.
+    /// The engine, where it runs this model in one stage alone.
+    pub fn in_one_stage(&self) -> Option<Server> {
+        let engine = self.target.server();
+        engine.filter(|engine| most_stages(*engine, &self.model) == 1)
+    }
+
+    /// Whether a plan is found, of as many pipelines as are asked for.
     fn has_plan(&self) -> bool {
-        self.is_possible() == Tried::Yes
+        match self.terms.replicas {
+            Number::Of(1) => self.is_possible() == Tried::Yes,
+            Number::Of(_) => self.replicas().is_ok(),
+            // One is a number of them too.
+            Number::Auto => self.check_replicas().is_ok() && self.is_possible() == Tried::Yes,
+        }
     }
 
     /// Whether there is a plan, as far as it can be told in time.
@@ -233,10 +248,12 @@ impl Scenario {
             terms,
             ..
         } = self;
-        // What a forbidden card leaves is grouped without it.
-        let grouped = match target.server() {
-            Some(_) => shared::without_forbidden(rig, &terms.constraints)?,
-            None => rig.clone(),
+        // What a forbidden card leaves is grouped without it, and what it lacks is no fault.
+        let grouped = match target {
+            Target::Transformers | Target::Vllm | Target::Sglang => {
+                shared::without_forbidden(rig, &terms.constraints)?
+            }
+            Target::LlamaCpp => rig.clone(),
         };
         let accounting = target.accounting(model, precision, &grouped, workload)?;
         let accounting = accounting.as_ref();

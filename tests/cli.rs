@@ -235,6 +235,19 @@ fn what_if_has_a_row_for_every_rig_and_context() {
 }
 
 #[test]
+fn what_a_row_is_refused_for_stands_below_the_table() {
+    let asked = ["whatif", "llama-2-7b", "--target", "transformers"];
+    let rigs = ["--rig", "RTX 3090", "--rig", "RTX 4090"];
+    let rows = ["--context", "2k,4k", "--precision", "fp8"];
+    let table = shardplan(&[&asked[..], &rigs[..], &rows[..]].concat());
+    let text = table.text();
+    assert_eq!(text.matches("no, see 1").count(), 2, "{text}");
+    assert!(text.contains("\n1: `cuda0` has no 8-bit floats"), "{text}");
+    let widest = text.lines().take(6).map(|line| line.chars().count()).max();
+    assert!(widest < Some(100), "{text}");
+}
+
+#[test]
 fn an_inspected_model_has_its_parts_and_their_bytes() {
     let arguments = ["model", "inspect", "llama-2-7b", "--json"];
     let model = shardplan(&arguments).json(0);

@@ -42,6 +42,16 @@ fn rate(plan: &Plan) -> f64 {
 }
 
 #[test]
+fn what_ram_holds_in_any_plan_is_no_headroom_of_a_rule_either() {
+    let rig = "RTX 4060 Ti 16GB, ram 8 GiB";
+    let asked = scenario("llama-3-8b", rig, &[Objective::Headroom]);
+    let plan = with_context(&asked, 131_072).plan().unwrap();
+    let greedy = plan.baselines.iter().find(|rule| rule.name == "greedy");
+    let greedy = greedy.filter(|rule| rule.feasible).unwrap();
+    assert!(plan.gain(greedy).unwrap() >= 0.0, "{greedy:?}");
+}
+
+#[test]
 fn the_longest_context_fits_and_a_step_more_does_not() {
     let asked = scenario("llama-3.1-8b", "RTX 3060", &[Objective::Context]);
     let asked = with_context(&asked, 131_072);

@@ -33,6 +33,13 @@ fn scenario(rig: &str, target: Target, objective: Objective) -> Scenario {
     }
 }
 
+/// The answer to a question about so many pipelines.
+fn replicas(asked: &Scenario, number: Number) -> Result<Fleet, ScenarioError> {
+    let mut asked = asked.clone();
+    asked.terms.replicas = number;
+    asked.replicas()
+}
+
 /// What adds up over replicas.
 fn worth(plan: &Plan) -> f64 {
     match plan.proof.objective {
@@ -217,7 +224,7 @@ fn no_other_way_to_deal_out_the_cards_is_better() {
             let asked = scenario(rig, Target::Vllm, objective);
             let by_number = most(&asked);
             let best = by_number.iter().flatten().copied().fold(0.0, f64::max);
-            let fleet = asked.replicas(Number::Auto).unwrap();
+            let fleet = replicas(&asked, Number::Auto).unwrap();
             holds(&asked, &fleet);
             let found = fleet.proof.objective.number();
             assert!(
@@ -225,7 +232,7 @@ fn no_other_way_to_deal_out_the_cards_is_better() {
                 "{rig} {objective}: {found} for {best}"
             );
             for (n, best) in by_number.iter().enumerate().skip(1) {
-                match (asked.replicas(Number::Of(n)), best) {
+                match (replicas(&asked, Number::Of(n)), best) {
                     (Ok(fleet), Some(best)) => {
                         let found = fleet.proof.objective.number();
                         assert!(
@@ -253,7 +260,7 @@ fn many_cards_are_dealt_out_in_parts_that_repeat() {
         (Objective::Throughput, 0.2),
     ] {
         let asked = scenario(rig, Target::Vllm, objective);
-        let fleet = asked.replicas(Number::Auto).unwrap();
+        let fleet = replicas(&asked, Number::Auto).unwrap();
         let (worth, bound) = (fleet.proof.objective.number(), fleet.proof.bound.number());
         assert!(
             worth <= bound && fleet.proof.gap < most_gap,
@@ -288,16 +295,16 @@ fn many_cards_are_dealt_out_in_parts_that_repeat() {
 fn one_replica_is_the_plan_of_the_whole_rig_or_better() {
     let asked = scenario("2x RTX 3060 + RTX 4090", Target::Sglang, Objective::Serving);
     let plan = asked.plan().unwrap();
-    let fleet = asked.replicas(Number::Of(1)).unwrap();
+    let fleet = replicas(&asked, Number::Of(1)).unwrap();
     assert!(fleet.proof.objective.number() >= worth(&plan));
 }
 
 #[test]
 fn a_search_that_is_stopped_says_how_far_it_is() {
     let asked = scenario("4x RTX 3060", Target::Vllm, Objective::Serving);
-    let best = asked.replicas(Number::Auto).unwrap();
+    let best = replicas(&asked, Number::Auto).unwrap();
     asked.terms.stop.set();
-    let fleet = asked.replicas(Number::Auto).unwrap();
+    let fleet = replicas(&asked, Number::Auto).unwrap();
     assert!(fleet.proof.objective.number() <= best.proof.objective.number());
     assert!(fleet.proof.bound.number() >= best.proof.objective.number());
 }
@@ -307,7 +314,7 @@ fn alike_hosts_are_dealt_out_by_what_one_of_them_is_worth() {
     let rig = "host a, 2x L4; host b, 2x L4; host c, 2x L4; network 100 GbE";
     let mut asked = scenario(rig, Target::Sglang, Objective::Serving);
     asked.terms.constraints = vec![Constraint::TensorParallel(2)];
-    let fleet = asked.replicas(Number::Of(3)).unwrap();
+    let fleet = replicas(&asked, Number::Of(3)).unwrap();
     assert_eq!(fleet.replicas.len(), 3);
     assert_eq!(fleet.proof.status, Status::Optimal);
 }
@@ -315,7 +322,7 @@ fn alike_hosts_are_dealt_out_by_what_one_of_them_is_worth() {
 #[test]
 fn what_goes_with_no_replicas_is_refused() {
     let refused = |asked: &Scenario, number: Number, words: &str| {
-        let error = asked.replicas(number).unwrap_err();
+        let error = replicas(asked, number).unwrap_err();
         assert!(matches!(error, ScenarioError::Replicas(_)), "{error}");
         assert!(error.to_string().contains(words), "{error}");
     };
@@ -352,7 +359,7 @@ fn what_goes_with_no_replicas_is_refused() {
 #[test]
 fn replicas_that_share_a_card_are_no_document() {
     let asked = scenario("2x RTX 3060", Target::Vllm, Objective::Serving);
-    let mut fleet = asked.replicas(Number::Of(2)).unwrap();
+    let mut fleet = replicas(&asked, Number::Of(2)).unwrap();
     fleet.replicas[1] = fleet.replicas[0].clone();
     let error = Document::from_yaml(&fleet.to_yaml(), "fleet.yaml").unwrap_err();
     assert_eq!(error.to_string(), "fleet.yaml: `cuda0` serves two replicas");

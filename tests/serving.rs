@@ -218,6 +218,12 @@ fn what_no_engine_does_is_refused_with_a_way_out() {
     let without = [Constraint::forbid("cuda1")];
     let plan = with(asked("RTX 3090 + T4", "bf16"), &without).plan();
     assert_eq!(plan.unwrap().used_gpus(), ["cuda0"]);
+    let mut other = with(asked("RTX 4090 + RTX 3090", "fp8"), &without);
+    other.target = Target::Transformers;
+    other.terms.goal = Goal::default();
+    assert_eq!(other.plan().unwrap().used_gpus(), ["cuda0"]);
+    other.terms.constraints = Vec::new();
+    refused(other, "`--forbid cuda1` leaves it out");
     let mut other = asked("RTX 3090", "bf16");
     other.target = Target::LlamaCpp;
     refused(other, "with `--target vllm` or `--target sglang`");
@@ -226,6 +232,25 @@ fn what_no_engine_does_is_refused_with_a_way_out() {
     other.target = Target::Transformers;
     other.terms.goal = Goal::default();
     refused(other, "`--tp 2` is for vLLM and SGLang");
+}
+
+#[test]
+fn a_search_that_is_stopped_is_no_worse_than_a_rule_that_fits() {
+    for (model, rig) in [
+        ("deepseek-v2-lite", "40x RTX 3090"),
+        (
+            "qwen3-0.6b",
+            "8x GTX 1080 Ti + RTX 3090 + 2x A100 80GB PCIe",
+        ),
+        ("llama-3-8b", "2x RTX 3090 + RTX 4090 + 2x RTX 3060"),
+    ] {
+        let asked = scenario(model, rig, Target::Sglang, "bf16");
+        asked.terms.stop.set();
+        let plan = asked.plan().unwrap();
+        for rule in plan.baselines.iter().filter(|rule| rule.feasible) {
+            assert!(plan.gain(rule).unwrap() >= 0.0, "{model}: {rule:?}");
+        }
+    }
 }
 
 #[test]

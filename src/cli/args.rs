@@ -162,6 +162,7 @@ impl LoadArguments {
             max_time_per_token: self.max_time_per_token,
             penalties,
             mix: None,
+            replicas: Number::default(),
             caches: self.kv.formats(self.target),
             backend: self.solver,
             stop: stop.clone(),
@@ -194,8 +195,8 @@ pub struct PlanArguments {
     pub robust: bool,
     /// Deal the cards out to so many pipelines, each with the whole model (vllm, sglang; objectives
     /// throughput, kv and serving); auto for as many as are best
-    #[arg(long, value_name = "N|auto", value_parser = replicas, conflicts_with_all = ["robust", "mix"])]
-    pub replicas: Option<Number>,
+    #[arg(long, value_name = "N|auto", value_parser = replicas, default_value = "1", conflicts_with_all = ["robust", "mix"])]
+    pub replicas: Number,
     /// Write the plan as YAML to this file; - writes it to standard output
     #[arg(short, long, value_name = "PLAN.yaml")]
     pub output: Option<PathBuf>,

@@ -166,6 +166,9 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal, seconds: f64) -
         "proof": no_plan(infeasible, seconds),
         "reasons": reasons,
     });
+    if scenario.in_one_stage().is_some() {
+        value["one_stage"] = json!(true);
+    }
     if !conflict.is_empty() {
         value["conflict"] = conflict.iter().map(|it| json!(it.to_string())).collect();
     }

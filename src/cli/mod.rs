@@ -16,7 +16,7 @@ mod rig;
 mod source;
 mod whatif;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -42,7 +42,6 @@ pub fn run() -> ExitCode {
     match dispatch(&arguments.command) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NoPlan) => ExitCode::from(3),
-        Err(failure) if is_broken_pipe(failure.as_ref()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Where even standard error is gone there is nobody to tell.
             let _ = writeln!(
@@ -93,10 +92,4 @@ fn penalties(load: &LoadArguments) -> Result<Option<Penalties>, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("`{origin}` can't be read: {error}"))?;
     Ok(Some(Penalties::from_yaml(&text, &origin)?))
-}
-
-/// Whoever read our output stopped reading: `shardplan … | head`.
-fn is_broken_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
-    let error = failure.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -37,10 +37,25 @@ fn replace(path: &Path, contents: &str) -> io::Result<()> {
 
 /// Prints text on standard output, coloured where that is wanted.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    Ok(anstream::stdout().write_all(text.as_bytes())?)
+    let mut stream = anstream::stdout();
+    told(
+        stream
+            .write_all(text.as_bytes())
+            .and_then(|()| stream.flush()),
+    )
 }
 
 /// Prints a remark on standard error.
 pub(super) fn remark(text: &str) -> Result<(), Failure> {
-    Ok(writeln!(anstream::stderr(), "{text}")?)
+    told(writeln!(anstream::stderr(), "{text}"))
+}
+
+/// Whoever stopped reading (`shardplan … | head`) has enough of it, and the answer is what it is.
+fn told(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("the answer can't be written: {error}").into())
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

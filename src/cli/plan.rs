@@ -42,13 +42,14 @@ fn answer(arguments: &PlanArguments, model: Model, stop: &Stop) -> Result<Outcom
         workload: load.workload(context).checked()?,
         terms: Terms {
             mix: arguments.mix.clone(),
+            replicas: arguments.replicas,
             ..load.terms(context, penalties(load)?, stop)
         },
         model,
     };
     let start = Instant::now();
-    if let Some(number) = arguments.replicas.filter(|number| *number != Number::Of(1)) {
-        return replicas(arguments, &scenario, number, start);
+    if arguments.replicas != Number::Of(1) {
+        return replicas(arguments, &scenario, start);
     }
     let answer = scenario.plan();
     let seconds = start.elapsed().as_secs_f64();
@@ -119,11 +120,10 @@ fn refused(
 fn replicas(
     arguments: &PlanArguments,
     scenario: &Scenario,
-    number: Number,
     start: Instant,
 ) -> Result<Outcome, Failure> {
     let is_json = arguments.load.json;
-    let answer = scenario.replicas(number);
+    let answer = scenario.replicas();
     let seconds = start.elapsed().as_secs_f64();
     let fleet = match answer {
         Ok(fleet) => fleet,

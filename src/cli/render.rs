@@ -14,7 +14,6 @@ use anstyle::{AnsiColor, Style};
 use super::plan::Refusal;
 use super::whatif::Row;
 use crate::cost::Place;
-use crate::cost::serving::ends::most_stages;
 use crate::emit::Emission;
 use crate::hardware::Rig;
 use crate::model::Extra;
@@ -230,12 +229,10 @@ pub(super) fn infeasible(scenario: &Scenario, refusal: &Refusal) -> String {
             reason.capacity
         );
     }
-    if let Some(server) = scenario.target.server()
-        && most_stages(server, &scenario.model) == 1
-    {
+    if let Some(engine) = scenario.in_one_stage() {
         let _ = write!(
             text,
-            "\n  {server} runs `{}` in one stage alone: its GPUs share every block, or there is one\n  hint: another target splits it by blocks",
+            "\n  {engine} runs `{}` in one stage alone: its GPUs share every block, or there is one",
             scenario.model.name
         );
     }
@@ -310,17 +307,18 @@ pub(super) fn emission(emission: &Emission) -> String {
     text
 }
 
-/// Why a row has no plan, in a few words.
-fn refused(refusal: &ScenarioError) -> String {
-    match refusal {
-        ScenarioError::Infeasible(infeasible) => format!("lacks {}", infeasible.missing()),
-        ScenarioError::Target(error) => format!("no: {error}"),
-        ScenarioError::Constraint(error) => format!("no: {error}"),
-        ScenarioError::Goal(error) => format!("no: {error}"),
-        ScenarioError::Replicas(error) => format!("no: {error}"),
-        ScenarioError::TooSlow(error) => format!("no: {error}"),
-        ScenarioError::Refused(fault) => format!("no: {fault}"),
+/// Why a row has no plan, in a few words; sentences are noted, to stand below the table.
+fn refused(refusal: &ScenarioError, notes: &mut Vec<String>) -> String {
+    if let ScenarioError::Infeasible(infeasible) = refusal {
+        return format!("lacks {}", infeasible.missing());
     }
+    let sentence = refusal.to_string();
+    let known = notes.iter().position(|note| *note == sentence);
+    let index = known.unwrap_or_else(|| {
+        notes.push(sentence);
+        notes.len() - 1
+    });
+    format!("no, see {}", index + 1)
 }
 
 /// The rows of a what-if.
@@ -338,6 +336,7 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
     ];
     let penalty = is_mixed.then_some("penalty");
     let mut table = table::new(columns.into_iter().chain(penalty));
+    let mut notes = Vec::new();
     for row in rows {
         let (fits, split, rate, proof) = match &row.answer {
             Ok(plan) => {
@@ -359,7 +358,7 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
                 )
             }
             Err(refusal) => (
-                refused(refusal),
+                refused(refusal, &mut notes),
                 String::new(),
                 String::new(),
                 "none".to_owned(),
@@ -381,5 +380,9 @@ pub(super) fn whatif(model: &str, rows: &[Row]) -> String {
         let penalty = is_mixed.then_some(penalty);
         table.add_row(cells.into_iter().chain(penalty));
     }
-    format!("{BOLD}{model}{BOLD:#}\n{table}\n")
+    let mut text = format!("{BOLD}{model}{BOLD:#}\n{table}\n");
+    for (index, note) in (1..).zip(notes) {
+        let _ = writeln!(text, "{index}: {note}");
+    }
+    text
 }

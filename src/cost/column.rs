@@ -11,7 +11,7 @@ use std::ops::{Range, RangeInclusive};
 use crate::cost::{
     Accounting, Batch, Layout, Place, Position, Prefill, Rule, Sites, Span, Stage, capacity,
 };
-use crate::hardware::{DeviceId, Rig};
+use crate::hardware::DeviceId;
 use crate::units::{Bytes, Seconds, Tokens};
 
 pub use groups::alike;
@@ -210,13 +210,18 @@ impl ColumnSet {
 }
 
 impl Column {
-    /// A stage on a place of a rig whose devices are all unlike.
-    pub fn on(rig: &Rig, span: &Span, stage: Stage) -> Self {
-        let owner = match span.place {
-            Place::Host => Owner::Host,
-            Place::Device(device) => Owner::Group(GroupId(device.0)),
+    /// A stage of a layout on a place of a rig whose devices are all unlike.
+    pub fn on(accounting: &dyn Accounting, layout: Layout, span: &Span, stage: Stage) -> Self {
+        let room = capacity(accounting.grouped(layout), span.place);
+        let (owner, room) = match span.place {
+            // What the host holds in any plan is not left for its stage.
+            Place::Host => {
+                let base = accounting.host_base(layout).total();
+                (Owner::Host, room.saturating_sub(base))
+            }
+            Place::Device(device) => (Owner::Group(GroupId(device.0)), room),
         };
-        Self::of(owner, span, (stage, 0), capacity(rig, span.place))
+        Self::of(owner, span, (stage, 0), room)
     }
 
     /// A stage at the cost of its time, on a place with so much room.

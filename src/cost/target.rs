@@ -14,7 +14,7 @@ use crate::hardware::{Device, Rig};
 use crate::model::extra::Form;
 use crate::model::recipe::Recipe;
 use crate::model::{Cache, Checkpoint, Extra, Model, Origin, Precision, PrecisionError};
-use crate::units::Tokens;
+use crate::units::{Bytes, Tokens};
 use crate::workload::{KvFormat, Workload};
 
 /// A framework that a plan can be made for.
@@ -67,7 +67,7 @@ pub enum TargetError {
     },
     /// Cards that cannot multiply 8-bit floats.
     #[error(
-        "`{0}` has no 8-bit floats (compute capability 8.9), and transformers would unpack them to 16 bits: try `int8`"
+        "`{0}` has no 8-bit floats (compute capability 8.9), and transformers would unpack them to 16 bits\nhint: `--forbid {0}` leaves it out, and `--precision int8` does without"
     )]
     NoFp8(String),
     /// A model that no GGUF file can hold.
@@ -294,10 +294,11 @@ impl Target {
                         });
                     }
                 }
+                // A card without room, as a forbidden one, is not used.
                 let lacks_fp8 = |device: &&Device| {
-                    device
-                        .compute_capability
-                        .is_some_and(|has| (has.major, has.minor) < (8, 9))
+                    let capability = device.compute_capability;
+                    device.capacity() > Bytes::ZERO
+                        && capability.is_some_and(|has| (has.major, has.minor) < (8, 9))
                 };
                 if precision.for_transformers()? == Checkpoint::Fp8
                     && let Some(device) = rig.devices().iter().find(lacks_fp8)

@@ -1,6 +1,7 @@
 //! Plans to YAML and back. Sizes are exact and wear their unit; rounding is done when a plan is
 //! built, so that reading and writing change nothing.
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_yaml::FlowMap;
 
@@ -90,34 +91,51 @@ struct Use {
     free: Bytes,
 }
 
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
+/// What a file of `plan` holds.
+pub(super) enum Kind {
+    Plan,
+    Replicas,
 }
 
-/// Reads a document of this version.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+    #[serde(default)]
+    replicas: Option<IgnoredAny>,
+}
+
+/// What a document of this version holds.
 ///
 /// # Errors
-/// Where it is no YAML, another version's, or has other fields.
-pub(super) fn read<T: for<'a> Deserialize<'a>>(
-    text: &str,
-    origin: &str,
-) -> Result<T, DocumentError> {
+/// Where it is another version's, or too large.
+pub(super) fn kind(text: &str, origin: &str) -> Result<Kind, DocumentError> {
     if text.len() > LARGEST {
         return Err(DocumentError::TooLarge {
             origin: origin.to_owned(),
         });
     }
     // The version first: a later one may have fields that this program would call unknown.
-    if let Ok(Versioned { version }) = yaml::from_str(text)
-        && version != VERSION
-    {
-        return Err(DocumentError::Version {
+    match yaml::from_str(text) {
+        Ok(Head { version, .. }) if version != VERSION => Err(DocumentError::Version {
             origin: origin.to_owned(),
             found: version,
-        });
+        }),
+        Ok(Head {
+            replicas: Some(_), ..
+        }) => Ok(Kind::Replicas),
+        // What is wrong with it is said by whoever reads all of it.
+        Ok(_) | Err(_) => Ok(Kind::Plan),
     }
-    yaml::from_str(text).map_err(|error| DocumentError::Syntax(format!("{origin}: {error}")))
+}
+
+/// Reads all fields of a document whose version is known.
+///
+/// # Errors
+/// Where it is no YAML, or has other fields.
+pub(super) fn read<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, DocumentError> {
+    yaml::from_str(text).map_err(|error| {
+        DocumentError::Syntax(format!("{origin}: {}", yaml::rendered(&error, origin)))
+    })
 }
 
 impl Plan {
@@ -132,6 +150,11 @@ impl Plan {
     /// # Errors
     /// Where it is no YAML, no plan, or contradicts itself.
     pub fn from_yaml(text: &str, origin: &str) -> Result<Self, DocumentError> {
+        kind(text, origin)?;
+        Self::read(text, origin)
+    }
+
+    pub(super) fn read(text: &str, origin: &str) -> Result<Self, DocumentError> {
         let document: Document = read(text, origin)?;
         document.plan().map_err(|fault| DocumentError::Check {
             origin: origin.to_owned(),

@@ -9,6 +9,7 @@ use crate::plan::served::joined;
 use crate::plan::{
     BaselineSummary, CheckError, DocumentError, Plan, ProofSummary, VERSION, document, members,
 };
+use document::Kind;
 
 /// Plans that share a rig and no card of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,13 +40,6 @@ struct Written {
     replicas: Vec<document::Document>,
 }
 
-/// What tells replicas from one plan.
-#[derive(Deserialize)]
-struct Kind {
-    #[serde(default)]
-    replicas: Option<serde::de::IgnoredAny>,
-}
-
 impl Fleet {
     /// By which share it is better than a rule.
     pub fn gain(&self, rule: &BaselineSummary) -> Option<f64> {
@@ -63,6 +57,23 @@ impl Fleet {
             replicas: self.replicas.iter().map(document::Document::from).collect(),
         };
         serde_yaml::to_string(&written).expect("strings, finite numbers and lists are always YAML")
+    }
+
+    fn read(text: &str, origin: &str) -> Result<Self, DocumentError> {
+        let contradicts = |fault| DocumentError::Check {
+            origin: origin.to_owned(),
+            fault,
+        };
+        let written: Written = document::read(text, origin)?;
+        let replicas = written.replicas.into_iter();
+        let replicas = replicas.map(document::Document::plan);
+        let fleet = Self {
+            proof: written.proof,
+            baselines: written.baselines.into_iter().map(|it| it.0).collect(),
+            replicas: replicas.collect::<Result<_, _>>().map_err(contradicts)?,
+        };
+        fleet.check().map_err(contradicts)?;
+        Ok(fleet)
     }
 
     /// Holds the replicas against each other; each was held against itself.
@@ -127,23 +138,9 @@ impl Document {
     /// # Errors
     /// Where it is no YAML, neither a plan nor replicas, or contradicts itself.
     pub fn from_yaml(text: &str, origin: &str) -> Result<Self, DocumentError> {
-        let kind = document::read(text, origin);
-        if !matches!(kind, Ok(Kind { replicas: Some(_) })) {
-            return Ok(Self::Plan(Box::new(Plan::from_yaml(text, origin)?)));
+        match document::kind(text, origin)? {
+            Kind::Plan => Ok(Self::Plan(Box::new(Plan::read(text, origin)?))),
+            Kind::Replicas => Ok(Self::Fleet(Fleet::read(text, origin)?)),
         }
-        let contradicts = |fault| DocumentError::Check {
-            origin: origin.to_owned(),
-            fault,
-        };
-        let written: Written = document::read(text, origin)?;
-        let replicas = written.replicas.into_iter();
-        let replicas = replicas.map(document::Document::plan);
-        let fleet = Fleet {
-            proof: written.proof,
-            baselines: written.baselines.into_iter().map(|it| it.0).collect(),
-            replicas: replicas.collect::<Result<_, _>>().map_err(contradicts)?,
-        };
-        fleet.check().map_err(contradicts)?;
-        Ok(Self::Fleet(fleet))
     }
 }

@@ -27,8 +27,8 @@ pub enum Fix {
     AnotherCard(String),
     /// One constraint less.
     Without(Constraint),
-    /// Another framework, that offloads what this one refuses to, at a precision that it loads, and
-    /// the objectives where it does not know those that were asked for.
+    /// Another framework, that has a pipeline of this model or offloads what this one refuses to, at a
+    /// precision that it loads, and the objectives where it does not know those that were asked for.
     Target(Target, Precision, Vec<Objective>),
 }
 
@@ -289,30 +289,34 @@ impl Scenario {
         changes
     }
 
+    /// The other engine that serves, then the framework that offloads.
     fn other_targets(&self) -> Vec<(Fix, Self)> {
-        let target = Target::LlamaCpp;
+        let other = Target::LlamaCpp;
         let asked = &self.terms.goal.objectives;
-        // The tokens in a cache that is as large as it was asked for are no objective there.
-        if self.target == target || asked.contains(&Objective::Kv) {
-            return Vec::new();
+        let mut changes = Vec::new();
+        if self.target.server().is_some() {
+            let engines = [Target::Vllm, Target::Sglang].into_iter();
+            let engines = engines.filter(|target| *target != self.target);
+            changes.extend(engines.map(|target| (target, self.precision, Vec::new())));
         }
-        let objectives = match asked.contains(&Objective::Serving) {
-            true => usual_objectives(target),
-            false => Vec::new(),
-        };
-        [self.precision, target.usual_precision(&self.model)]
-            .into_iter()
-            .filter_map(|precision| target.own_precision(precision).ok())
-            .map(|precision| {
-                (
-                    Fix::Target(target, precision, objectives.clone()),
-                    Self {
-                        target,
-                        precision,
-                        ..self.clone()
-                    },
-                )
-            })
-            .collect()
+        // The tokens in a cache that is as large as it was asked for are no objective there.
+        if self.target != other && !asked.contains(&Objective::Kv) {
+            let objectives = match asked.contains(&Objective::Serving) {
+                true => usual_objectives(other),
+                false => Vec::new(),
+            };
+            let precisions = [self.precision, other.usual_precision(&self.model)].into_iter();
+            let precisions = precisions.filter_map(|precision| other.own_precision(precision).ok());
+            changes.extend(precisions.map(|precision| (other, precision, objectives.clone())));
+        }
+        let changes = changes.into_iter().map(|(target, precision, objectives)| {
+            let changed = Self {
+                target,
+                precision,
+                ..self.clone()
+            };
+            (Fix::Target(target, precision, objectives), changed)
+        });
+        changes.collect()
     }
 }

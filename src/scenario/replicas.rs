@@ -80,7 +80,8 @@ impl Scenario {
     ///
     /// # Errors
     /// Where the target or the objective knows none, or nothing fits.
-    pub fn replicas(&self, number: Number) -> Result<Fleet, ScenarioError> {
+    pub fn replicas(&self) -> Result<Fleet, ScenarioError> {
+        let number = self.terms.replicas;
         self.check_replicas()?;
         self.check_goal()?;
         self.priced(|accounting, _, _| {
@@ -141,7 +142,7 @@ impl Scenario {
         })
     }
 
-    fn check_replicas(&self) -> Result<(), ReplicasError> {
+    pub(super) fn check_replicas(&self) -> Result<(), ReplicasError> {
         if self.target.server().is_none() {
             return Err(ReplicasError::Target(self.target));
         }

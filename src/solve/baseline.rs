@@ -10,6 +10,7 @@ use crate::cost::{
 };
 use crate::hardware::{DeviceId, Rig};
 use crate::solve::objective::Kind;
+use crate::solve::serving::Known;
 use crate::solve::{Amount, Ask, Goal, Objective};
 use crate::units::{Bytes, Seconds, Tokens};
 
@@ -33,18 +34,19 @@ pub struct Baseline {
 /// The plan of every rule, priced. None knows what is decided already: a plan against that does not
 /// fit. Where cards serve in groups, the groups are those of the plan's own layout.
 pub fn all(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Vec<Baseline> {
-    let layout = accounting.widest(layout);
-    let seat = |device| accounting.seat(layout, device);
-    let decided: Vec<_> = ask.rules.iter().map(|rule| rule.seated(seat)).collect();
-    let rules = Rules {
-        accounting,
-        decided: &decided,
-        goal: &ask.goal,
-        layout,
-        n_units: accounting.units().len(),
-    };
+    let rules = Rules::new(accounting, ask, accounting.widest(layout));
     let all = Rule::all(layout).iter();
     all.map(|rule| rules.baseline(*rule)).collect()
+}
+
+/// How the rules that fit serve, so that no search is worse that is cut short.
+pub(super) fn known(accounting: &dyn Accounting, ask: &Ask, layout: Layout) -> Vec<Known> {
+    let rules = Rules::new(accounting, ask, layout);
+    let all = Rule::all(layout).iter();
+    let priced = all.filter_map(|rule| rules.price(&rules.split(*rule)?, Bytes::ZERO));
+    let fitting = priced.filter(|it| it.fits);
+    let known = fitting.map(|it| Known::of(&it.columns.iter().collect::<Vec<_>>(), &it.crossings));
+    known.filter(Known::is_served).collect()
 }
 
 /// The most units up to so many that fit, of which more never need less.
@@ -70,22 +72,33 @@ struct Split {
 struct Priced {
     fits: bool,
     time: Seconds,
-    resident: Tokens,
-    worth: Option<(Objective, Amount)>,
+    columns: Vec<Column>,
+    crossings: Vec<Crossing>,
 }
 
 struct Rules<'a> {
     accounting: &'a dyn Accounting,
-    decided: &'a [Decided],
+    decided: Vec<Decided>,
     goal: &'a Goal,
     /// The plan's.
     layout: Layout,
     n_units: usize,
 }
 
-impl Rules<'_> {
-    fn baseline(&self, rule: Rule) -> Baseline {
-        let split = match rule {
+impl<'a> Rules<'a> {
+    fn new(accounting: &'a dyn Accounting, ask: &'a Ask, layout: Layout) -> Self {
+        let seat = |device| accounting.seat(layout, device);
+        Self {
+            accounting,
+            decided: ask.rules.iter().map(|rule| rule.seated(seat)).collect(),
+            goal: &ask.goal,
+            layout,
+            n_units: accounting.units().len(),
+        }
+    }
+
+    fn split(&self, rule: Rule) -> Option<Split> {
+        match rule {
             Rule::Even => self.by_share(|_| 1),
             Rule::Proportional => self.by_share(|device| self.room(device).0),
             Rule::Greedy => self.filling(|rules, start| rules.fill(start, Bytes::ZERO)),
@@ -99,7 +112,11 @@ impl Rules<'_> {
                     .or_else(|| self.filling(|rules, start| rules.fill_from_last(start, margin)))
             }
             Rule::EngineDefault => self.usual(),
-        };
+        }
+    }
+
+    fn baseline(&self, rule: Rule) -> Baseline {
+        let split = self.split(rule);
         let priced = split.and_then(|split| self.price(&split, Bytes::ZERO));
         Baseline {
             rule,
@@ -108,8 +125,8 @@ impl Rules<'_> {
             resident: priced
                 .as_ref()
                 .filter(|_| self.layout.shape().is_some())
-                .map(|it| it.resident),
-            worth: priced.and_then(|it| it.worth),
+                .and_then(|it| it.columns.iter().map(|column| column.resident).min()),
+            worth: priced.and_then(|it| self.worth(&it.columns, &it.crossings)),
         }
     }
 
@@ -342,7 +359,7 @@ impl Rules<'_> {
             fits &= self.decided.iter().all(|decided| decided.allows(span));
             time = time + stage.time;
             on_host += stage.host.total();
-            columns.push(Column::on(self.rig(), span, stage));
+            columns.push(Column::on(self.accounting, layout, span, stage));
             match span.place {
                 Place::Host => on_host += stage.device.total(),
                 Place::Device(device) => fits &= stage.device.total() + margin <= self.room(device),
@@ -358,8 +375,8 @@ impl Rules<'_> {
         Some(Priced {
             fits,
             time,
-            resident: columns.iter().map(|it| it.resident).min()?,
-            worth: self.worth(&columns, &crossings),
+            columns,
+            crossings,
         })
     }
 

@@ -348,13 +348,14 @@ pub(super) fn best_of_orders(set: &ColumnSet, stop: &Stop) -> Option<(Vec<Taken>
         order
     });
     let each_last: Vec<_> = each_last.collect();
-    let orders = [fastest_first, grouped(by_size), as_listed]
+    let orders = [fastest_first, as_listed, grouped(by_size)]
         .into_iter()
         .chain(each_last);
     let mut best: Option<(Vec<Taken>, Rest)> = None;
-    for devices in orders {
-        // The first is tried in any case: a plan that was stopped is better than none.
-        if best.is_some() && stop.is_set() {
+    for (index, devices) in orders.enumerate() {
+        // A plan that was stopped is better than none, and no worse than the simple rules, which go
+        // along the order of the rig.
+        if best.is_some() && index > 1 && stop.is_set() {
             break;
         }
         if let Some(found) = Line::new(set, seated(set, devices)).shortest()

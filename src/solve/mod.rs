@@ -168,10 +168,9 @@ pub fn least(accounting: &dyn Accounting, ask: &Ask) -> Result<u64, NoPlan> {
 
 /// What stages are worth by the first objective, whether they fit or not.
 pub fn worth(accounting: &dyn Accounting, goal: &Goal, layout: Layout, stages: &[Span]) -> u64 {
-    let rig = accounting.grouped(layout);
     let columns = stages.iter();
     let columns: Vec<_> = columns
-        .map(|span| Column::on(rig, span, accounting.stage(layout, span)))
+        .map(|span| Column::on(accounting, layout, span, accounting.stage(layout, span)))
         .collect();
     let columns: Vec<_> = columns.iter().collect();
     let between = crossings(accounting, layout, stages);
@@ -303,6 +302,10 @@ fn searched(
     // Where much may be below the GPUs as a whole or little, first what promises nearly the most: what
     // is found there rules out most of the rest.
     let mut most = promise.least.saturating_add(promise.least / 32);
+    let known = match ask.goal.by_stages().contains(&Objective::Serving) {
+        true => baseline::known(accounting, ask, layout),
+        false => Vec::new(),
+    };
     loop {
         let ends = match most < worst && !ask.stop.is_set() {
             true => promise.ends(whole.clone(), ask, most),
@@ -312,7 +315,7 @@ fn searched(
         let stages = promise.stages(accounting, layout, &ends);
         let within = Within { ends, stages };
         let set = ColumnSet::within(accounting, layout, Fit::Strict, (&ask.rules, within));
-        let answer = search(set, ask, worst);
+        let answer = search(set, ask, worst, &known);
         most = match answer {
             answer if is_all => return answer,
             Searched::Found(found) if found.worth[0] <= most => return Searched::Found(found),

@@ -9,10 +9,10 @@ use std::str::FromStr;
 
 use crate::cost::column::{Column, Cost, Owner};
 use crate::cost::frontier::Way;
-use crate::cost::served;
 use crate::cost::{ColumnSet, Crossing, Outlook, Prefill};
 use crate::solve::Amount;
 use crate::solve::path::{self, Taken};
+use crate::solve::serving::Known;
 use crate::units::{Seconds, Tokens};
 
 /// What a plan is best at.
@@ -282,7 +282,7 @@ impl Goal {
         match objective.kind() {
             Kind::Sum => values.fold(0, u64::saturating_add),
             Kind::Most | Kind::Outside => values.max().unwrap_or(0),
-            Kind::Rate => rate(stages, crossings),
+            Kind::Rate => Known::of(stages, crossings).pace,
         }
     }
 
@@ -340,14 +340,6 @@ impl Goal {
         }
         bits + FOR_STAGES
     }
-}
-
-/// Femtoseconds that a token takes of stages that serve no more sequences than each holds.
-fn rate(stages: &[&Column], crossings: &[Crossing]) -> u64 {
-    let held = stages.iter().map(|column| column.sequences).min();
-    let batches: Vec<_> = stages.iter().map(|column| column.batch).collect();
-    let between: Vec<_> = crossings.iter().map(|crossing| crossing.batch).collect();
-    served::serve(&batches, &between, held.unwrap_or(0)).pace
 }
 
 /// Bits that count the stages of a plan: a rig has at most 1000 devices.

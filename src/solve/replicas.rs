@@ -22,6 +22,12 @@ pub enum Number {
     Auto,
 }
 
+impl Default for Number {
+    fn default() -> Self {
+        Self::Of(1)
+    }
+}
+
 /// More pairs of a part and what is left beside it take too long to look at again and again.
 const MOST_PAIRS: usize = 5_000_000;
 

@@ -11,7 +11,7 @@ use crate::solve::dynamic::{self, Effort};
 use crate::solve::farthest::{self, Least};
 use crate::solve::objective::Kind;
 use crate::solve::path::{self, Taken};
-use crate::solve::serving::{Narrowed, narrow};
+use crate::solve::serving::{Known, Narrowed, narrow};
 use crate::solve::{Ask, Ruling, alike, area, line, relaxed};
 use crate::units::Seconds;
 
@@ -65,8 +65,8 @@ pub(super) enum Searched {
 
 /// The best path of a column set by the objectives in their order: exact where the device orders can
 /// be counted out, else the best of a few orders with a bound. None that is worth more than `worst`
-/// by the first objective is looked for.
-pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
+/// by the first objective is looked for, nor one that serves worse than what is known.
+pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64, known: &[Known]) -> Searched {
     if !area::may_cover(&set) {
         return Searched::Impossible(Ruling::Area);
     }
@@ -114,7 +114,7 @@ pub(super) fn search(mut set: ColumnSet, ask: &Ask, worst: u64) -> Searched {
                     hop.is_barred |= hop.load > load;
                 }
             }
-            Kind::Rate => match narrow(&mut set, worst, ask) {
+            Kind::Rate => match narrow(&mut set, worst, ask, known) {
                 Narrowed::To(pace) => bound = pace,
                 Narrowed::Worse => return Searched::Worse,
                 Narrowed::Impossible => return Searched::Impossible(Ruling::Orders),

@@ -10,9 +10,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::cost::ColumnSet;
 use crate::cost::column::Cost;
-use crate::cost::served::{batches, levels, pace};
+use crate::cost::served::{Batch, batches, levels, pace, serve};
+use crate::cost::{Column, ColumnSet, Crossing};
 use crate::solve::dynamic::{Answer, Effort, shortest};
 use crate::solve::{Ask, Stop, area, line};
 
@@ -30,20 +30,25 @@ pub(super) enum Narrowed {
 }
 
 /// Leaves the columns of plans of the best pace, of which those with the fewest stages have it; none
-/// that is worth more than `worst` is looked for.
-pub(super) fn narrow(set: &mut ColumnSet, worst: u64, ask: &Ask) -> Narrowed {
-    let search = Search {
+/// that is worth more than `worst` is looked for, nor one that is worse than what is known.
+pub(super) fn narrow(set: &mut ColumnSet, worst: u64, ask: &Ask, known: &[Known]) -> Narrowed {
+    let mut search = Search {
         set,
         ask,
         best: None,
+        has_found: false,
         worst,
         open: u64::MAX,
         ranges: BinaryHeap::new(),
     };
+    for Known { level, slowest, .. } in known {
+        search.found(*level, *slowest);
+    }
+    search.has_found = false;
     let (best, open) = search.run();
     match best {
-        Some(Best {
-            value,
+        Some(Known {
+            pace: value,
             level,
             slowest,
         }) => {
@@ -64,7 +69,7 @@ pub(super) fn narrow(set: &mut ColumnSet, worst: u64, ask: &Ask) -> Narrowed {
 
 /// How many stages are allowed, and how many sequences a plan must hold.
 #[derive(Clone, Copy)]
-struct Level {
+pub(super) struct Level {
     n_stages: u64,
     n_sequences: u64,
 }
@@ -75,10 +80,38 @@ impl Level {
     }
 }
 
-struct Best {
-    value: u64,
+/// There is a plan of a level, whose slowest stage or link takes so long.
+pub(super) struct Known {
+    pub(super) pace: u64,
     level: Level,
     slowest: u64,
+}
+
+impl Known {
+    /// The plan of these stages at its best pace.
+    pub(super) fn of(stages: &[&Column], between: &[Crossing]) -> Self {
+        let held = stages.iter().map(|column| column.sequences).min();
+        let batches_of: Vec<Batch> = stages.iter().map(|column| column.batch).collect();
+        let links: Vec<Batch> = between.iter().map(|crossing| crossing.batch).collect();
+        let service = serve(&batches_of, &links, held.unwrap_or(0));
+        let level = Level {
+            n_stages: stages.len() as u64,
+            n_sequences: service.sequences,
+        };
+        let (batch, _) = batches(level.n_stages, level.n_sequences);
+        let times = batches_of.iter().chain(&links);
+        let slowest = times.map(|it| it.picoseconds(batch)).max();
+        Self {
+            pace: service.pace,
+            level,
+            slowest: slowest.unwrap_or(0),
+        }
+    }
+
+    /// None where no sequence has room.
+    pub(super) fn is_served(&self) -> bool {
+        self.pace < u64::MAX
+    }
 }
 
 /// Levels of one number of stages, the fewest sequences first. They are compared by what is to be
@@ -108,7 +141,9 @@ impl Range {
 struct Search<'a> {
     set: &'a ColumnSet,
     ask: &'a Ask,
-    best: Option<Best>,
+    best: Option<Known>,
+    /// Whether any was found here, better than what was known or not.
+    has_found: bool,
     worst: u64,
     /// The best pace of what was not decided.
     open: u64,
@@ -117,7 +152,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// The best of all levels, and what may be better than it.
-    fn run(mut self) -> (Option<Best>, u64) {
+    fn run(mut self) -> (Option<Known>, u64) {
         let most = self.set.columns.iter().map(|column| column.sequences).max();
         for n_stages in n_stages(self.set) {
             self.push(0, n_stages, &levels(n_stages, most.unwrap_or(0)));
@@ -126,8 +161,8 @@ impl Search<'_> {
             if !self.may_help(range.n_stages, range.bound) {
                 break;
             }
-            // Told to end, where this or another layout has a plan.
-            if self.ask.stop.is_set() && (self.best.is_some() || self.worst < u64::MAX) {
+            // Told to end, where a plan was found in this layout or another.
+            if self.ask.stop.is_set() && (self.has_found || self.worst < u64::MAX) {
                 self.open = self.open.min(range.bound);
                 break;
             }
@@ -175,8 +210,7 @@ impl Search<'_> {
     /// asked for.
     fn may_help(&self, n_stages: u64, pace: u64) -> bool {
         let best = self.best.as_ref();
-        let is_better =
-            best.is_none_or(|best| (pace, n_stages) < (best.value, best.level.n_stages));
+        let is_better = best.is_none_or(|best| (pace, n_stages) < (best.pace, best.level.n_stages));
         pace <= self.worst && is_better
     }
 
@@ -210,10 +244,11 @@ impl Search<'_> {
     }
 
     fn found(&mut self, level: Level, slowest: u64) {
+        self.has_found = true;
         let value = level.pace(slowest);
         if self.may_help(level.n_stages, value) {
-            self.best = Some(Best {
-                value,
+            self.best = Some(Known {
+                pace: value,
                 level,
                 slowest,
             });

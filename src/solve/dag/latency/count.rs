@@ -8,7 +8,7 @@
 //! it as well, or it would wait for itself. Steps are counted, not seconds, so that the same graph
 //! gives the same answer.
 
-use super::{Problem, Spot};
+use super::{Blocks, Problem, Spot};
 use crate::solve::Stop;
 use crate::units::Bytes;
 
@@ -18,8 +18,9 @@ const MOST_OPERATORS: usize = 64;
 /// Accelerators likewise.
 const MOST_ACCELERATORS: usize = 64;
 
-/// Operators that are looked at on a clock, in all.
-const MOST_LOOKS: usize = 60_000_000;
+/// Places and wires of operators that are looked at, in all: about two seconds, however many devices
+/// there are.
+const MOST_LOOKS: usize = 200_000_000;
 
 /// What counting ends with.
 pub(super) enum Counted {
@@ -59,10 +60,14 @@ pub(super) fn out(problem: &Problem<'_>, tails: &[u64], known: u64, stop: &Stop)
         beyond: beyond.collect(),
         best: (known, None),
         looks: 0,
+        n_wires: problem.readers.iter().map(Vec::len).sum(),
+        // One of each kind, and the host.
+        n_new_places: problem.kinds.len() + 1,
         accelerators,
     };
     let first = Beginning {
         spots: vec![None; n],
+        placed: 0,
         parts: vec![Part::default(); count.accelerators.len()],
         on_the_host: Bytes::ZERO,
         start: vec![0; n],
@@ -83,6 +88,8 @@ struct Count<'a> {
     beyond: Vec<u64>,
     best: (u64, Option<Vec<Spot>>),
     looks: usize,
+    n_wires: usize,
+    n_new_places: usize,
 }
 
 /// What an accelerator has.
@@ -100,6 +107,8 @@ struct Part {
 #[derive(Clone)]
 struct Beginning {
     spots: Vec<Option<Spot>>,
+    /// The operators that have one.
+    placed: u64,
     parts: Vec<Part>,
     on_the_host: Bytes,
     /// By operator: what it reads is there no sooner.
@@ -110,7 +119,9 @@ impl Count<'_> {
     /// Goes through all ways to go on; false where that is not ended.
     fn from(&mut self, mut here: Beginning, stop: &Stop) -> bool {
         let next = loop {
-            self.looks += self.problem.operators.len();
+            let used = here.parts.iter().filter(|part| part.members != 0);
+            let n_places = self.n_new_places + used.count();
+            self.looks += self.problem.operators.len() * n_places + self.n_wires;
             if self.looks > MOST_LOOKS || stop.is_set() {
                 return false;
             }
@@ -222,7 +233,7 @@ impl Count<'_> {
     fn joins(&self, here: &Beginning, operator: usize, number: usize) -> bool {
         let part = &here.parts[number];
         let between = (part.before & self.after[operator]) | (part.after & self.before[operator]);
-        bits(between & !part.members).all(|it| here.spots[it].is_none())
+        between & !part.members & here.placed == 0
     }
 
     fn bytes(&self, group: usize) -> Bytes {
@@ -255,7 +266,10 @@ impl Count<'_> {
             if *held > problem.kinds[kind].memory || !members.iter().all(runs) {
                 return false;
             }
-            members.iter().for_each(|it| here.spots[*it] = Some(spot));
+            for operator in members {
+                here.spots[*operator] = Some(spot);
+                here.placed |= 1 << operator;
+            }
             if let Spot::Accelerator(number) = spot {
                 let part = &mut here.parts[number];
                 for operator in members {
@@ -285,7 +299,6 @@ impl Count<'_> {
             None => !self.joins(here, it, number),
         };
         let mut takes = vec![0_u64; n_accelerators + n];
-        let mut waits = vec![0_usize; n_accelerators + n];
         for (operator, quickest) in quickest.iter().enumerate() {
             let own = block(operator, &here.spots);
             takes[own] += match here.spots[operator] {
@@ -304,7 +317,6 @@ impl Count<'_> {
             let mut readers = 0_u64;
             for reader in &problem.readers[operator] {
                 let other = block(*reader, &here.spots);
-                waits[other] += usize::from(other != own);
                 if other < n_accelerators && other != own && readers & (1 << other) == 0 {
                     readers |= 1 << other;
                     if is_outside(operator, other) {
@@ -313,45 +325,22 @@ impl Count<'_> {
                 }
             }
         }
-        let all = (0..n).map(|it| block(it, &here.spots));
-        let mut blocks: Vec<usize> = all.collect();
-        blocks.sort_unstable();
-        blocks.dedup();
-        let mut ready: Vec<usize> = blocks
-            .iter()
-            .copied()
-            .filter(|it| waits[*it] == 0)
-            .collect();
-        let (mut start, mut left) = (vec![0_u64; n_accelerators + n], blocks.len());
+        let blocks = Blocks {
+            problem,
+            of: (0..n).map(|it| block(it, &here.spots)).collect(),
+            takes,
+        };
+        let starts = blocks.starts()?;
         let mut last = 0;
-        while let Some(own) = ready.pop() {
-            left -= 1;
-            let end = start[own] + takes[own];
+        for (operator, own) in blocks.of.iter().enumerate() {
+            let end = starts[*own] + blocks.takes[*own];
             last = last.max(end);
-            let members = match own.checked_sub(n_accelerators) {
-                None => {
-                    here.parts[own].end = end;
-                    here.parts[own].members
-                }
-                Some(single) => {
-                    here.start[single] = start[own];
-                    1 << single
-                }
-            };
-            for operator in bits(members) {
-                for reader in &problem.readers[operator] {
-                    let other = block(*reader, &here.spots);
-                    if other != own {
-                        start[other] = start[other].max(end);
-                        waits[other] -= 1;
-                        if waits[other] == 0 {
-                            ready.push(other);
-                        }
-                    }
-                }
+            match here.parts.get_mut(*own) {
+                Some(part) => part.end = end,
+                None => here.start[operator] = starts[*own],
             }
         }
-        (left == 0).then_some(last)
+        Some(last)
     }
 }
 

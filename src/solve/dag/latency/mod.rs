@@ -214,7 +214,6 @@ impl<'a> Clock<'a> {
         };
         let host = problem.host_kind().unwrap_or(0);
         let mut takes = vec![0_u64; n_accelerators + n];
-        let mut waits = vec![0_usize; n_accelerators + n];
         for (operator, spot) in spots.iter().enumerate() {
             let own = block(operator);
             let kind = match spot {
@@ -227,7 +226,6 @@ impl<'a> Clock<'a> {
             for reader in &problem.readers[operator] {
                 let other = block(*reader);
                 if other != own {
-                    waits[other] += 1;
                     if other < n_accelerators && !outside.contains(&other) {
                         outside.push(other);
                         takes[other] += problem.crossing(operator, self.accelerators[other]);
@@ -241,36 +239,56 @@ impl<'a> Clock<'a> {
                 takes[own] += problem.crossing(operator, kind);
             }
         }
-        let mut members = vec![Vec::new(); n_accelerators];
-        for (operator, spot) in spots.iter().enumerate() {
-            if let Spot::Accelerator(number) = spot {
-                members[*number].push(operator);
+        let blocks = Blocks {
+            problem,
+            of: (0..n).map(block).collect(),
+            takes,
+        };
+        let start = blocks.starts()?;
+        let ends = start.iter().zip(&blocks.takes);
+        Some(ends.map(|(start, takes)| start + takes).collect())
+    }
+}
+
+/// Blocks of operators: each begins when all has ended that its operators read in other blocks.
+struct Blocks<'a> {
+    problem: &'a Problem<'a>,
+    /// The block of each operator.
+    of: Vec<usize>,
+    takes: Vec<u64>,
+}
+
+impl Blocks<'_> {
+    /// When each begins; none where they wait for each other.
+    fn starts(&self) -> Option<Vec<u64>> {
+        let readers = &self.problem.readers;
+        let n_blocks = self.takes.len();
+        let mut start = vec![0_u64; n_blocks];
+        let mut waits = vec![0_usize; n_blocks];
+        // The last operator of each block, and of each operator the one before it in its block.
+        let mut last = vec![None; n_blocks];
+        let mut before = vec![None; self.of.len()];
+        for (operator, own) in self.of.iter().enumerate() {
+            before[operator] = last[*own].replace(operator);
+            for reader in &readers[operator] {
+                let other = self.of[*reader];
+                waits[other] += usize::from(other != *own);
             }
         }
-        let mut start = vec![0_u64; n_accelerators + n];
-        let is_there =
-            |own: usize| own < n_accelerators || spots[own - n_accelerators] == Spot::Host;
-        let blocks = (0..n_accelerators + n).filter(|own| is_there(*own));
-        let mut ready: Vec<usize> = blocks.clone().filter(|own| waits[*own] == 0).collect();
-        let mut left = blocks.count();
+        let is_ready = |own: &usize| last[*own].is_some() && waits[*own] == 0;
+        let mut ready: Vec<usize> = (0..n_blocks).filter(is_ready).collect();
+        let mut left = last.iter().flatten().count();
         while let Some(own) = ready.pop() {
             left -= 1;
-            let end = start[own] + takes[own];
-            start[own] = end;
-            let single = [own.wrapping_sub(n_accelerators)];
-            let members = match own < n_accelerators {
-                true => members[own].as_slice(),
-                false => single.as_slice(),
-            };
-            for operator in members {
-                for reader in &problem.readers[*operator] {
-                    let other = block(*reader);
-                    if other != own {
-                        start[other] = start[other].max(end);
-                        waits[other] -= 1;
-                        if waits[other] == 0 {
-                            ready.push(other);
-                        }
+            let end = start[own] + self.takes[own];
+            let members = std::iter::successors(last[own], |operator| before[*operator]);
+            for reader in members.flat_map(|operator| &readers[operator]) {
+                let other = self.of[*reader];
+                if other != own {
+                    start[other] = start[other].max(end);
+                    waits[other] -= 1;
+                    if waits[other] == 0 {
+                        ready.push(other);
                     }
                 }
             }
