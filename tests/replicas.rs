@@ -253,12 +253,8 @@ fn no_other_way_to_deal_out_the_cards_is_better() {
 #[test]
 fn many_cards_are_dealt_out_in_parts_that_repeat() {
     // More pairs of parts than are looked at.
-    let rig = "24x RTX 3060 + 24x RTX 4060 Ti 16GB + 24x RTX 3090";
-    for (objective, most_gap) in [
-        (Objective::Serving, 0.2),
-        (Objective::Kv, 0.2),
-        (Objective::Throughput, 0.2),
-    ] {
+    let rig = "18x RTX 3060 + 18x RTX 4060 Ti 16GB + 18x RTX 3090";
+    for (objective, most_gap) in [(Objective::Serving, 0.2), (Objective::Kv, 0.2)] {
         let asked = scenario(rig, Target::Vllm, objective);
         let fleet = replicas(&asked, Number::Auto).unwrap();
         let (worth, bound) = (fleet.proof.objective.number(), fleet.proof.bound.number());

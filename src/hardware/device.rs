@@ -132,6 +132,13 @@ impl DeviceClass {
 }
 
 impl Device {
+    /// Whether no plan can tell two cards from each other, but for the hosts that they are on.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.memory, self.reserve, self.class, self.link)
+            == (other.memory, other.reserve, other.class, other.link)
+            && self.bandwidth.0.to_bits() == other.bandwidth.0.to_bits()
+    }
+
     /// What a plan may use: `memory` without `reserve`.
     pub fn capacity(&self) -> Bytes {
         self.memory.saturating_sub(self.reserve)

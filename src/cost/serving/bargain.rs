@@ -3,19 +3,22 @@
 //!
 //! For a number of stages, of sequences and a time of the slowest stage, the cards of a pipeline take all
 //! blocks (`blocks.rs`), which is a sum over them. The cheapest cards that do, fractions allowed, are of
-//! two kinds at the most. More time takes cheaper cards and is worth less, so that a range of times is
+//! two kinds at the most; where there are few choices each is looked at, without fractions. More time takes cheaper cards and is worth less, so that a range of times is
 //! worth no more than its shortest at the price of its longest; ranges are halved.
 
 use crate::cost::served::{batches, levels};
 use crate::cost::serving::Serving;
-use crate::cost::serving::blocks::{Blocks, Level, Role, Seat, Served};
+use crate::cost::serving::blocks::{Blocks, End, Level, Seat, Served, at_ends};
+use crate::cost::serving::runs::Role;
 use crate::cost::{Bargain, Measure};
-use crate::hardware::Device;
+use crate::hardware::DeviceId;
 
 /// What is worth no more than this share above its price is no bargain.
 const CLOSE: f64 = 1e-3;
 /// Shortest and longest time of a range that is not halved any more.
 const NARROW: f64 = 1.0 + 2e-4;
+/// More ways to choose the cards of a pipeline are not looked at one by one.
+const MOST_CHOICES: usize = 100;
 /// The longest time of a batch that is looked at, over that of the shortest.
 const WIDE: f64 = 1e9;
 
@@ -41,11 +44,11 @@ impl Serving<'_> {
     /// `floor` for a price of one.
     pub(super) fn best_bargain(
         &self,
-        kinds: &[(&Device, usize)],
+        kinds: &[(DeviceId, usize)],
         prices: &[f64],
         (floor, measure): (f64, Measure),
     ) -> Option<Bargain> {
-        let devices: Vec<_> = kinds.iter().map(|(device, _)| *device).collect();
+        let devices: Vec<_> = kinds.iter().map(|(id, _)| self.rig.device(*id)).collect();
         let n_cards: usize = kinds.iter().map(|(_, count)| count).sum();
         let mut search = Search {
             prices,
@@ -196,9 +199,12 @@ impl Search<'_> {
         }
         let middle = |seat: &Seat| blocks.most(seat, Role::Middle, level) as f64;
         let taken: Vec<_> = seats.iter().map(middle).collect();
-        let at_ends = blocks.at_ends(level, &taken)?;
+        let ends = blocks.ends(level, &taken);
+        if self.n_choices(n_stages * blocks.degree as usize) <= MOST_CHOICES {
+            return self.whole_cards(blocks, n_stages, &taken, &ends);
+        }
         // What a card has to take on average.
-        let needed = (blocks.n_blocks() - at_ends) / n_stages as f64;
+        let needed = (blocks.n_blocks() - at_ends(&ends)?) / n_stages as f64;
         let mut best: Option<(f64, Vec<f64>)> = None;
         let mut keep = |each: f64, cards: &dyn Fn() -> Vec<f64>| {
             if best.as_ref().is_none_or(|(least, _)| each < *least) {
@@ -216,6 +222,48 @@ impl Search<'_> {
                     cards
                 });
             }
+        }
+        best.map(|(_, cards)| cards)
+    }
+
+    /// Ways to choose so many cards of all kinds.
+    fn n_choices(&self, n_cards: usize) -> usize {
+        let others = 1..self.prices.len();
+        others.fold(1, |all: usize, kind| {
+            all.saturating_mul(n_cards + kind) / kind
+        })
+    }
+
+    /// The same without fractions: every choice of cards is looked at.
+    fn whole_cards(
+        &self,
+        blocks: &Blocks<'_>,
+        n_stages: usize,
+        taken: &[f64],
+        ends: &[End],
+    ) -> Option<Vec<f64>> {
+        let n_cards = n_stages * blocks.degree as usize;
+        let mut best: Option<(f64, Vec<f64>)> = None;
+        let mut chosen = vec![0; n_cards];
+        loop {
+            let sum = |of: &[f64]| chosen.iter().map(|kind| of[*kind]).sum::<f64>();
+            let own: Vec<_> = chosen.iter().map(|kind| ends[*kind]).collect();
+            let needed = at_ends(&own).map(|ends| blocks.n_blocks() - ends);
+            let each = sum(taken) / f64::from(blocks.degree);
+            let (price, fits) = (
+                sum(self.prices),
+                needed.is_some_and(|needed| each >= needed),
+            );
+            if fits && best.as_ref().is_none_or(|(least, _)| price < *least) {
+                let count = |kind: usize| chosen.iter().filter(|own| **own == kind).count() as f64;
+                best = Some((price, (0..taken.len()).map(count).collect()));
+            }
+            // The next choice in the order of the kinds, none of which falls behind another.
+            let Some(at) = chosen.iter().rposition(|kind| kind + 1 < taken.len()) else {
+                break;
+            };
+            let next = chosen[at] + 1;
+            chosen[at..].fill(next);
         }
         best.map(|(_, cards)| cards)
     }

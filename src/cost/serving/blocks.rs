@@ -7,30 +7,18 @@
 //! fast as the best card that has no more bandwidth: so what all groups take is no more than the sum
 //! over their cards, divided by the degree.
 
+use crate::cost::Ceiling;
 use crate::cost::served::{Shape, batches, levels};
 use crate::cost::serving::ceiling::Together;
 use crate::cost::serving::groups::{Limits as _, as_one, groups, shapes};
-use crate::cost::serving::sums::{Shares, Sums};
+use crate::cost::serving::runs::{Role, Runs, span};
+use crate::cost::serving::sums::Sums;
 use crate::cost::serving::{Part, Serving};
-use crate::cost::{Ceiling, Place, Position, Span};
 use crate::hardware::{Device, DeviceId};
 use crate::units::{Bytes, Tokens};
 
 /// Rates are told to this share.
 const CLOSE: f64 = 1e-4;
-
-/// Which blocks of a pipeline a stage has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    /// All.
-    Whole,
-    /// The first and more, but not the last.
-    First,
-    /// Neither the first nor the last.
-    Middle,
-    /// The last and more, but not the first.
-    Last,
-}
 
 /// What is asked of every card of a pipeline.
 #[derive(Clone, Copy, Debug)]
@@ -61,53 +49,6 @@ pub(super) struct Seat {
     room: Bytes,
     /// As what it may compute.
     laws: Vec<Device>,
-}
-
-/// The least that a stage of each length takes of one card, by its role.
-struct Runs {
-    whole: Sums,
-    first: Vec<Sums>,
-    middle: Vec<Sums>,
-    last: Vec<Sums>,
-}
-
-impl Runs {
-    fn new(shares: &Shares, n_blocks: usize) -> Self {
-        let of = |units: std::ops::Range<usize>| shares.of(&span(units), n_blocks);
-        let middle = (1..n_blocks.saturating_sub(1)).map(|length| {
-            let starts = 1..n_blocks - length;
-            starts
-                .map(|start| of(start..start + length))
-                .reduce(Sums::least)
-        });
-        Self {
-            whole: of(0..n_blocks),
-            first: (1..n_blocks).map(|length| of(0..length)).collect(),
-            middle: middle.flatten().collect(),
-            last: (1..n_blocks)
-                .map(|length| of(n_blocks - length..n_blocks))
-                .collect(),
-        }
-    }
-
-    /// By length, from one block on.
-    fn of(&self, role: Role) -> &[Sums] {
-        match role {
-            Role::Whole => std::slice::from_ref(&self.whole),
-            Role::First => &self.first,
-            Role::Middle => &self.middle,
-            Role::Last => &self.last,
-        }
-    }
-}
-
-fn span(units: std::ops::Range<usize>) -> Span {
-    Span {
-        place: Place::Host,
-        units,
-        streamed: 0..0,
-        position: Position::First,
-    }
 }
 
 impl Serving<'_> {
@@ -147,7 +88,7 @@ impl<'a> Blocks<'a> {
     fn of_groups(serving: &'a Serving<'a>, shape: Shape, groups: &[Device]) -> Option<Self> {
         let mut seats: Vec<Seat> = Vec::new();
         for group in groups {
-            match seats.iter_mut().find(|seat| is_alike(&seat.laws[0], group)) {
+            match seats.iter_mut().find(|seat| seat.laws[0].is_like(group)) {
                 Some(seat) => seat.count += 1,
                 None => seats.push(Seat {
                     count: 1,
@@ -176,7 +117,7 @@ impl<'a> Blocks<'a> {
             let mut laws: Vec<Device> = Vec::new();
             for other in kinds {
                 let may_be = match degree {
-                    1 => is_alike(other, device),
+                    1 => other.is_like(device),
                     _ => other.bandwidth.0 <= device.bandwidth.0,
                 };
                 laws.extend(may_be.then(|| Device {
@@ -327,7 +268,7 @@ impl<'a> Blocks<'a> {
         }
         let middle = |seat: &Seat| self.most(seat, Role::Middle, level) as f64;
         let taken: Vec<_> = self.seats.iter().map(middle).collect();
-        let Some(at_ends) = self.at_ends(level, &taken) else {
+        let Some(at_ends) = at_ends(&self.ends(level, &taken)) else {
             return false;
         };
         let counts = self.seats.iter().map(|seat| seat.count);
@@ -342,19 +283,16 @@ impl<'a> Blocks<'a> {
         all >= self.n_blocks()
     }
 
-    /// How many blocks more the first stage and the last take together than others on the same cards,
-    /// given what each kind of card takes elsewhere; nothing where no card can be one of them.
-    pub(super) fn at_ends(&self, level: Level, taken: &[f64]) -> Option<f64> {
-        let at = |role: Role| {
-            let own = self.seats.iter().zip(taken);
-            let own = own.map(|(seat, middle)| (self.most(seat, role, level) as f64, middle));
-            // One that cannot be it leaves the place to another.
-            let more = own
-                .filter(|(own, _)| *own > 0.0)
-                .map(|(own, middle)| own - middle);
-            more.reduce(f64::max)
-        };
-        Some(at(Role::First)? + at(Role::Last)?)
+    /// How many blocks more the first stage takes, and the last, than another on the same cards, given
+    /// what each kind of card takes there; nothing where it cannot be that stage.
+    pub(super) fn ends(&self, level: Level, taken: &[f64]) -> Vec<End> {
+        let own = self.seats.iter().zip(taken).map(|(seat, middle)| {
+            [Role::First, Role::Last].map(|role| {
+                let own = self.most(seat, role, level) as f64;
+                (own > 0.0).then_some(own - middle)
+            })
+        });
+        own.collect()
     }
 
     pub(super) fn n_blocks(&self) -> f64 {
@@ -411,8 +349,11 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Whether two cards are the same to all plans, wherever they are.
-fn is_alike(a: &Device, b: &Device) -> bool {
-    (a.memory, a.reserve, a.class, a.link) == (b.memory, b.reserve, b.class, b.link)
-        && a.bandwidth.0.to_bits() == b.bandwidth.0.to_bits()
+/// What a kind of card takes more as the first stage, and as the last.
+pub(super) type End = [Option<f64>; 2];
+
+/// What both ends take more, of the kinds that take the most.
+pub(super) fn at_ends(ends: &[End]) -> Option<f64> {
+    let most = |end: usize| ends.iter().filter_map(|own| own[end]).reduce(f64::max);
+    Some(most(0)? + most(1)?)
 }

@@ -87,13 +87,21 @@ fn sums(mut values: Vec<f64>) -> Vec<f64> {
 impl Serving<'_> {
     /// Of all degrees over some cards.
     pub(super) fn ceiling_of(&self, cards: &[DeviceId], over: Over) -> Ceiling {
-        let own = cards.iter().map(|id| self.rig.device(*id));
-        let all: Vec<_> = own.clone().collect();
+        let mut kinds: Vec<(&Device, usize)> = Vec::new();
+        for device in cards.iter().map(|id| self.rig.device(*id)) {
+            match kinds.iter_mut().find(|kind| kind.0.is_like(device)) {
+                Some(kind) => kind.1 += 1,
+                None => kinds.push((device, 1)),
+            }
+        }
+        let all: Vec<_> = kinds.iter().map(|(device, _)| *device).collect();
         let degrees = self.shares.keys();
         let degrees = degrees.filter(|degree| **degree as usize <= cards.len());
         let ceilings = degrees.map(|degree| {
-            let cards = own.clone().map(|card| self.card(card, &all, *degree));
-            self.with_degree(*degree, &cards.collect::<Vec<_>>(), &all, over)
+            let own = kinds.iter().flat_map(|(device, count)| {
+                std::iter::repeat_n(self.card(device, &all, *degree), *count)
+            });
+            self.with_degree(*degree, &own.collect::<Vec<_>>(), &all, over)
         });
         ceilings.fold(Ceiling::NOTHING, Ceiling::or)
     }

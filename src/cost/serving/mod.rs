@@ -15,8 +15,10 @@ pub mod ends;
 pub mod groups;
 pub mod refusal;
 mod room;
+mod runs;
 pub mod share;
 mod sums;
+mod times;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,12 +27,12 @@ use crate::cost::memory::Memory;
 use crate::cost::paged::Engine;
 use crate::cost::prefill::{self, Work};
 use crate::cost::served::{Batch, Pages, Shape};
-use crate::cost::time::{self, Coefficients};
+use crate::cost::time;
 use crate::cost::{
     Accounting, Bargain, Ceiling, Crossing, Layout, Measure, Offload, Outlook, Place, Span, Stage,
     Unit,
 };
-use crate::hardware::{Device, DeviceId, HostId, Rig, Transfer};
+use crate::hardware::{DeviceId, HostId, Rig};
 use crate::model::{Model, Precision, PrecisionError};
 use crate::units::{Bytes, Seconds, Tokens};
 use crate::workload::Workload;
@@ -38,7 +40,7 @@ use crate::workload::Workload;
 use ceiling::Over;
 use groups::Seating;
 use room::{Part, Room};
-use sums::{Asked, Shares, Sums};
+use sums::{Asked, Shares};
 
 pub use sums::{kept, n_blocks, sizes};
 
@@ -320,11 +322,7 @@ impl Accounting for Serving<'_> {
         prices: &[f64],
         over: (f64, Measure),
     ) -> Option<Bargain> {
-        let kinds = kinds.iter();
-        let kinds: Vec<_> = kinds
-            .map(|(id, count)| (self.rig.device(*id), *count))
-            .collect();
-        self.best_bargain(&kinds, prices, over)
+        self.best_bargain(kinds, prices, over)
     }
 
     fn ceiling_in_parts(&self, cards: &[DeviceId]) -> Ceiling {
@@ -369,53 +367,6 @@ impl Accounting for Serving<'_> {
                 time::serving(seating.rig.device(group).class).uncertainty
             }
             _ => time::HOST_UNCERTAINTY,
-        }
-    }
-}
-
-impl Serving<'_> {
-    /// What a stage takes for sequences that it decodes together, each with its whole context.
-    fn batch(&self, device: &Device, degree: u32, own: &Sums, span: &Span) -> Batch {
-        let law: Coefficients = time::serving(device.class);
-        let (weights, keys) = (device.bandwidth * law.weights, device.bandwidth * law.kv);
-        let hop = if span.units.start > 0 { 1.0 } else { 0.0 };
-        let page = self.server.engine().page().0;
-        let context = own.page * self.workload.context.0.div_ceil(page);
-        let sum = self.all_reduce(device, degree) * own.n_blocks as f64;
-        let latency = match degree {
-            1 => Seconds::default(),
-            _ => ALL_REDUCE * (ALL_REDUCES * own.n_blocks as f64),
-        };
-        let rate = device.bandwidth.0 * prefill::operations_per_byte(device.class);
-        Batch {
-            fixed: law.block * own.n_blocks as f64 + time::HOP * hop + latency,
-            weights: own.read / weights,
-            experts: own.experts / weights,
-            share: self.expert_share,
-            token: Seconds(own.operations / rate),
-            sequence: context / keys + sum,
-        }
-    }
-
-    /// The way of one token's vectors around the GPUs of a group, for one block.
-    fn all_reduce(&self, device: &Device, degree: u32) -> Seconds {
-        let degree = f64::from(degree);
-        let around = 2.0 * (degree - 1.0) / degree;
-        let vector = Bytes(2 * self.hidden) / device.link.bandwidth(Transfer::Pinned);
-        vector * (ALL_REDUCES * around)
-    }
-
-    /// A prompt through a stage: a group divides the operations and adds up every token.
-    fn prompt(&self, device: &Device, degree: u32, span: &Span) -> prefill::Prefill {
-        let card = (device.class, device.bandwidth);
-        let link = device.link.bandwidth(Transfer::Pinned);
-        let alone = self.work.on_gpu(&span.units, card, (Bytes::ZERO, link));
-        let part = 1.0 / f64::from(degree);
-        let sum = self.all_reduce(device, degree) * span.units.len() as f64;
-        prefill::Prefill {
-            token: alone.token * part + sum,
-            pair: alone.pair * part,
-            ..alone
         }
     }
 }

@@ -26,8 +26,7 @@ impl Cards {
             let first = classes.len();
             let own = rig.device_ids().filter(|id| rig.device(*id).host == host);
             for id in own.filter(is_free) {
-                let is_like =
-                    |class: &Vec<DeviceId>| is_alike(rig.device(class[0]), rig.device(id));
+                let is_like = |class: &Vec<DeviceId>| rig.device(class[0]).is_like(rig.device(id));
                 match classes[first..].iter_mut().find(|class| is_like(class)) {
                     Some(class) => class.push(id),
                     None => classes.push(vec![id]),
@@ -46,7 +45,7 @@ impl Cards {
                 && pairs.clone().all(|(a, b)| a.len() == b.len())
                 && pairs
                     .clone()
-                    .all(|(a, b)| is_alike(rig.device(a[0]), rig.device(b[0])))
+                    .all(|(a, b)| rig.device(a[0]).is_like(rig.device(b[0])))
         };
         let mut alike: Vec<Vec<(HostId, std::ops::Range<usize>)>> = Vec::new();
         for host in hosts {
@@ -74,7 +73,7 @@ impl Cards {
         let mut kinds: Vec<(DeviceId, usize)> = Vec::new();
         for class in &self.classes {
             let is_like =
-                |kind: &&mut (DeviceId, usize)| is_alike(rig.device(kind.0), rig.device(class[0]));
+                |kind: &&mut (DeviceId, usize)| rig.device(kind.0).is_like(rig.device(class[0]));
             match kinds.iter_mut().find(is_like) {
                 Some(kind) => kind.1 += class.len(),
                 None => kinds.push((class[0], class.len())),
@@ -162,12 +161,6 @@ impl Cards {
         });
         dealt.collect()
     }
-}
-
-/// Whether no plan can tell two cards of one host from each other.
-fn is_alike(a: &Device, b: &Device) -> bool {
-    (a.memory, a.reserve, a.class, a.link) == (b.memory, b.reserve, b.class, b.link)
-        && a.bandwidth.0.to_bits() == b.bandwidth.0.to_bits()
 }
 
 /// An order of unlike cards that does not depend on where they are; of equals the list decides.
