@@ -289,6 +289,15 @@ fn an_edited_plan_is_held_against_itself() {
 }
 
 #[test]
+fn cards_that_are_not_used_take_nothing_from_a_plan() {
+    let alone = scenario("llama-3-8b", "RTX 4090", Target::Sglang, "fp16");
+    let kept = resident(&alone.plan().unwrap());
+    let rig = "RTX 4090 + 199x 3 GiB@100 GB/s";
+    let beside = scenario("llama-3-8b", rig, Target::Sglang, "fp16");
+    assert_eq!(resident(&beside.plan().unwrap()), kept);
+}
+
+#[test]
 fn a_tower_beside_a_tied_head_is_on_the_first_stage_alone() {
     for target in [Target::Vllm, Target::Sglang] {
         let asked = scenario("gemma-3-27b", "3x 32 GiB@448 GB/s", target, "fp8");
@@ -327,15 +336,17 @@ proptest! {
         prop_assert!(after >= before, "{cards:?} {before}, {larger:?} {after}");
     }
 
+    /// Each card that serves takes something of all others, in SGLang, and one that does not takes nothing.
     #[test]
-    fn one_more_card_never_costs_vllm_tokens(
+    fn one_more_card_never_costs_tokens(
         cards in prop::collection::vec(8..=24_u64, 1..=3),
-        card in 8..=24_u64,
+        card in 2..=24_u64,
+        target in prop::sample::select(vec![Target::Vllm, Target::Sglang]),
     ) {
         let kept = |cards: &[u64]| {
             let rig = cards.iter().map(|gib| format!("{gib} GiB@500 GB/s"));
             let rig = rig.collect::<Vec<_>>().join(" + ");
-            let asked = scenario("llama-3-8b", &rig, Target::Vllm, "fp8");
+            let asked = scenario("llama-3-8b", &rig, target, "fp8");
             asked.plan().map_or(0, |plan| resident(&plan))
         };
         let more = [&cards[..], &[card]].concat();
