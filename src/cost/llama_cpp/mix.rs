@@ -6,6 +6,7 @@
 mod blocks;
 mod in_ram;
 mod least;
+mod paired;
 mod rest;
 
 use std::cell::{OnceCell, RefCell};
@@ -103,6 +104,11 @@ impl<'a> Mixed<'a> {
             }
         };
         self.first.has_rest_of(&other.first) && layouts.iter().all(is_like)
+    }
+
+    /// The recipe of what is in no block.
+    pub fn recipe_of_rest(&self) -> Recipe {
+        self.rest
     }
 
     /// What the recipe of what is in no block costs, in parts of [`Way::PARTS`].

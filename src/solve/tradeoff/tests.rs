@@ -17,6 +17,7 @@ fn ways() -> impl Strategy<Value = (Vec<Way>, usize)> {
         bytes: Bytes(bytes),
         penalty,
         read: Bytes(read),
+        ram: Bytes::ZERO,
     });
     // Some columns do not exist.
     (vec(way, 1..=3), 0..=3_usize).prop_map(|(mut ways, n_fitting)| {

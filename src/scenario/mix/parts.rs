@@ -1,0 +1,141 @@
+//! Mixes with a part of blocks in RAM where a token may take only so long: stages share time and RAM.
+
+use super::limited::{Known, Planned, Shared, by_least, stages_of};
+use super::rests::{NO_PLAN, Rest, Rests};
+use crate::cost::llama_cpp::mix::Mixed;
+use crate::cost::menu::Paired;
+use crate::cost::{ColumnSet, Fit, Layout};
+use crate::solve::Ask;
+use crate::solve::tradeoff::both::{self, Ending, Limits, PairedChain, Prices};
+use crate::units::Seconds;
+
+impl<'a> Known<'a> {
+    /// Looks for a plan of one recipe of the rest in one layout, in which blocks are known to cost no
+    /// less than so much: of at most so many picoseconds, and with blocks of at most that penalty. Says
+    /// what they cost at the least.
+    pub(super) fn look_in_both(
+        &mut self,
+        rest: &Rest<'a>,
+        (layout, of_blocks): (Layout, u64),
+        (time, known): (u64, u64),
+        ask: &Ask,
+    ) -> u64 {
+        let mixed = &rest.mixed;
+        let (set, chain) = chain(mixed, layout, ask);
+        let limits = Limits {
+            time,
+            ram: mixed.ram(layout).0,
+            known,
+        };
+        let (ending, prices) = both::within_both(&chain, limits, self.prices, &ask.stop);
+        self.prices = prices;
+        match ending {
+            Ending::Found(kept, bound) => {
+                let stages = stages_of(&set, kept.stages.iter().map(|taken| taken.menu));
+                let ways = kept.stages.iter().map(|taken| {
+                    let runs = &chain.menus[taken.menu].runs;
+                    [0, 1].map(|run| runs[run][taken.ways[run]])
+                });
+                let stored: Vec<_> = stages.iter().zip(ways).collect();
+                let plan = Planned {
+                    layout,
+                    mix: mixed.mix_of_paired(layout, &stored),
+                    penalty: kept.penalty,
+                    bound: bound.max(of_blocks).min(kept.penalty),
+                    sum: kept.time,
+                    stages,
+                };
+                self.found(rest, Shared::TimeAndRam(Seconds(time as f64 * 1e-12)), plan)
+            }
+            Ending::None(NO_PLAN) => NO_PLAN,
+            Ending::None(bound) => self.without(rest, bound.max(of_blocks)),
+            Ending::Unknown(bound) => {
+                self.is_proven = false;
+                self.without(rest, bound.max(of_blocks))
+            }
+        }
+    }
+
+    /// Looks for plans as good as the best that are faster; whether none is faster than the best then.
+    pub(super) fn look_for_faster(&mut self, rests: &Rests<'a>, ask: &Ask) -> bool {
+        let (bound, is_proven) = (self.bound, self.is_proven);
+        self.is_proven = true;
+        for rest in rests.in_turn() {
+            let Some(best) = &self.best else { break };
+            let of_rest = rest.mixed.penalty_of_rest();
+            let Some(known) = best.penalty.checked_sub(of_rest) else {
+                continue;
+            };
+            let faster = Seconds(best.plan.sum.saturating_sub(1) as f64 * 1e-12);
+            let layouts = by_least(rest.mixed.least_with_parts_in_ram(faster)).into_iter();
+            for (layout, least) in layouts.take_while(|(_, least)| *least <= known) {
+                let Some(best) = &self.best else { break };
+                if ask.stop.is_set() {
+                    self.is_proven = false;
+                    break;
+                }
+                let wanted = (best.plan.sum.saturating_sub(1), known);
+                self.look_in_both(rest, (layout, least), wanted, ask);
+            }
+        }
+        // These were bounds on faster plans alone.
+        self.bound = bound;
+        std::mem::replace(&mut self.is_proven, is_proven)
+    }
+}
+
+/// The least time of a plan with a part of blocks in RAM that is below what is known, and whether none
+/// is below both.
+pub(super) fn fastest_with_parts(
+    rests: &Rests<'_>,
+    known: Option<Seconds>,
+    ask: &Ask,
+) -> (Option<Seconds>, bool) {
+    let picoseconds = |time: Seconds| (time.0 * 1e12).round() as u64;
+    let mut fastest = known.map_or(u64::MAX >> 1, picoseconds);
+    let (mut is_found, mut is_proven) = (false, true);
+    for rest in rests.in_turn().filter(|rest| !rest.is_covered() || rest.place == rests.smallest.place) {
+        let mixed = &rest.mixed;
+        let layouts = by_least(mixed.least_times_with_parts_in_ram()).into_iter();
+        for (layout, least) in layouts {
+            if least == NO_PLAN || least >= fastest {
+                break;
+            }
+            if ask.stop.is_set() {
+                is_proven = false;
+                break;
+            }
+            let (_, chain) = chain(mixed, layout, ask);
+            let chain = PairedChain {
+                menus: chain.menus.iter().map(Paired::at_its_time).collect(),
+                ..chain
+            };
+            let limits = Limits {
+                time: 0,
+                ram: mixed.ram(layout).0,
+                known: fastest - 1,
+            };
+            match both::within_both(&chain, limits, Prices::default(), &ask.stop).0 {
+                Ending::Found(kept, bound) => {
+                    fastest = kept.penalty;
+                    is_found = true;
+                    is_proven &= bound == kept.penalty;
+                }
+                Ending::None(_) => {}
+                Ending::Unknown(_) => is_proven = false,
+            }
+        }
+    }
+    let found = is_found.then(|| Seconds(fastest as f64 * 1e-12));
+    (found, is_proven)
+}
+
+fn chain(mixed: &Mixed<'_>, layout: Layout, ask: &Ask) -> (ColumnSet, PairedChain) {
+    let set = ColumnSet::new(mixed, layout, Fit::Strict, &ask.rules);
+    let chain = PairedChain {
+        n_units: set.n_units,
+        counts: set.groups.iter().map(Vec::len).collect(),
+        menus: mixed.paired(&set),
+    };
+    (set, chain)
+}
