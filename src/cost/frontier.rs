@@ -211,9 +211,14 @@ impl Frontiers {
         choices
     }
 
-    /// The ways of a unit that are not bettered by another of it.
-    pub fn ways_of(&self, unit: usize) -> &[Way] {
-        &self.unbettered[self.kinds[unit]]
+    /// The kind of each unit: those of one kind have the same ways.
+    pub fn kinds(&self) -> &[usize] {
+        &self.kinds
+    }
+
+    /// The ways of each kind that are not bettered by another of it.
+    pub fn ways_of_kinds(&self) -> impl Iterator<Item = &[Way]> {
+        self.unbettered.iter().map(Vec::as_slice)
     }
 
     /// The frontier of a run.

@@ -29,6 +29,7 @@ use crate::units::Bytes;
 
 use blocks::parts;
 pub use blocks::{Asked, Blocks, Limit, Offer};
+pub use least::Least;
 
 /// The price list of one model, rig and workload, and of every mix of some recipes.
 #[derive(Clone, Debug)]

@@ -61,12 +61,7 @@ impl Scenario {
     }
 
     /// The best plan of that very mix by what is asked besides quality, or that in which it was found.
-    fn placed(
-        &self,
-        mix: &Mix,
-        best: &Best<'_>,
-        ask: &Ask,
-    ) -> Result<Placed, ScenarioError> {
+    fn placed(&self, mix: &Mix, best: &Best<'_>, ask: &Ask) -> Result<Placed, ScenarioError> {
         const FOUND: &str = "labels of RAM and penalty over the device orders";
         let formats = mix.formats(&self.model)?;
         let accounting = LlamaCpp::of_formats(&self.model, formats, &self.rig, &self.workload)?;

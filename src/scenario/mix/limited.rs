@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::rests::{NO_PLAN, Rest, Rests};
-use crate::cost::llama_cpp::mix::Mixed;
+use crate::cost::llama_cpp::mix::{Least, Mixed};
 use crate::cost::menu::Menu;
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Span};
 use crate::model::mix::Mix;
@@ -93,7 +93,8 @@ impl<'a> Known<'a> {
     pub(super) fn look_at_all(&mut self, rests: &Rests<'a>, shared: Shared, ask: &Ask) {
         let known = self;
         for (index, rest) in rests.in_turn().enumerate() {
-            for (layout, of_blocks) in known.layouts(rest, shared) {
+            for of_layout in known.layouts(rest, shared) {
+                let (layout, of_blocks) = (of_layout.layout, of_layout.least);
                 let is_over = known.is_over(shared, ask);
                 let floor = known.floors.get(&layout).copied().unwrap_or_default();
                 let least = rest.least(floor);
@@ -117,7 +118,7 @@ impl<'a> Known<'a> {
                         known.is_proven = false;
                         continue;
                     }
-                    None => known.look(rest, shared, (layout, of_blocks), ask),
+                    None => known.look(rest, shared, &of_layout, ask),
                 };
                 if index == 0 {
                     known.floors.insert(layout, floor);
@@ -127,21 +128,22 @@ impl<'a> Known<'a> {
     }
 
     /// The layouts in the order of search, each with what is known of its blocks' penalty: none is less.
-    fn layouts(&self, rest: &Rest<'a>, shared: Shared) -> Vec<(Layout, u64)> {
+    fn layouts(&self, rest: &Rest<'a>, shared: Shared) -> Vec<Least> {
         let is_worse = |best: &Best<'_>| best.penalty <= rest.least(0);
+        let known = self.wanted_of(rest).saturating_sub(1);
         match shared {
             // The pipeline's copies of inputs take room and save no time of a token, so that what is
             // found without them mostly rules it out.
             Shared::Time(_) => {
                 let mut layouts = shared.in_order(&rest.mixed);
                 layouts.sort_by_key(|layout| *layout == Layout::Pipelined);
-                layouts.into_iter().map(|layout| (layout, 0)).collect()
+                layouts.into_iter().map(Least::unknown).collect()
             }
             Shared::Ram | Shared::TimeAndRam(_) if self.best.as_ref().is_some_and(is_worse) => {
                 Vec::new()
             }
             Shared::Ram => by_least(rest.mixed.least_with_some_in_ram()),
-            Shared::TimeAndRam(most) => by_least(rest.mixed.least_with_parts_in_ram(most)),
+            Shared::TimeAndRam(most) => by_least(rest.mixed.least_with_parts_in_ram(most, known)),
         }
     }
 
@@ -156,27 +158,21 @@ impl<'a> Known<'a> {
 
     /// Looks for a better plan of one recipe of the rest in one layout, in which blocks are known to cost
     /// no less than so much, and says what they cost at the least.
-    fn look(
-        &mut self,
-        rest: &Rest<'a>,
-        shared: Shared,
-        (layout, of_blocks): (Layout, u64),
-        ask: &Ask,
-    ) -> u64 {
+    fn look(&mut self, rest: &Rest<'a>, shared: Shared, of_layout: &Least, ask: &Ask) -> u64 {
         let mixed = &rest.mixed;
-        let penalty = mixed.penalty_of_rest();
-        let least = self
-            .best
-            .as_ref()
-            .map_or(u64::MAX >> 1, |best| best.penalty);
-        let known = least.saturating_sub(penalty);
+        let (layout, of_blocks) = (of_layout.layout, of_layout.least);
+        let known = self.wanted_of(rest);
         let (most, menus, known) = match shared {
             Shared::Time(most) => (picoseconds(most), Mixed::menus as Menus<'_>, known),
             // One of the same penalty is no better.
-            Shared::Ram => (mixed.ram(layout).0, Mixed::menus_by_ram as Menus<'_>, known.saturating_sub(1)),
+            Shared::Ram => (
+                mixed.ram(layout).0,
+                Mixed::menus_by_ram as Menus<'_>,
+                known.saturating_sub(1),
+            ),
             Shared::TimeAndRam(most) => {
                 let wanted = (picoseconds(most), known.saturating_sub(1));
-                return self.look_in_both(rest, (layout, of_blocks), wanted, ask);
+                return self.look_in_both(rest, of_layout, wanted, ask);
             }
         };
         let set = ColumnSet::new(mixed, layout, Fit::Strict, &ask.rules);
@@ -223,7 +219,8 @@ impl<'a> Known<'a> {
                     return NO_PLAN;
                 }
                 self.is_proven = false;
-                let least = mixed.least().max(of_blocks.saturating_add(penalty));
+                let of_rest = mixed.penalty_of_rest();
+                let least = mixed.least().max(of_blocks.saturating_add(of_rest));
                 self.bound = self.bound.min(least);
                 of_blocks
             }
@@ -234,6 +231,13 @@ impl<'a> Known<'a> {
                 self.without(rest, bound.max(of_blocks))
             }
         }
+    }
+
+    /// What blocks beside a rest may cost to be as good as the best.
+    fn wanted_of(&self, rest: &Rest<'a>) -> u64 {
+        let best = self.best.as_ref();
+        let most = best.map_or(u64::MAX >> 1, |best| best.penalty);
+        most.saturating_sub(rest.mixed.penalty_of_rest())
     }
 
     /// Beside a rest no blocks that are wanted cost less.
@@ -280,11 +284,8 @@ pub(super) fn picoseconds(time: Seconds) -> u64 {
 }
 
 /// Of equals that with most parts in RAM first, which leaves GPUs the most room.
-pub(super) fn by_least(layouts: Vec<(Layout, Option<u64>)>) -> Vec<(Layout, u64)> {
-    let layouts = layouts.into_iter();
-    let layouts = layouts.map(|(layout, least)| (layout, least.unwrap_or(NO_PLAN)));
-    let mut layouts: Vec<_> = layouts.collect();
-    layouts.sort_by_key(|(layout, least)| {
+pub(super) fn by_least(mut layouts: Vec<Least>) -> Vec<Least> {
+    layouts.sort_by_key(|Least { layout, least, .. }| {
         (*least, layout.whole(), Reverse(layout.parts().n_blocks))
     });
     layouts

@@ -2,26 +2,26 @@
 
 use super::limited::{Known, Planned, Shared, by_least, stages_of};
 use super::rests::{NO_PLAN, Rest, Rests};
-use crate::cost::llama_cpp::mix::Mixed;
+use crate::cost::llama_cpp::mix::{Least, Mixed};
 use crate::cost::menu::Paired;
-use crate::cost::{ColumnSet, Fit, Layout};
+use crate::cost::{Accounting, ColumnSet, Fit, Stages, Whole, Within};
 use crate::solve::Ask;
 use crate::solve::tradeoff::both::{self, Ending, Limits, PairedChain, Prices};
 use crate::units::Seconds;
 
 impl<'a> Known<'a> {
-    /// Looks for a plan of one recipe of the rest in one layout, in which blocks are known to cost no
-    /// less than so much: of at most so many picoseconds, and with blocks of at most that penalty. Says
-    /// what they cost at the least.
+    /// Looks for a plan of one recipe of the rest in one layout, of at most so many picoseconds and with
+    /// blocks of at most that penalty. Says what they cost at the least.
     pub(super) fn look_in_both(
         &mut self,
         rest: &Rest<'a>,
-        (layout, of_blocks): (Layout, u64),
+        of_layout: &Least,
         (time, known): (u64, u64),
         ask: &Ask,
     ) -> u64 {
         let mixed = &rest.mixed;
-        let (set, chain) = chain(mixed, layout, ask);
+        let (layout, of_blocks) = (of_layout.layout, of_layout.least);
+        let (set, chain) = chain(mixed, (of_layout, known), ask);
         let limits = Limits {
             time,
             ram: mixed.ram(layout).0,
@@ -67,15 +67,15 @@ impl<'a> Known<'a> {
                 continue;
             };
             let faster = Seconds(best.plan.sum.saturating_sub(1) as f64 * 1e-12);
-            let layouts = by_least(rest.mixed.least_with_parts_in_ram(faster)).into_iter();
-            for (layout, least) in layouts.take_while(|(_, least)| *least <= known) {
+            let layouts = by_least(rest.mixed.least_with_parts_in_ram(faster, known));
+            for of_layout in layouts.iter().take_while(|of| of.least <= known) {
                 let Some(best) = &self.best else { break };
                 if ask.stop.is_set() {
                     self.is_proven = false;
                     break;
                 }
                 let wanted = (best.plan.sum.saturating_sub(1), known);
-                self.look_in_both(rest, (layout, least), wanted, ask);
+                self.look_in_both(rest, of_layout, wanted, ask);
             }
         }
         // These were bounds on faster plans alone.
@@ -94,25 +94,28 @@ pub(super) fn fastest_with_parts(
     let picoseconds = |time: Seconds| (time.0 * 1e12).round() as u64;
     let mut fastest = known.map_or(u64::MAX >> 1, picoseconds);
     let (mut is_found, mut is_proven) = (false, true);
-    for rest in rests.in_turn().filter(|rest| !rest.is_covered() || rest.place == rests.smallest.place) {
+    for rest in rests
+        .in_turn()
+        .filter(|rest| !rest.is_covered() || rest.place == rests.smallest.place)
+    {
         let mixed = &rest.mixed;
-        let layouts = by_least(mixed.least_times_with_parts_in_ram()).into_iter();
-        for (layout, least) in layouts {
-            if least == NO_PLAN || least >= fastest {
+        let layouts = by_least(mixed.least_times_with_parts_in_ram(fastest));
+        for of_layout in &layouts {
+            if of_layout.least >= fastest {
                 break;
             }
             if ask.stop.is_set() {
                 is_proven = false;
                 break;
             }
-            let (_, chain) = chain(mixed, layout, ask);
+            let (_, chain) = chain(mixed, (of_layout, fastest - 1), ask);
             let chain = PairedChain {
                 menus: chain.menus.iter().map(Paired::at_its_time).collect(),
                 ..chain
             };
             let limits = Limits {
                 time: 0,
-                ram: mixed.ram(layout).0,
+                ram: mixed.ram(of_layout.layout).0,
                 known: fastest - 1,
             };
             match both::within_both(&chain, limits, Prices::default(), &ask.stop).0 {
@@ -130,8 +133,31 @@ pub(super) fn fastest_with_parts(
     (found, is_proven)
 }
 
-fn chain(mixed: &Mixed<'_>, layout: Layout, ask: &Ask) -> (ColumnSet, PairedChain) {
-    let set = ColumnSet::new(mixed, layout, Fit::Strict, &ask.rules);
+/// The chain of plans in a layout whose blocks cost no more than is known.
+fn chain(
+    mixed: &Mixed<'_>,
+    (of_layout, known): (&Least, u64),
+    ask: &Ask,
+) -> (ColumnSet, PairedChain) {
+    let n_units = mixed.units().len();
+    // A single device ends the chain.
+    let to_the_end = || vec![vec![n_units..=n_units; n_units]];
+    let stages = match mixed.rig().devices().len() {
+        1 => Stages {
+            kind_of: vec![0],
+            first: to_the_end(),
+            later: to_the_end(),
+        },
+        _ => Stages::default(),
+    };
+    let within = Within {
+        ends: match of_layout.layout.whole() {
+            Whole::Nothing => 0..0,
+            Whole::FirstUnits => of_layout.ends(known),
+        },
+        stages,
+    };
+    let set = ColumnSet::within(mixed, of_layout.layout, Fit::Strict, (&ask.rules, within));
     let chain = PairedChain {
         n_units: set.n_units,
         counts: set.groups.iter().map(Vec::len).collect(),

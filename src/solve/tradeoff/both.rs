@@ -7,12 +7,13 @@
 
 mod labels;
 mod prices;
-
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 
-use super::network::{Network, Orders};
 use super::Chain;
+use super::network::{Network, Orders};
 use crate::cost::menu::{Law, Menu, Paired};
 use crate::solve::Stop;
 use labels::Search;
@@ -88,40 +89,32 @@ pub fn within_both(
 ) -> (Ending, Prices) {
     let catalogue = Catalogue::new(&chain.menus);
     let bare = bare(chain);
-    let free = Network::new(&bare, Orders::Free);
-    if !catalogue.may_keep(&free, limits) {
-        return (Ending::None(u64::MAX), begin);
-    }
-    // Without the rule that a device serves once: a bound in a moment.
-    let relaxed = Dual::new(&free, &catalogue, limits, begin, stop);
-    let begin = relaxed.best.prices;
-    if relaxed.bound > limits.known {
-        return (Ending::None(relaxed.bound), begin);
-    }
-    let Some(orders) = Orders::all(&bare) else {
-        return (Ending::Unknown(relaxed.bound), begin);
-    };
+    let of_all = Orders::all(&bare);
+    // Where orders are too many, a device may serve twice: that bounds them all.
+    let (orders, is_whole) = of_all.map_or((Orders::Free, false), |all| (all, true));
     let network = Network::new(&bare, orders);
-    if !catalogue.may_keep(&network, limits) {
+    let least = [catalogue.fastest(), catalogue.leanest()].map(|costs| network.rest(&costs));
+    // Times of stages are rounded.
+    let n_units = chain.n_units as f64;
+    if least[0].start() > limits.time as f64 + n_units || least[1].start() > limits.ram as f64 {
         return (Ending::None(u64::MAX), begin);
     }
     let dual = Dual::new(&network, &catalogue, limits, begin, stop);
     let prices = dual.best.prices;
-    (counted_out(&network, &catalogue, (dual, limits), stop), prices)
+    let ending = match (dual.bound > limits.known, is_whole) {
+        (true, _) => Ending::None(dual.bound),
+        (false, false) => Ending::Unknown(dual.bound),
+        (false, true) => {
+            let bound = dual.bound;
+            let search = Search::new(&network, &catalogue, least, (dual, limits));
+            counted_out(search, (bound, limits.known), stop)
+        }
+    };
+    (ending, prices)
 }
 
-fn counted_out(
-    network: &Network<'_>,
-    catalogue: &Catalogue<'_>,
-    (dual, limits): (Dual, Limits),
-    stop: &Stop,
-) -> Ending {
-    let mut bound = dual.bound;
-    if bound > limits.known {
-        return Ending::None(bound);
-    }
+fn counted_out(mut search: Search<'_>, (mut bound, known): (u64, u64), stop: &Stop) -> Ending {
     let mut step = (bound as f64 * FIRST_STEP) as u64 + 1;
-    let mut search = Search::new(network, catalogue, dual, limits);
     loop {
         let most = bound.saturating_add(step);
         let is_all = most >= search.known();
@@ -131,7 +124,7 @@ fn counted_out(
                 let bound = found.penalty;
                 return Ending::Found(found, bound);
             }
-            (None, true) if is_all => return Ending::None(limits.known.saturating_add(1)),
+            (None, true) if is_all => return Ending::None(known.saturating_add(1)),
             (_, true) => {
                 bound = most.saturating_add(1);
                 step = step.saturating_mul(STEPS);

@@ -5,56 +5,60 @@
 //! than all of them less the rent of what there is. Of some prices the best counts, so that any will
 //! do: those at which a block would change its recipe are tried.
 
+mod prices;
+mod room;
+
 use std::ops::Range;
 use std::rc::Rc;
 
 use super::Mixed;
 use super::blocks::rate;
 use crate::cost::frontier::{Frontiers, Way};
-use crate::cost::{Accounting, Layout, Matrices, Place, Position, Span, Whole, capacity, time};
+use crate::cost::{Accounting, Layout, Matrices, Place, time};
 use crate::units::{Bytes, Seconds};
 
-/// So many prices of a kind at the most, and how far they are from each other at the least.
-const MOST_PRICES: usize = 24;
-const APART: f64 = 1.02;
+use prices::Prices;
+use room::Room;
+
 /// Sums of hundreds of numbers as floats: what is this close is not told apart.
 const ROUNDING: f64 = 1e-9;
 
-/// What a plan is charged for its penalty, a byte on GPUs with the time to read it, a byte of RAM, and
-/// a picosecond.
-#[derive(Clone, Copy, Debug)]
-struct Prices {
-    penalty: f64,
-    device: f64,
-    ram: f64,
-    time: f64,
+/// A layout, and what blocks cost there at the least.
+#[derive(Clone, Debug)]
+pub struct Least {
+    /// The layout.
+    pub layout: Layout,
+    /// In any plan; `u64::MAX` where there is none.
+    pub least: u64,
+    /// By the number of units that are in RAM as a whole, of those with which there may be a plan.
+    by_whole: Vec<(usize, u64)>,
 }
 
-impl Prices {
-    /// At which a plan that has room costs no more than its rent.
-    const OF_ROOM: [Self; 2] = [
+impl Least {
+    /// Of a layout of which nothing is known.
+    pub fn unknown(layout: Layout) -> Self {
         Self {
-            penalty: 0.0,
-            device: 1.0,
-            ram: 0.0,
-            time: 0.0,
-        },
-        Self {
-            penalty: 0.0,
-            device: 0.0,
-            ram: 1.0,
-            time: 0.0,
-        },
-    ];
-
-    /// At which a plan costs its time.
-    fn of_time(device: f64) -> Self {
-        Self {
-            penalty: 0.0,
-            device,
-            ram: 0.0,
-            time: 1.0,
+            layout,
+            least: 0,
+            by_whole: Vec::new(),
         }
+    }
+
+    fn new(layout: Layout, by_whole: Vec<(usize, u64)>) -> Self {
+        let least = by_whole.iter().map(|(_, least)| *least).min();
+        Self {
+            layout,
+            least: least.unwrap_or(u64::MAX),
+            by_whole,
+        }
+    }
+
+    /// Where whole units in RAM end in plans whose blocks cost no more.
+    pub fn ends(&self, known: u64) -> Range<usize> {
+        let kept = self.by_whole.iter().filter(|(_, least)| *least <= known);
+        let ends = kept.map(|(whole, _)| *whole);
+        let (first, last) = (ends.clone().min(), ends.max());
+        first.unwrap_or_default()..last.map_or(0, |last| last + 1)
     }
 }
 
@@ -70,6 +74,8 @@ struct Bounds {
     matrices: Matrices,
     of_room: Vec<AtPrices>,
     of_plans: Vec<AtPrices>,
+    /// Those that ruled out the last plans.
+    last: usize,
 }
 
 /// What blocks cost at some prices, summed up to each unit.
@@ -82,51 +88,40 @@ struct AtPrices {
     on_device: Vec<f64>,
 }
 
-/// What there is for the weights of blocks where so many first units are in RAM as a whole.
-struct Room {
-    whole: usize,
-    /// By kind; and what is taken of all of them together.
-    of_kind: Vec<Bytes>,
-    taken: Bytes,
-    ram: Bytes,
-    /// Picoseconds.
-    time: f64,
-}
-
 impl Mixed<'_> {
-    /// The layouts with some of the chain in RAM, each with what its blocks cost at the least; none
-    /// where they have no plan.
-    pub fn least_with_some_in_ram(&self) -> Vec<(Layout, Option<u64>)> {
+    /// What blocks cost at the least in the layouts with some of the chain in RAM.
+    pub fn least_with_some_in_ram(&self) -> Vec<Least> {
         let prices = |matrices| self.without_time(matrices);
-        self.least_of_all(self.with_some_in_ram(), Seconds(0.0), prices)
+        self.least_of_all(self.with_some_in_ram(), (Seconds(0.0), u64::MAX), prices)
     }
 
-    /// The same of the layouts with a part of blocks there, where a token may take so long.
-    pub fn least_with_parts_in_ram(&self, most: Seconds) -> Vec<(Layout, Option<u64>)> {
+    /// The same in those with a part of blocks there, where a token may take so long. What costs more
+    /// than is known may cost more than is said.
+    pub fn least_with_parts_in_ram(&self, most: Seconds, known: u64) -> Vec<Least> {
         let prices = |matrices| {
             let mut prices = self.without_time(matrices);
             prices.extend(self.with_time(matrices));
             prices
         };
-        self.least_of_all(self.with_parts_in_ram(), most, prices)
+        self.least_of_all(self.with_parts_in_ram(), (most, known), prices)
     }
 
     /// The same, but what a token takes at the least in picoseconds.
-    pub fn least_times_with_parts_in_ram(&self) -> Vec<(Layout, Option<u64>)> {
+    pub fn least_times_with_parts_in_ram(&self, known: u64) -> Vec<Least> {
         let prices = |matrices| {
             let paces = self.kinds(matrices).into_iter().map(|kind| kind.a_byte);
             let devices = std::iter::once(0.0).chain(paces);
             devices.map(Prices::of_time).collect()
         };
-        self.least_of_all(self.with_parts_in_ram(), Seconds(0.0), prices)
+        self.least_of_all(self.with_parts_in_ram(), (Seconds(0.0), known), prices)
     }
 
     fn least_of_all(
         &self,
         layouts: Vec<Layout>,
-        most: Seconds,
+        (most, known): (Seconds, u64),
         prices: impl Fn(Matrices) -> Vec<Prices>,
-    ) -> Vec<(Layout, Option<u64>)> {
+    ) -> Vec<Least> {
         let is_asked = |matrices: &Matrices| {
             let mut of = layouts.iter().map(|layout| layout.parts().matrices);
             of.any(|of| of == *matrices)
@@ -135,16 +130,20 @@ impl Mixed<'_> {
             matrices,
             of_room: self.at(matrices, Prices::OF_ROOM.to_vec()),
             of_plans: self.at(matrices, prices(matrices)),
+            last: 0,
         };
         let asked = Matrices::ALL.into_iter().filter(is_asked);
-        let bounds: Vec<_> = asked.map(bounds).collect();
-        let least = |layout: Layout| {
+        let mut bounds: Vec<_> = asked.map(bounds).collect();
+        let mut least = |layout: Layout| {
             let matrices = layout.parts().matrices;
-            let of = bounds.iter().find(|of| of.matrices == matrices);
-            let least = of.and_then(|of| of.least(layout, &self.rooms_of(layout, most)));
-            (layout, least)
+            let rooms = self.rooms_of(layout, most);
+            let of = bounds.iter_mut().find(|of| of.matrices == matrices);
+            Least::new(
+                layout,
+                of.map_or_else(Vec::new, |of| of.least(layout, &rooms, known)),
+            )
         };
-        layouts.into_iter().map(least).collect()
+        layouts.into_iter().map(&mut least).collect()
     }
 
     /// One for each rate at which GPUs read.
@@ -168,55 +167,6 @@ impl Mixed<'_> {
         rate.map_or(0.0, |rate| 1e12 / rate.0)
     }
 
-    /// Prices on bytes alone.
-    fn without_time(&self, matrices: Matrices) -> Vec<Prices> {
-        let (blocks, n_units) = (&self.blocks, self.units().len());
-        let of_device = prices(&blocks.on_device, n_units, |way| way.bytes.0 as f64);
-        let of_ram = prices(&blocks.on_host, n_units, |way| way.bytes.0 as f64);
-        let apart = self.kinds(matrices).into_iter();
-        let apart = apart.flat_map(|kind| prices(&kind.apart, n_units, |way| way.ram.0 as f64));
-        let of_ram = thinned(of_ram.into_iter().chain(apart).collect());
-        let pairs = of_device
-            .iter()
-            .flat_map(|device| of_ram.iter().map(move |ram| (*device, *ram)));
-        let prices = pairs.map(|(device, ram)| Prices {
-            penalty: 1.0,
-            device,
-            ram,
-            time: 0.0,
-        });
-        prices.collect()
-    }
-
-    /// Prices on bytes of GPUs and on time.
-    fn with_time(&self, matrices: Matrices) -> Vec<Prices> {
-        let (blocks, n_units) = (&self.blocks, self.units().len());
-        let of_device = prices(&blocks.on_device, n_units, |way| way.bytes.0 as f64);
-        let of = |frontiers: &Frontiers, a_byte: f64| {
-            prices(frontiers, n_units, move |way| way.read.0 as f64 * a_byte)
-        };
-        let on_host = of(
-            &blocks.on_host,
-            self.picoseconds_of_a_byte(Place::Host),
-        );
-        let kinds = self.kinds(matrices);
-        let apart = kinds.iter();
-        let apart = apart.flat_map(|kind| of(&kind.apart, kind.a_byte));
-        let of_time = thinned(on_host.into_iter().chain(apart).collect()).into_iter();
-        let prices = of_time.filter(|time| *time > 0.0).flat_map(|time| {
-            // Where time is dear, the slower kinds of GPUs are charged for nothing else.
-            let paces = kinds.iter().map(move |kind| time * kind.a_byte);
-            let devices = of_device.iter().copied().chain(paces);
-            devices.map(move |device| Prices {
-                penalty: 1.0,
-                device,
-                ram: 0.0,
-                time,
-            })
-        });
-        prices.collect()
-    }
-
     fn at(&self, matrices: Matrices, prices: Vec<Prices>) -> Vec<AtPrices> {
         let (blocks, n_units) = (&self.blocks, self.units().len());
         let kinds = self.kinds(matrices);
@@ -230,39 +180,37 @@ impl Mixed<'_> {
                 time,
             } = prices;
             // So that a byte costs the same wherever it is, its time included, as far as that goes.
-            let of_kind = kinds.iter().map(|kind| (device - time * kind.a_byte).max(0.0));
+            let of_kind = kinds
+                .iter()
+                .map(|kind| (device - time * kind.a_byte).max(0.0));
             let of_kind: Vec<f64> = of_kind.collect();
             let on_kind = |kind: usize, way: &Way| {
                 of_kind[kind] * way.bytes.0 as f64 + time * kinds[kind].a_byte * way.read.0 as f64
             };
             let of_way = |way: &Way| penalty * way.penalty as f64;
-            let in_ram = |unit: usize| {
-                least(&blocks.on_host, unit, |way| {
-                    of_way(way) + ram * way.bytes.0 as f64 + time * by_cpu * way.read.0 as f64
-                })
-            };
-            let apart = |unit: usize| {
-                let of_kind = kinds.iter().enumerate().map(|(index, kind)| {
-                    least(&kind.apart, unit, |way| {
-                        of_way(way) + on_kind(index, way) + ram * way.ram.0 as f64
-                    })
+            let in_ram = least(&blocks.on_host, |way| {
+                of_way(way) + ram * way.bytes.0 as f64 + time * by_cpu * way.read.0 as f64
+            });
+            let mut apart = vec![f64::INFINITY; n_units];
+            let mut on_device = apart.clone();
+            for (index, kind) in kinds.iter().enumerate() {
+                let of_parts = least(&kind.apart, |way| {
+                    of_way(way) + on_kind(index, way) + ram * way.ram.0 as f64
                 });
-                of_kind.fold(f64::INFINITY, f64::min)
-            };
-            let on_device = |unit: usize| {
-                let of_kind = (0..kinds.len()).map(|kind| {
-                    least(&blocks.on_device, unit, |way| of_way(way) + on_kind(kind, way))
-                });
-                of_kind.fold(f64::INFINITY, f64::min)
-            };
-            let with = |cost: &dyn Fn(usize) -> f64, place: usize| {
-                let costs = (0..n_units).map(|unit| cost(unit) + time * fixed[unit][place]);
-                sums(costs)
+                let of_whole = least(&blocks.on_device, |way| of_way(way) + on_kind(index, way));
+                for unit in 0..n_units {
+                    apart[unit] = apart[unit].min(of_parts[unit]);
+                    on_device[unit] = on_device[unit].min(of_whole[unit]);
+                }
+            }
+            let with = |costs: Vec<f64>, place: usize| {
+                let units = costs.iter().zip(&fixed);
+                sums(units.map(|(cost, fixed)| cost + time * fixed[place]))
             };
             AtPrices {
-                in_ram: with(&in_ram, 0),
-                apart: with(&apart, 1),
-                on_device: with(&on_device, 2),
+                in_ram: with(in_ram, 0),
+                apart: with(apart, 1),
+                on_device: with(on_device, 2),
                 prices,
                 of_kind,
             }
@@ -296,89 +244,33 @@ impl Mixed<'_> {
         };
         (0..n_units).map(of_unit).collect()
     }
-
-    /// By the units that are in RAM as a whole, where that leaves something.
-    fn rooms_of(&self, layout: Layout, most: Seconds) -> Vec<Room> {
-        let n_units = self.units().len();
-        let wholes = match layout.whole() {
-            Whole::Nothing => 0..1,
-            Whole::FirstUnits => layout.ends_of_whole(n_units),
-        };
-        let room = |whole: usize| {
-            let span = Span {
-                place: Place::Host,
-                units: 0..whole,
-                streamed: 0..0,
-                position: Position::First,
-            };
-            let ram = match whole {
-                0 => Some(self.ram(layout)),
-                _ => {
-                    let beside = self.beside(layout, &span).needs.total();
-                    self.ram(layout).checked_sub(beside)
-                }
-            };
-            let hop = match whole {
-                0 => Seconds::default(),
-                _ => time::HOP,
-            };
-            let (of_kind, taken) = self.on_devices(layout, &(whole..n_units))?;
-            Some(Room {
-                whole,
-                of_kind,
-                taken,
-                ram: ram?,
-                time: (most.0 - hop.0) * 1e12,
-            })
-        };
-        wholes.filter_map(room).collect()
-    }
-
-    /// What GPUs of each kind have for the weights of the blocks among these units, and what is taken
-    /// of all of them together.
-    fn on_devices(&self, layout: Layout, units: &Range<usize>) -> Option<(Vec<Bytes>, Bytes)> {
-        let rig = self.rig();
-        if let [device] = rig.device_ids().collect::<Vec<_>>()[..] {
-            let span = Span {
-                place: Place::Device(device),
-                units: units.clone(),
-                streamed: 0..0,
-                position: Position::First,
-            };
-            let beside = self.beside(layout, &span).needs.total();
-            let left = capacity(rig, span.place).checked_sub(beside)?;
-            return Some((vec![left], Bytes::ZERO));
-        }
-        let buffer = self.first.least_buffer(layout);
-        let sums = self.first.between(units);
-        let head = self.first.between(&(units.end - 1..units.end));
-        let (mut paces, mut of_kind): (Vec<f64>, Vec<Bytes>) = Default::default();
-        for (device, room) in rig.device_ids().zip(self.first.rooms(buffer)) {
-            let a_byte = self.picoseconds_of_a_byte(Place::Device(device));
-            match paces.iter().position(|known| *known == a_byte) {
-                Some(kind) => of_kind[kind] += room,
-                None => {
-                    paces.push(a_byte);
-                    of_kind.push(room);
-                }
-            }
-        }
-        let taken = sums.kv_device + head.on_device;
-        let all: Bytes = of_kind.iter().copied().sum();
-        (taken <= all).then_some((of_kind, taken))
-    }
 }
 
 impl Bounds {
-    fn least(&self, layout: Layout, rooms: &[Room]) -> Option<u64> {
-        let fits = |room: &&Room| self.of_room.iter().all(|at| at.bound(layout, room) <= 0.0);
-        let costs = rooms.iter().filter(fits).map(|room| {
-            let bounds = self.of_plans.iter().map(|at| at.bound(layout, room));
-            bounds.fold(0.0, f64::max)
-        });
-        let least = costs.fold(f64::INFINITY, f64::min);
-        let least = least.is_finite().then_some(least * (1.0 - ROUNDING));
-        least.map(|least| least as u64)
+    /// By units in RAM as a whole.
+    fn least(&mut self, layout: Layout, rooms: &[Room], known: u64) -> Vec<(usize, u64)> {
+        let mut least = Vec::new();
+        for room in rooms {
+            let mut of_room = self.of_room.iter().map(|at| at.bound(layout, room));
+            if of_room.any(|lacking| lacking > 0.0) {
+                continue;
+            }
+            let mut most = 0.0;
+            // What ruled out plans much like these rules them out mostly.
+            let others = 0..self.of_plans.len();
+            for index in std::iter::once(self.last).chain(others) {
+                let bound = self.of_plans[index].bound(layout, room) * (1.0 - ROUNDING);
+                if bound > most {
+                    most = bound;
+                    self.last = index;
+                }
+                if most > known as f64 {
+                    break;
+                }
+            }
+            least.push((room.whole, most as u64));
+        }
+        least
     }
 }
 
@@ -401,10 +293,15 @@ impl AtPrices {
     }
 }
 
-/// The least that a unit's ways cost.
-fn least(frontiers: &Frontiers, unit: usize, cost: impl Fn(&Way) -> f64) -> f64 {
-    let costs = frontiers.ways_of(unit).iter().map(cost);
-    costs.fold(f64::INFINITY, f64::min)
+/// The least that the ways of each unit cost.
+fn least(frontiers: &Frontiers, cost: impl Fn(&Way) -> f64) -> Vec<f64> {
+    let of_kind = |kind: &[Way]| kind.iter().map(&cost).fold(f64::INFINITY, f64::min);
+    let of_kinds: Vec<f64> = frontiers.ways_of_kinds().map(of_kind).collect();
+    frontiers
+        .kinds()
+        .iter()
+        .map(|kind| of_kinds[*kind])
+        .collect()
 }
 
 /// Summed up to each unit.
@@ -415,29 +312,4 @@ fn sums(costs: impl Iterator<Item = f64>) -> Vec<f64> {
         Some(*sum)
     }));
     sums
-}
-
-/// At which prices of what a way takes a unit would change from one to another; nothing costs nothing.
-fn prices(of: &Frontiers, n_units: usize, takes: impl Fn(&Way) -> f64) -> Vec<f64> {
-    let mut prices = vec![0.0];
-    for unit in 0..n_units {
-        let ways = of.ways_of(unit);
-        for (index, one) in ways.iter().enumerate() {
-            for other in &ways[index + 1..] {
-                let fewer = takes(other) - takes(one);
-                let price = (one.penalty as f64 - other.penalty as f64) / fewer;
-                if price.is_finite() && price > 0.0 {
-                    prices.push(price);
-                }
-            }
-        }
-    }
-    thinned(prices)
-}
-
-fn thinned(mut prices: Vec<f64>) -> Vec<f64> {
-    prices.sort_by(f64::total_cmp);
-    prices.dedup_by(|next, kept| *next <= *kept * APART);
-    let step = prices.len().div_ceil(MOST_PRICES).max(1);
-    prices.into_iter().step_by(step).collect()
 }

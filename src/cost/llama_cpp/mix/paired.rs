@@ -90,10 +90,7 @@ impl Mixed<'_> {
         let cut = parts.units().end.clamp(units.start, units.end);
         let apart = self.blocks.timed(parts.matrices, device);
         let on_device = Rc::clone(&self.blocks.on_device);
-        [
-            (apart, units.start..cut),
-            (on_device, cut..units.end),
-        ]
+        [(apart, units.start..cut), (on_device, cut..units.end)]
     }
 
     /// What a stage takes beside the reading of its blocks, and what a byte of these takes.

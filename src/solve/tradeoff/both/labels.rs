@@ -4,10 +4,9 @@
 //! bound that some prices give with what is left.
 
 use super::super::network::{Network, Rest};
-use super::prices::{Catalogue, Dual, Prices, Priced, ROUNDING, rent, slack};
+use super::prices::{Catalogue, Dual, Priced, Prices, ROUNDING, rent, slack};
 use super::{KeptPair, Limits, TakenPair};
-use crate::cost::frontier::{Counts, Unbettered, Way};
-use crate::cost::menu::Paired;
+use crate::cost::frontier::{Counts, Frontier, Unbettered, Way};
 use crate::solve::Stop;
 use crate::units::Bytes;
 
@@ -147,8 +146,8 @@ impl<'a> Search<'a> {
     pub(super) fn new(
         network: &'a Network<'a>,
         catalogue: &'a Catalogue<'a>,
-        dual: Dual,
-        limits: Limits,
+        [fastest, leanest]: [Rest; 2],
+        (dual, limits): (Dual, Limits),
     ) -> Self {
         let best = dual.best.prices;
         let mut guides = vec![Guide::new(network, dual.best)];
@@ -167,8 +166,8 @@ impl<'a> Search<'a> {
             catalogue,
             limits,
             guides,
-            fastest: network.rest(&catalogue.least(Paired::time)),
-            leanest: network.rest(&catalogue.least(Paired::in_ram)),
+            fastest,
+            leanest,
             bound: dual.bound as f64,
             found: dual.met,
             most: 0,
@@ -316,7 +315,7 @@ impl<'a> Search<'a> {
         let most = best + (self.most as f64 - self.bound).max(0.0) + 1.0 + 2.0 * slack;
         let choice = &self.catalogue.choices[choice];
         let [first, second] = choice.runs.map(|run| &self.catalogue.runs[run]);
-        let cost = |(ways, a_byte): &(crate::cost::frontier::Frontier, f64)| -> Vec<f64> {
+        let cost = |(ways, a_byte): &(Frontier, f64)| -> Vec<f64> {
             ways.iter().map(|way| prices.of(way, *a_byte)).collect()
         };
         let (of_first, of_second) = (cost(first), cost(second));

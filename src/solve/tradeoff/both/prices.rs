@@ -105,46 +105,40 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    /// Whether plans may keep either limit, as far as the other does not count.
-    pub(super) fn may_keep(&self, network: &Network<'_>, limits: Limits) -> bool {
-        let least = |of: fn(&Paired, &Way) -> u64| {
-            let costs = self.least(of);
-            network.rest(&costs).start()
-        };
-        // Times of stages are rounded.
-        let n_units = network.chain.n_units as f64;
-        least(Paired::time) <= limits.time as f64 + n_units
-            && least(Paired::in_ram) <= limits.ram as f64
+    /// The least of each menu, by what its ways read.
+    pub(super) fn fastest(&self) -> Vec<f64> {
+        self.least(|way| way.read, Paired::time)
     }
 
-    /// The least of each menu, by what its ways take of one thing.
-    pub(super) fn least(&self, of: fn(&Paired, &Way) -> u64) -> Vec<f64> {
-        let mut known: Vec<Option<Option<[usize; 2]>>> = vec![None; self.choices.len()];
+    /// The least of each menu, by the RAM that its ways take.
+    pub(super) fn leanest(&self) -> Vec<f64> {
+        self.least(|way| way.ram, Paired::in_ram)
+    }
+
+    fn least(&self, by: fn(&Way) -> Bytes, of: fn(&Paired, &Way) -> u64) -> Vec<f64> {
+        let best = self.best_of(|way, _| by(way).0 as f64);
         let menus = self.menus.iter().zip(&self.choice_of);
         let least = menus.map(|(menu, choice)| {
-            let pair = *known[*choice].get_or_insert_with(|| {
-                let cost = |run: usize| {
-                    let (ways, _) = &self.runs[self.choices[*choice].runs[run]];
-                    let nothing = of(menu, &Way::default()) as f64;
-                    thinned(ways, |way| of(menu, way) as f64 - nothing)
-                };
-                let best = best_pair([&cost(0), &cost(1)], menu.room);
-                best.map(|(_, pair)| pair)
-            });
-            pair.map_or(f64::INFINITY, |pair| of(menu, &menu.way(pair)) as f64)
+            let pair = best[*choice];
+            pair.map_or(f64::INFINITY, |(_, ways)| of(menu, &menu.way(ways)) as f64)
         });
         least.collect()
     }
 
-    pub(super) fn at(&self, prices: Prices) -> Costs {
+    /// The cheapest pair of each choice.
+    fn best_of(&self, cost: impl Fn(&Way, f64) -> f64) -> Vec<Option<(f64, [usize; 2])>> {
         let runs = self.runs.iter();
-        let runs = runs.map(|(ways, a_byte)| thinned(ways, |way| prices.of(way, *a_byte)));
+        let runs = runs.map(|(ways, a_byte)| thinned(ways, |way| cost(way, *a_byte)));
         let runs: Vec<_> = runs.collect();
-        let of_choices = self.choices.iter().map(|choice| {
+        let best = self.choices.iter().map(|choice| {
             let [first, second] = choice.runs;
             best_pair([&runs[first], &runs[second]], choice.room)
         });
-        let of_choices: Vec<_> = of_choices.collect();
+        best.collect()
+    }
+
+    pub(super) fn at(&self, prices: Prices) -> Costs {
+        let of_choices = self.best_of(|way, a_byte| prices.of(way, a_byte));
         let menus = self.menus.iter().zip(&self.choice_of);
         let of_menus = menus.map(|(menu, choice)| {
             let fixed = prices.time * menu.law.fixed + prices.ram * menu.ram.0 as f64;
@@ -170,7 +164,9 @@ impl<'a> Catalogue<'a> {
         let dearest = self.menus.iter().map(|menu| {
             let of = |run: &Frontier| run.iter().map(|way| way.penalty).max();
             let [first, second] = menu.runs.each_ref().map(of);
-            first.unwrap_or_default().saturating_add(second.unwrap_or_default())
+            first
+                .unwrap_or_default()
+                .saturating_add(second.unwrap_or_default())
         });
         dearest.max().unwrap_or_default() as f64 * n_units as f64 + 1.0
     }
@@ -247,7 +243,10 @@ impl Plane {
         let (time, ram) = (self.time - other.time, self.ram - other.ram);
         let penalty = self.penalty - other.penalty;
         let whole = time * b - ram * a;
-        let point = [(ram * c - penalty * b) / whole, (penalty * a - time * c) / whole];
+        let point = [
+            (ram * c - penalty * b) / whole,
+            (penalty * a - time * c) / whole,
+        ];
         point.iter().all(|it| it.is_finite()).then_some(point)
     }
 }
@@ -263,7 +262,12 @@ fn highest(planes: &[Plane], most: f64) -> ([f64; 2], f64) {
             best = (point, least);
         }
     };
-    let edges = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, -most], [0.0, 1.0, -most]];
+    let edges = [
+        [1.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0],
+        [1.0, 0.0, -most],
+        [0.0, 1.0, -most],
+    ];
     for corner in [[0.0, 0.0], [most, 0.0], [0.0, most], [most, most]] {
         consider(corner);
     }
@@ -300,7 +304,9 @@ impl Dual {
         let mut met: Option<KeptPair> = None;
         let mut look = |prices: Prices, planes: &mut Vec<Plane>| {
             let priced = catalogue.priced(network, prices);
-            let path = network.path(&priced.rest, &priced.costs.of_menus).into_iter();
+            let path = network
+                .path(&priced.rest, &priced.costs.of_menus)
+                .into_iter();
             let stages = path.filter_map(|menu| {
                 let (_, ways) = priced.costs.of_choices[catalogue.choice_of[menu]]?;
                 Some(TakenPair { menu, ways })
@@ -314,7 +320,11 @@ impl Dual {
             });
             let keeps = time <= limits.time && ram <= limits.ram && penalty <= limits.known;
             let worth = (penalty, time);
-            if keeps && met.as_ref().is_none_or(|met| worth < (met.penalty, met.time)) {
+            if keeps
+                && met
+                    .as_ref()
+                    .is_none_or(|met| worth < (met.penalty, met.time))
+            {
                 met = Some(KeptPair {
                     stages,
                     penalty,
