@@ -39,6 +39,7 @@ use std::collections::BinaryHeap;
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, Within, crossings};
 use crate::units::{Bytes, Seconds};
 use below::Promise;
+pub use below::stages_within;
 use path::stages;
 use search::{Found, Searched, search};
 

@@ -1,12 +1,12 @@
 //! Mixes with a part of blocks in RAM where a token may take only so long: stages share time and RAM.
 
 use super::limited::{Known, Planned, Shared, by_least, stages_of};
-use super::rests::{NO_PLAN, Rest, Rests};
+use super::rests::{Rest, Rests};
 use crate::cost::llama_cpp::mix::{Least, Mixed};
 use crate::cost::menu::Paired;
 use crate::cost::{Accounting, ColumnSet, Fit, Stages, Whole, Within};
-use crate::solve::Ask;
 use crate::solve::tradeoff::both::{self, Ending, Limits, PairedChain, Prices};
+use crate::solve::{self, Ask};
 use crate::units::Seconds;
 
 impl<'a> Known<'a> {
@@ -47,8 +47,10 @@ impl<'a> Known<'a> {
                 };
                 self.found(rest, Shared::TimeAndRam(Seconds(time as f64 * 1e-12)), plan)
             }
-            Ending::None(NO_PLAN) => NO_PLAN,
-            Ending::None(bound) => self.without(rest, bound.max(of_blocks)),
+            // Where more is in RAM as a whole than may be worth a look, plans may cost more and no less.
+            Ending::None(bound) => {
+                self.without(rest, bound.max(of_blocks).min(known.saturating_add(1)))
+            }
             Ending::Unknown(bound) => {
                 self.is_proven = false;
                 self.without(rest, bound.max(of_blocks))
@@ -66,6 +68,9 @@ impl<'a> Known<'a> {
             let Some(known) = best.penalty.checked_sub(of_rest) else {
                 continue;
             };
+            if rest.least(0) > best.penalty {
+                continue;
+            }
             let faster = Seconds(best.plan.sum.saturating_sub(1) as f64 * 1e-12);
             let layouts = by_least(rest.mixed.least_with_parts_in_ram(faster, known));
             for of_layout in layouts.iter().take_while(|of| of.least <= known) {
@@ -139,7 +144,11 @@ fn chain(
     (of_layout, known): (&Least, u64),
     ask: &Ask,
 ) -> (ColumnSet, PairedChain) {
-    let n_units = mixed.units().len();
+    let (layout, n_units) = (of_layout.layout, mixed.units().len());
+    let ends = match layout.whole() {
+        Whole::Nothing => 0..0,
+        Whole::FirstUnits => of_layout.ends(known),
+    };
     // A single device ends the chain.
     let to_the_end = || vec![vec![n_units..=n_units; n_units]];
     let stages = match mixed.rig().devices().len() {
@@ -148,16 +157,10 @@ fn chain(
             first: to_the_end(),
             later: to_the_end(),
         },
-        _ => Stages::default(),
+        _ => solve::stages_within(mixed, layout, ask, &ends),
     };
-    let within = Within {
-        ends: match of_layout.layout.whole() {
-            Whole::Nothing => 0..0,
-            Whole::FirstUnits => of_layout.ends(known),
-        },
-        stages,
-    };
-    let set = ColumnSet::within(mixed, of_layout.layout, Fit::Strict, (&ask.rules, within));
+    let within = Within { ends, stages };
+    let set = ColumnSet::within(mixed, layout, Fit::Strict, (&ask.rules, within));
     let chain = PairedChain {
         n_units: set.n_units,
         counts: set.groups.iter().map(Vec::len).collect(),

@@ -32,20 +32,18 @@ impl Scenario {
         let rests = Rests::new(asked, Limit::Within(most))?;
         let mut known = Known::of_all(&rests, Shared::Time(most), ask);
         known.look_at_all(&rests, Shared::TimeAndRam(most), ask);
-        if known.best.is_some() {
-            let faster = match known.look_for_faster(&rests, ask) {
-                true => Faster::None,
-                false => Faster::Unknown,
-            };
-            if let Some(best) = &known.best {
-                let bound = known.bound.min(best.penalty) as f64 / Way::PARTS;
-                let prices = match best.plan.layout.parts() {
-                    Parts::NONE => "a price on time",
-                    Parts { .. } => "prices on time and RAM",
-                };
-                let method = format!("{method}; {prices}");
-                return self.written(best.found(bound, faster), bound, ask, &method);
-            }
+        let is_best = known
+            .best
+            .as_ref()
+            .is_some_and(|best| best.penalty <= known.bound);
+        let faster = match is_best && known.look_for_faster(&rests, ask) {
+            true => Faster::None,
+            false => Faster::Unknown,
+        };
+        if let Some(best) = &known.best {
+            let bound = known.bound.min(best.penalty) as f64 / Way::PARTS;
+            let method = format!("{method}; {}", best.prices());
+            return self.written(best.found(bound, faster), bound, ask, &method);
         }
         // Ways that alone are too slow were left out. At no penalty the fastest ways are the best.
         let free = |offer: &Offer| Offer {
@@ -83,6 +81,20 @@ impl Scenario {
 }
 
 impl Best<'_> {
+    fn prices(&self) -> &'static str {
+        match self.plan.layout.parts() {
+            Parts::NONE => "a price on time",
+            Parts { .. } => "prices on time and RAM",
+        }
+    }
+
+    fn labels(&self) -> &'static str {
+        match self.plan.layout.parts() {
+            Parts::NONE => "labels of time and penalty over the device orders",
+            Parts { .. } => "labels of time, RAM and penalty over the device orders",
+        }
+    }
+
     fn found(&self, bound: f64, faster: Faster) -> Found {
         let penalty = self.penalty as f64 / Way::PARTS;
         let time = Seconds(self.plan.sum as f64 * 1e-12);
@@ -107,7 +119,7 @@ impl Best<'_> {
                     },
                     worth,
                     bound: Amount::Penalty(bound),
-                    method: "labels of time and penalty over the device orders".to_owned(),
+                    method: self.labels().to_owned(),
                 },
             },
         }

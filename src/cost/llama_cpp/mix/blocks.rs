@@ -145,6 +145,28 @@ impl<'a> Blocks<'a> {
 }
 
 impl Blocks<'_> {
+    /// The recipe with which no block takes more of a GPU than with another, whole or without what is in
+    /// RAM, if there is one.
+    pub(super) fn smallest(&self) -> Option<usize> {
+        let of = |accounting: &LlamaCpp<'_>| -> Vec<Bytes> {
+            let units = (0..self.shares.len()).map(|unit| unit..unit + 1);
+            let needs = units.flat_map(|unit| {
+                let whole = accounting.between(&unit).on_device;
+                let without = Matrices::ALL.map(|matrices| {
+                    whole.saturating_sub(accounting.part(matrices, &unit).on_device)
+                });
+                std::iter::once(whole).chain(without)
+            });
+            needs.collect()
+        };
+        let of_all: Vec<_> = self.alike.iter().map(of).collect();
+        let is_smallest = |own: &Vec<Bytes>| {
+            let no_more = |other: &Vec<Bytes>| own.iter().zip(other).all(|(a, b)| a <= b);
+            of_all.iter().all(no_more)
+        };
+        of_all.iter().position(is_smallest)
+    }
+
     /// The ways of blocks on a GPU without such matrices, which are in RAM.
     pub(super) fn apart(&self, matrices: Matrices) -> &Frontiers {
         match matrices {

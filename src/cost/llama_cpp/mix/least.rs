@@ -8,6 +8,7 @@
 mod prices;
 mod room;
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -136,12 +137,9 @@ impl Mixed<'_> {
         let mut bounds: Vec<_> = asked.map(bounds).collect();
         let mut least = |layout: Layout| {
             let matrices = layout.parts().matrices;
-            let rooms = self.rooms_of(layout, most);
             let of = bounds.iter_mut().find(|of| of.matrices == matrices);
-            Least::new(
-                layout,
-                of.map_or_else(Vec::new, |of| of.least(layout, &rooms, known)),
-            )
+            let by_whole = of.map_or_else(Vec::new, |of| of.least(self, layout, (most, known)));
+            Least::new(layout, by_whole)
         };
         layouts.into_iter().map(&mut least).collect()
     }
@@ -248,29 +246,45 @@ impl Mixed<'_> {
 
 impl Bounds {
     /// By units in RAM as a whole.
-    fn least(&mut self, layout: Layout, rooms: &[Room], known: u64) -> Vec<(usize, u64)> {
-        let mut least = Vec::new();
-        for room in rooms {
-            let mut of_room = self.of_room.iter().map(|at| at.bound(layout, room));
-            if of_room.any(|lacking| lacking > 0.0) {
-                continue;
+    fn least(
+        &mut self,
+        mixed: &Mixed<'_>,
+        layout: Layout,
+        (most, known): (Seconds, u64),
+    ) -> Vec<(usize, u64)> {
+        let buffer = OnceCell::new();
+        let mut least = |whole: usize| {
+            // Buffers take long to tell, and mostly it goes without.
+            let widest = self.of(layout, &mixed.widest(whole, most)?, known)?;
+            if widest > known {
+                return Some((whole, widest));
             }
-            let mut most = 0.0;
-            // What ruled out plans much like these rules them out mostly.
-            let others = 0..self.of_plans.len();
-            for index in std::iter::once(self.last).chain(others) {
-                let bound = self.of_plans[index].bound(layout, room) * (1.0 - ROUNDING);
-                if bound > most {
-                    most = bound;
-                    self.last = index;
-                }
-                if most > known as f64 {
-                    break;
-                }
-            }
-            least.push((room.whole, most as u64));
+            let room = mixed.room_for(layout, (whole, most), &buffer)?;
+            Some((whole, self.of(layout, &room, known)?))
+        };
+        mixed.wholes(layout).filter_map(&mut least).collect()
+    }
+
+    /// Where there is room. No more than is known need be told.
+    fn of(&mut self, layout: Layout, room: &Room, known: u64) -> Option<u64> {
+        let mut of_room = self.of_room.iter().map(|at| at.bound(layout, room));
+        if of_room.any(|lacking| lacking > 0.0) {
+            return None;
         }
-        least
+        let mut most = 0.0;
+        // What ruled out plans much like these rules them out mostly.
+        let others = 0..self.of_plans.len();
+        for index in std::iter::once(self.last).chain(others) {
+            let bound = self.of_plans[index].bound(layout, room) * (1.0 - ROUNDING);
+            if bound > most {
+                most = bound;
+                self.last = index;
+            }
+            if most > known as f64 {
+                break;
+            }
+        }
+        Some(most as u64)
     }
 }
 

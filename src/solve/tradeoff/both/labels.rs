@@ -10,8 +10,10 @@ use crate::cost::frontier::{Counts, Frontier, Unbettered, Way};
 use crate::solve::Stop;
 use crate::units::Bytes;
 
-/// Labels that may be kept at once, and ways of one stage that are looked at.
+/// Labels that may be kept at once, those that may arrive at all, and ways of one stage that are looked
+/// at.
 const MOST_LABELS: usize = 1_000_000;
+const MOST_ARRIVING: usize = 3_000_000;
 const MOST_WAYS: usize = 500_000;
 /// Prices beside the best ones, as shares of these: with more or less left than usual others bound
 /// better, and the way on at higher ones keeps the limits where that at the best ones fails.
@@ -76,6 +78,8 @@ pub(super) struct Search<'a> {
     most: u64,
     /// The pairs of each choice, the best first, once they are asked for.
     open: Vec<Option<Vec<Open>>>,
+    /// Labels that arrived at a state.
+    n_arrived: usize,
 }
 
 impl Guide {
@@ -172,6 +176,7 @@ impl<'a> Search<'a> {
             found: dual.met,
             most: 0,
             open: Vec::new(),
+            n_arrived: 0,
         }
     }
 
@@ -189,6 +194,7 @@ impl<'a> Search<'a> {
     pub(super) fn up_to(&mut self, most: u64, stop: &Stop) -> bool {
         self.most = most.min(self.known());
         self.open = vec![None; self.catalogue.choices.len()];
+        self.n_arrived = 0;
         let network = self.network;
         let mut arriving: Vec<Vec<Label>> = Vec::new();
         arriving.resize_with(network.n_states(), Vec::new);
@@ -227,7 +233,9 @@ impl<'a> Search<'a> {
             for (run, next) in network.ways(state) {
                 for menu in run {
                     let to = next + self.catalogue.menus[menu].units.end;
-                    if !self.extend(from..kept.len(), (menu, to), &kept, &mut arriving) {
+                    let few_enough =
+                        self.extend(from..kept.len(), (menu, to), &kept, &mut arriving);
+                    if !few_enough || stop.is_set() {
                         return false;
                     }
                 }
@@ -283,10 +291,15 @@ impl<'a> Search<'a> {
                 if !self.may_help(&label, to) {
                     continue;
                 }
-                match is_end {
-                    true => self.complete(&label, to, kept),
-                    false => arriving[to].push(label),
+                if is_end {
+                    self.complete(&label, to, kept);
+                } else {
+                    arriving[to].push(label);
+                    self.n_arrived += 1;
                 }
+            }
+            if self.n_arrived > MOST_ARRIVING {
+                return false;
             }
             self.open[self.catalogue.choice_of[index]] = Some(open);
         }
