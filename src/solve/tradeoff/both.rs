@@ -5,6 +5,7 @@
 //! sums and the penalty (`labels.rs`), at first for plans that cost little more than the bound: where
 //! there is one, the best of them is the best of all, and where there is none, the bound is higher.
 
+mod guide;
 mod labels;
 mod prices;
 #[cfg(test)]

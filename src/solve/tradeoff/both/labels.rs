@@ -3,11 +3,12 @@
 //! one that no way on makes a plan that is wanted: by what is left of either limit alone, or by the
 //! bound that some prices give with what is left.
 
-use super::super::network::{Network, Rest};
+use super::guide::Guide;
 use super::prices::{Catalogue, Dual, Priced, Prices, ROUNDING, rent, slack};
 use super::{KeptPair, Limits, TakenPair};
 use crate::cost::frontier::{Counts, Frontier, Unbettered, Way};
 use crate::solve::Stop;
+use crate::solve::tradeoff::network::{Network, Rest};
 use crate::units::Bytes;
 
 /// Labels that may be kept at once, those that may arrive at all, and ways of one stage that are looked
@@ -38,23 +39,6 @@ struct Label {
     ways: [u32; 2],
 }
 
-/// The best way on from each state at some prices.
-struct Guide {
-    priced: Priced,
-    /// From the states that were asked for.
-    tails: Vec<Option<Tail>>,
-}
-
-/// The best way on from a state to the end.
-#[derive(Clone, Copy, Default)]
-struct Tail {
-    /// The first step, and where it leads; none at the end.
-    step: Option<(TakenPair, usize)>,
-    penalty: u64,
-    time: u64,
-    ram: u64,
-}
-
 /// A pair of ways, and what it costs above the best of its choice.
 #[derive(Clone, Copy)]
 struct Open {
@@ -80,70 +64,6 @@ pub(super) struct Search<'a> {
     open: Vec<Option<Vec<Open>>>,
     /// Labels that arrived at a state.
     n_arrived: usize,
-}
-
-impl Guide {
-    fn new(network: &Network<'_>, priced: Priced) -> Self {
-        Self {
-            priced,
-            tails: vec![None; network.n_states()],
-        }
-    }
-
-    /// From a state on, where there is a way to the end.
-    fn tail(
-        &mut self,
-        network: &Network<'_>,
-        catalogue: &Catalogue<'_>,
-        from: usize,
-    ) -> Option<Tail> {
-        let mut state = from;
-        let mut steps = Vec::new();
-        let mut tail = loop {
-            match self.tails[state] {
-                Some(known) => break known,
-                None if network.is_end(state) => break Tail::default(),
-                None => {}
-            }
-            let step = self.step(network, catalogue, state)?;
-            steps.push((state, step));
-            state = step.1;
-        };
-        for (state, step) in steps.into_iter().rev() {
-            let [penalty, time, ram] = catalogue.worth(&[step.0]);
-            tail = Tail {
-                step: Some(step),
-                penalty: tail.penalty.saturating_add(penalty),
-                time: tail.time.saturating_add(time),
-                ram: tail.ram.saturating_add(ram),
-            };
-            self.tails[state] = Some(tail);
-        }
-        Some(tail)
-    }
-
-    /// The best step; of equal ones the first.
-    fn step(
-        &self,
-        network: &Network<'_>,
-        catalogue: &Catalogue<'_>,
-        state: usize,
-    ) -> Option<(TakenPair, usize)> {
-        let Priced { costs, rest, .. } = &self.priced;
-        let (mut least, mut step) = (f64::INFINITY, None);
-        for (run, next) in network.ways(state) {
-            for menu in run {
-                let to = next + catalogue.menus[menu].units.end;
-                let cost = costs.of_menus[menu] + rest.costs[to];
-                let best = costs.of_choices[catalogue.choice_of[menu]];
-                if let Some((_, ways)) = best.filter(|_| cost < least) {
-                    least = cost;
-                    step = Some((TakenPair { menu, ways }, to));
-                }
-            }
-        }
-        step
-    }
 }
 
 impl<'a> Search<'a> {
