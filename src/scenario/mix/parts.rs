@@ -134,7 +134,7 @@ pub(super) fn fastest_with_parts(
             }
         }
     }
-    let found = is_found.then(|| Seconds(fastest as f64 * 1e-12));
+    let found = is_found.then_some(Seconds(fastest as f64 * 1e-12));
     (found, is_proven)
 }
 
