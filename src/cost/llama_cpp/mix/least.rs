@@ -92,7 +92,7 @@ struct AtPrices {
 impl Mixed<'_> {
     /// What blocks cost at the least in the layouts with some of the chain in RAM.
     pub fn least_with_some_in_ram(&self) -> Vec<Least> {
-        let prices = |matrices| self.without_time(matrices);
+        let prices = |matrices| [Prices::OF_ROOM.to_vec(), self.without_time(matrices)];
         self.least_of_all(self.with_some_in_ram(), (Seconds(0.0), u64::MAX), prices)
     }
 
@@ -100,9 +100,11 @@ impl Mixed<'_> {
     /// than is known may cost more than is said.
     pub fn least_with_parts_in_ram(&self, most: Seconds, known: u64) -> Vec<Least> {
         let prices = |matrices| {
+            let mut of_room = Prices::OF_ROOM.to_vec();
+            of_room.extend(self.of_time(matrices));
             let mut prices = self.without_time(matrices);
             prices.extend(self.with_time(matrices));
-            prices
+            [of_room, prices]
         };
         self.least_of_all(self.with_parts_in_ram(), (most, known), prices)
     }
@@ -110,28 +112,36 @@ impl Mixed<'_> {
     /// The same, but what a token takes at the least in picoseconds.
     pub fn least_times_with_parts_in_ram(&self, known: u64) -> Vec<Least> {
         let prices = |matrices| {
-            let paces = self.kinds(matrices).into_iter().map(|kind| kind.a_byte);
-            let devices = std::iter::once(0.0).chain(paces);
-            devices.map(Prices::of_time).collect()
+            let of_time = self.of_time(matrices);
+            [Prices::OF_ROOM.to_vec(), of_time.collect()]
         };
         self.least_of_all(self.with_parts_in_ram(), (Seconds(0.0), known), prices)
     }
 
+    fn of_time(&self, matrices: Matrices) -> impl Iterator<Item = Prices> {
+        let paces = self.kinds(matrices).into_iter().map(|kind| kind.a_byte);
+        std::iter::once(0.0).chain(paces).map(Prices::of_time)
+    }
+
+    /// By the prices that tell whether there is room, and those at which plans are bounded.
     fn least_of_all(
         &self,
         layouts: Vec<Layout>,
         (most, known): (Seconds, u64),
-        prices: impl Fn(Matrices) -> Vec<Prices>,
+        prices: impl Fn(Matrices) -> [Vec<Prices>; 2],
     ) -> Vec<Least> {
         let is_asked = |matrices: &Matrices| {
             let mut of = layouts.iter().map(|layout| layout.parts().matrices);
             of.any(|of| of == *matrices)
         };
-        let bounds = |matrices| Bounds {
-            matrices,
-            of_room: self.at(matrices, Prices::OF_ROOM.to_vec()),
-            of_plans: self.at(matrices, prices(matrices)),
-            last: 0,
+        let bounds = |matrices| {
+            let [of_room, of_plans] = prices(matrices);
+            Bounds {
+                matrices,
+                of_room: self.at(matrices, of_room),
+                of_plans: self.at(matrices, of_plans),
+                last: 0,
+            }
         };
         let asked = Matrices::ALL.into_iter().filter(is_asked);
         let mut bounds: Vec<_> = asked.map(bounds).collect();
