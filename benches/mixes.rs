@@ -170,6 +170,34 @@ fn row(name: &str, scenario: &Scenario) {
     }
 }
 
+/// Models, rigs that hold them with some of the chain in RAM alone, and limits on time.
+const IN_RAM: [(&str, &str, f64); 6] = [
+    ("llama-2-70b", "RTX 3090, ram 64 GiB", 0.5),
+    ("llama-2-70b", "RTX 3090, ram 64 GiB", 0.8),
+    ("llama-2-70b", "RTX 3090, ram 24 GiB", 0.45),
+    ("llama-2-70b", "RTX 3090 + RTX 3060, ram 64 GiB", 0.4),
+    ("mixtral-8x7b", "RTX 4090, ram 64 GiB", 0.06),
+    (
+        "qwen3-235b-a22b",
+        "2x RTX 3090 + RTX 4090, ram 128 GiB",
+        0.15,
+    ),
+];
+
+fn row_in_ram((name, rig, most): (&str, &str, f64), table: &[(Recipe, f64)]) {
+    let model = model::open(name).expect("it is in the list of known models");
+    let mut scenario = scenario(&model, &Weights::Alike, table);
+    scenario.rig = hardware::read(rig).expect("the text is a rig");
+    let (free, _) = timed(&scenario);
+    scenario.terms.max_time_per_token = Some(Seconds(most));
+    let (within, _) = timed(&scenario);
+    #[allow(clippy::print_stdout, reason = "a benchmark prints")]
+    {
+        let (n_recipes, most) = (table.len(), most * 1e3);
+        println!("| {name}, {rig}, {n_recipes} recipes | {free} | {most:.0} | {within} |");
+    }
+}
+
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let deepseek = || model::open("deepseek-v3").expect("it is in the list of known models");
@@ -190,6 +218,19 @@ fn main() {
             let name = format!("{name}, {} recipes", table.len());
             if name.contains(filter.trim_start_matches("--bench")) {
                 row(&name, &scenario(&model, &weights, table));
+            }
+        }
+    }
+    #[allow(clippy::print_stdout, reason = "a benchmark prints")]
+    {
+        println!();
+        println!("| problem | ms | best in RAM | limit | ms | best within it |");
+        println!("| --- | --- | --- | --- | --- | --- |");
+    }
+    for case in IN_RAM {
+        for table in [&FOUR[..], &EIGHT[..]] {
+            if case.0.contains(filter.trim_start_matches("--bench")) {
+                row_in_ram(case, table);
             }
         }
     }

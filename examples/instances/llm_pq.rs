@@ -132,6 +132,7 @@ fn chain(constants: &Constants, cluster: &Cluster) -> Result<Chain, Box<dyn Erro
                 bytes: Bytes(stored + cache * constants.global_batch + table * ends as u64),
                 penalty: 1 << (2 * (16 - bits)),
                 read: Bytes(stored + cache * MICRO_BATCH),
+                ram: Bytes::ZERO,
             }
         };
         BITS.iter().map(way).collect()

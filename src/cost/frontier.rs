@@ -1,9 +1,11 @@
 //! The best ways to store a run of units that each can be stored in several ways: of all choices
-//! those that no other betters in both bytes and penalty.
+//! those that no other betters in all that counts.
 //!
 //! A run's frontier follows from that of the run without its last unit, and depends only on how many
 //! units of each kind it has, so runs that are alike share one. Exact: sums are whole numbers, and
 //! nothing is dropped but what is bettered, or larger than any device.
+
+mod unbettered;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,6 +13,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::units::Bytes;
+
+pub use unbettered::Unbettered;
 
 /// One way to store a unit, or a run of units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,18 +26,33 @@ pub struct Way {
     /// What it takes of what all stages share: what is read of it for a token, or where RAM is shared
     /// what is there.
     pub read: Bytes,
+    /// What it takes of RAM, where what is read is shared as well.
+    pub ram: Bytes,
 }
 
 impl Way {
     /// Parts of one penalty, so that sums are exact.
     pub const PARTS: f64 = 1e12;
 
-    fn and(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         Self {
             bytes: self.bytes + other.bytes,
             penalty: self.penalty.saturating_add(other.penalty),
             read: self.read + other.read,
+            ram: self.ram + other.ram,
         }
+    }
+
+    /// What is left of it without a part; nothing where it has not so much.
+    fn without(self, part: &Self) -> Option<Self> {
+        Some(Self {
+            bytes: self.bytes.checked_sub(part.bytes)?,
+            penalty: self.penalty.checked_sub(part.penalty)?,
+            read: self.read.checked_sub(part.read)?,
+            ram: self.ram.checked_sub(part.ram)?,
+        })
     }
 }
 
@@ -44,6 +63,13 @@ pub enum Counts {
     Bytes,
     /// In what is read of it as well, where a token may take only so long. No run may read more.
     BytesAndReading(Bytes),
+    /// In RAM besides. No run may read or take more than this of either.
+    BytesReadingAndRam {
+        /// The most that is read.
+        read: Bytes,
+        /// The most of RAM.
+        ram: Bytes,
+    },
 }
 
 /// Runs meet at multiples of so many units.
@@ -86,8 +112,8 @@ impl Frontiers {
         let mut unbettered = ways.clone();
         for ways in &mut unbettered {
             ways.sort_unstable();
-            let mut kept = Kept::new(counts);
-            ways.retain(|way| kept.takes(way));
+            let mut unbettered = Unbettered::new(counts);
+            ways.retain(|way| unbettered.takes(way));
         }
         Self {
             by_run: RefCell::new(vec![vec![Rc::from([Way::default()])]; kinds.len() + 1]),
@@ -111,7 +137,9 @@ impl Frontiers {
                 (run.start + 1).next_multiple_of(MEETING).min(run.end)
             }
             // What is read counts where every way of the whole is asked for as well.
-            Counts::Bytes | Counts::BytesAndReading(_) => run.start,
+            Counts::Bytes | Counts::BytesAndReading(_) | Counts::BytesReadingAndRam { .. } => {
+                run.start
+            }
         };
         self.best_of_two([&(run.start..middle), &(middle..run.end)], room)
     }
@@ -160,17 +188,20 @@ impl Frontiers {
                 let before = self.of(&(run.start..unit));
                 let ways = &self.ways[self.kinds[unit]];
                 let leaves = |taken: &Way| {
-                    let rest = Way {
-                        bytes: left.bytes.checked_sub(taken.bytes)?,
-                        penalty: left.penalty.checked_sub(taken.penalty)?,
-                        read: left.read.checked_sub(taken.read)?,
-                    };
+                    let rest = left.without(taken)?;
                     before.binary_search(&rest).ok().map(|_| rest)
                 };
-                let found = ways
-                    .iter()
-                    .enumerate()
-                    .find_map(|(index, taken)| Some((index, leaves(taken)?)));
+                // A way that is bettered may be left in one run and not in another that is alike. Then
+                // there is one that betters it.
+                let betters = |taken: &Way| {
+                    let rest = left.without(taken)?;
+                    before.iter().find(|it| rest.without(it).is_some()).copied()
+                };
+                let first = |leaves: &dyn Fn(&Way) -> Option<Way>| {
+                    let mut ways = ways.iter().enumerate();
+                    ways.find_map(|(index, taken)| Some((index, leaves(taken)?)))
+                };
+                let found = first(&leaves).or_else(|| first(&betters));
                 let (index, rest) = found.unwrap_or((0, left));
                 left = rest;
                 index
@@ -180,9 +211,14 @@ impl Frontiers {
         choices
     }
 
-    /// The ways of a unit that are not bettered by another of it.
-    pub fn ways_of(&self, unit: usize) -> &[Way] {
-        &self.unbettered[self.kinds[unit]]
+    /// The kind of each unit: those of one kind have the same ways.
+    pub fn kinds(&self) -> &[usize] {
+        &self.kinds
+    }
+
+    /// The ways of each kind that are not bettered by another of it.
+    pub fn ways_of_kinds(&self) -> impl Iterator<Item = &[Way]> {
+        self.unbettered.iter().map(Vec::as_slice)
     }
 
     /// The frontier of a run.
@@ -233,7 +269,7 @@ impl Frontiers {
 fn merged(one: &[Way], other: &[Way], counts: Counts) -> Vec<Way> {
     let mut all: Vec<Way> = Vec::with_capacity(one.len() + other.len());
     let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
-    let mut kept = Kept::new(counts);
+    let mut kept = Unbettered::new(counts);
     loop {
         let next = match (one.peek(), other.peek()) {
             (Some(a), Some(b)) if b < a => other.next(),
@@ -248,114 +284,5 @@ fn merged(one: &[Way], other: &[Way], counts: Counts) -> Vec<Way> {
     }
 }
 
-/// What the ways so far are at their best, in an order in which none follows that is smaller.
-struct Kept {
-    counts: Counts,
-    /// Penalties that fall as what is read rises; the least penalty alone, where that does not count.
-    stairs: Vec<(u64, Bytes)>,
-}
-
-impl Kept {
-    fn new(counts: Counts) -> Self {
-        Self {
-            counts,
-            stairs: Vec::new(),
-        }
-    }
-
-    /// Whether none so far betters this one.
-    fn takes(&mut self, way: &Way) -> bool {
-        let read = match (self.counts, self.stairs.last_mut()) {
-            (Counts::Bytes, Some((least, _))) => {
-                let is_better = way.penalty < *least;
-                *least = way.penalty.min(*least);
-                return is_better;
-            }
-            (Counts::Bytes, None) => Bytes::ZERO,
-            (Counts::BytesAndReading(most), _) if way.read > most => return false,
-            (Counts::BytesAndReading(_), _) => way.read,
-        };
-        // The stairs go up in what is read, down in penalty. What reads most comes late, so they change
-        // at their end.
-        let n_below = self.stairs.partition_point(|stair| stair.1 <= read);
-        let below = self.stairs[..n_below].last();
-        if below.is_some_and(|stair| stair.0 <= way.penalty) {
-            return false;
-        }
-        // Those that read no less and cost no less are bettered by it from here on.
-        let from = n_below - usize::from(below.is_some_and(|stair| stair.1 == read));
-        let behind = &self.stairs[n_below..];
-        let to = n_below + behind.partition_point(|stair| stair.0 >= way.penalty);
-        if to == self.stairs.len() {
-            self.stairs.truncate(from);
-            self.stairs.push((way.penalty, read));
-        } else {
-            self.stairs.splice(from..to, [(way.penalty, read)]);
-        }
-        true
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn unit() -> impl Strategy<Value = Vec<Way>> {
-        let way = (1..=20_u64, 0..=20_u64, 1..=20_u64);
-        let way = way.prop_map(|(bytes, penalty, read)| Way {
-            bytes: Bytes(bytes),
-            penalty,
-            read: Bytes(read),
-        });
-        vec(way, 1..=3)
-    }
-
-    /// Units of up to three kinds, so that runs are alike.
-    fn chain() -> impl Strategy<Value = Vec<Vec<Way>>> {
-        let picks = vec(any::<prop::sample::Index>(), 1..=6);
-        (vec(unit(), 1..=3), picks)
-            .prop_map(|(kinds, picks)| picks.iter().map(|it| it.get(&kinds).clone()).collect())
-    }
-
-    /// Every choice of a chain, counted out.
-    fn all(units: &[Vec<Way>]) -> Vec<Way> {
-        units.iter().fold(vec![Way::default()], |before, ways| {
-            let with = |rest: &Way| ways.iter().map(|way| rest.and(*way)).collect::<Vec<_>>();
-            before.iter().flat_map(with).collect()
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
-
-        #[test]
-        fn no_choice_that_fits_is_better(units in chain(), most in 0..=120_u64, room in 0..=120_u64) {
-            let frontiers = Frontiers::new(units.clone(), Bytes(most), Counts::Bytes);
-            let n_units = units.len();
-            for run in (0..n_units).flat_map(|start| (start + 1..=n_units).map(move |end| start..end)) {
-                let choices = all(&units[run.clone()]);
-                let fits = |way: &&Way| way.bytes <= Bytes(room.min(most));
-                let key = |way: &Way| (way.penalty, way.bytes, way.read);
-                let wanted = choices.iter().filter(fits).min_by_key(|way| key(way)).copied();
-                let found = frontiers.best(&run, Bytes(room.min(most)));
-                prop_assert_eq!(found, wanted);
-                for middle in run.start..=run.end {
-                    let runs = [&(run.start..middle), &(middle..run.end)];
-                    prop_assert_eq!(frontiers.best_of_two(runs, Bytes(room)), wanted);
-                }
-                prop_assert_eq!(
-                    Some(frontiers.smallest(&run).bytes),
-                    choices.iter().map(|way| way.bytes).min()
-                );
-                if let Some(found) = found {
-                    let taken = frontiers.choices(&run, found);
-                    let ways = run.zip(taken).map(|(unit, way)| units[unit][way]);
-                    prop_assert_eq!(ways.fold(Way::default(), Way::and), found);
-                }
-            }
-        }
-    }
-}
+mod tests;

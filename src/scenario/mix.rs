@@ -6,7 +6,9 @@
 
 mod in_ram;
 mod limited;
+mod parts;
 mod rests;
+mod within;
 
 use std::fmt;
 use std::str::FromStr;

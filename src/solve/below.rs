@@ -109,6 +109,25 @@ impl Promise {
     }
 }
 
+/// Where stages end in plans of a layout in which the units below the GPUs as a whole end within `ends`;
+/// nothing where that is not known.
+pub fn stages_within(
+    accounting: &dyn Accounting,
+    layout: Layout,
+    ask: &Ask,
+    ends: &Range<usize>,
+) -> Stages {
+    let mut cards = Cards::new(accounting, layout, ask);
+    let at = |position| accounting.stage_ends(layout, position, ends, &cards.devices);
+    let [first, later] = [Position::First, Position::Later].map(at);
+    if first.is_empty() || later.is_empty() {
+        return Stages::default();
+    }
+    cards.first = first;
+    cards.set_later(later, ends);
+    cards.stages(accounting, layout, ends)
+}
+
 fn worth(ask: &Ask, outlook: &Outlook) -> u64 {
     ask.goal.least(ask.goal.by_stages()[0], outlook)
 }

@@ -41,6 +41,7 @@ use crate::cost::column::Cost;
 use crate::cost::{Accounting, Column, ColumnSet, Fit, Layout, Rule, Span, Within, crossings};
 use crate::units::{Bytes, Seconds};
 use below::Promise;
+pub use below::stages_within;
 use path::stages;
 use search::{Found, Searched, search};
 

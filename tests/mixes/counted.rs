@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use shardplan::cost::llama_cpp::LlamaCpp;
 use shardplan::cost::{
-    Accounting, ColumnSet, Fit, Layout, Parts, Place, Position, Span, Store, Target, Whole,
+    Accounting, ColumnSet, Fit, Layout, Place, Position, Span, Store, Target, Whole,
 };
 use shardplan::hardware::{self, Device, DeviceId, Host, Rig};
 use shardplan::model::mix::Mix;
@@ -125,11 +125,6 @@ pub(crate) fn mixes(n_blocks: u32, penalties: &BTreeMap<Recipe, f64>) -> impl It
     })
 }
 
-/// Parts of blocks in RAM, and weights read from disk, are left to plans of one recipe.
-pub(crate) fn is_mixed(layout: &Layout) -> bool {
-    layout.parts() == Parts::NONE && layout.store() == Store::Ram
-}
-
 /// Weights read from disk are left to plans of one recipe.
 pub(crate) fn is_in_memory(layout: &Layout) -> bool {
     layout.store() == Store::Ram
@@ -177,7 +172,11 @@ pub(crate) fn fastest(
     let least = |mix: &Mix| {
         let formats = mix.formats(model).unwrap();
         let accounting = LlamaCpp::of_formats(model, formats, rig, &scenario.workload).unwrap();
-        let layouts = accounting.ranks().into_iter().flatten().filter(is_mixed);
+        let layouts = accounting
+            .ranks()
+            .into_iter()
+            .flatten()
+            .filter(is_in_memory);
         let times = layouts.filter_map(|layout| time(&accounting, layout));
         times.min_by(|a, b| a.0.total_cmp(&b.0))
     };

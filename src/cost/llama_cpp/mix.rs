@@ -6,28 +6,30 @@
 mod blocks;
 mod in_ram;
 mod least;
+mod menus;
+mod paired;
 mod rest;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 
 use super::{LlamaCpp, Sums};
 use crate::cost::column::Owner;
 use crate::cost::frontier::{Frontiers, Way};
-use crate::cost::menu::{Law, Menu};
 use crate::cost::{
     Accounting, Column, ColumnSet, Crossing, Layout, Memory, Offload, Parts, Place, Position, Span,
     Stage, Store, Unit, capacity,
 };
-use crate::hardware::{HostId, Rig};
+use crate::hardware::{DeviceId, HostId, Rig};
 use crate::model::mix::Mix;
 use crate::model::recipe::Recipe;
 use crate::units::Bytes;
 
 use blocks::parts;
 pub use blocks::{Asked, Blocks, Limit, Offer};
+pub use least::Least;
 
 /// The price list of one model, rig and workload, and of every mix of some recipes.
 #[derive(Clone, Debug)]
@@ -105,6 +107,11 @@ impl<'a> Mixed<'a> {
         self.first.has_rest_of(&other.first) && layouts.iter().all(is_like)
     }
 
+    /// The recipe of what is in no block.
+    pub fn recipe_of_rest(&self) -> Recipe {
+        self.rest
+    }
+
     /// What the recipe of what is in no block costs, in parts of [`Way::PARTS`].
     pub fn penalty_of_rest(&self) -> u64 {
         self.penalty
@@ -161,43 +168,6 @@ impl<'a> Mixed<'a> {
             rest: self.rest,
             blocks,
         }
-    }
-
-    /// Every way of each column of a set.
-    pub fn menus(&self, set: &ColumnSet) -> Vec<Menu> {
-        let menu = |column: &Column| {
-            let span = Self::span_of(set, column);
-            let place = span.place;
-            let Beside { needs, .. } = self.beside(set.layout, &span);
-            // Buffers take no time, so that any accounting will do.
-            let read = Bytes::gib(1024);
-            let stage = |read: Bytes| {
-                let way = Way {
-                    read,
-                    ..Way::default()
-                };
-                let sums = self.sums(&span, way);
-                self.first.priced_with(set.layout, &span, &sums, needs)
-            };
-            let picoseconds = |stage: &Stage| stage.time.0 * 1e12;
-            let fixed = picoseconds(&stage(Bytes::ZERO));
-            let law = Law {
-                fixed,
-                a_byte: (picoseconds(&stage(read)) - fixed) / read.0 as f64,
-            };
-            let ways = self.frontiers(place).of(&span.units);
-            let room = self.room(set.layout, place);
-            let room = room.saturating_sub(needs.total());
-            Menu {
-                owner: column.owner,
-                units: span.units,
-                position: span.position,
-                n_fitting: ways.partition_point(|way| way.bytes <= room),
-                ways,
-                law,
-            }
-        };
-        set.columns.iter().map(menu).collect()
     }
 
     /// A column on the first device of its group.
@@ -376,6 +346,20 @@ impl Accounting for Mixed<'_> {
         };
         let bases = self.alike(layout).iter().map(base);
         bases.max_by_key(|base| base.total()).unwrap_or_default()
+    }
+
+    /// As far as blocks are as small as they can be.
+    fn stage_ends(
+        &self,
+        layout: Layout,
+        position: Position,
+        ends: &Range<usize>,
+        devices: &[DeviceId],
+    ) -> Vec<Vec<RangeInclusive<usize>>> {
+        let smallest = self.blocks.smallest();
+        smallest.map_or_else(Vec::new, |smallest| {
+            self.alike(layout)[smallest].stage_ends(layout, position, ends, devices)
+        })
     }
 
     fn crossing(&self, from: HostId, to: HostId) -> Crossing {

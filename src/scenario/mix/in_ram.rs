@@ -34,8 +34,8 @@ impl Scenario {
                 false => NoPlan::NotFound,
             }));
         };
-        let (mix, stages) = best.stored(Shared::Ram);
-        let placed = self.placed(&mix, (best, stages), ask)?;
+        let mix = best.mix();
+        let placed = self.placed(&mix, best, ask)?;
         let penalty = best.penalty as f64 / Way::PARTS;
         let bound = known.bound.min(best.penalty) as f64 / Way::PARTS;
         Ok(Ok(Found {
@@ -61,12 +61,7 @@ impl Scenario {
     }
 
     /// The best plan of that very mix by what is asked besides quality, or that in which it was found.
-    fn placed(
-        &self,
-        mix: &Mix,
-        (best, stages): (&Best<'_>, Vec<Span>),
-        ask: &Ask,
-    ) -> Result<Placed, ScenarioError> {
+    fn placed(&self, mix: &Mix, best: &Best<'_>, ask: &Ask) -> Result<Placed, ScenarioError> {
         const FOUND: &str = "labels of RAM and penalty over the device orders";
         let formats = mix.formats(&self.model)?;
         let accounting = LlamaCpp::of_formats(&self.model, formats, &self.rig, &self.workload)?;
@@ -87,7 +82,8 @@ impl Scenario {
                 method: format!("{FOUND}; stages of that mix: {}", solution.proof.method),
             },
             Err(_) => {
-                let layout = best.layout();
+                let layout = best.plan.layout;
+                let stages = best.plan.stages.clone();
                 let times = stages
                     .iter()
                     .map(|span| accounting.stage(layout, span).time);

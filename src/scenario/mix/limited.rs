@@ -1,23 +1,21 @@
-//! The best mix where stages share what there is: the time of a token, or RAM.
+//! The best mix where stages share what there is: the time of a token, RAM, or both.
 //!
-//! Under a time a token that decides and not the rank: what is offloaded and fast enough is as good as
-//! any other plan. RAM is shared in the layouts that have some of the chain there.
+//! Each recipe of the rest is looked at in each layout, unless what is known rules it out. RAM is shared
+//! in the layouts that have some of the chain there.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::Found;
 use super::rests::{NO_PLAN, Rest, Rests};
-use crate::cost::frontier::Way;
-use crate::cost::llama_cpp::mix::{Asked, Limit, Mixed, Offer};
+use crate::cost::llama_cpp::mix::{Least, Mixed};
+use crate::cost::menu::Menu;
 use crate::cost::{Accounting, ColumnSet, Fit, Layout, Span};
 use crate::model::mix::Mix;
-use crate::plan::Plan;
-use crate::scenario::{Scenario, ScenarioError, TooSlow};
+use crate::solve::Ask;
 use crate::solve::path::{self, Taken};
-use crate::solve::tradeoff::{self, Answer, Chain, Kept, Wanted};
-use crate::solve::{self, Amount, Ask, NoPlan, Objective, Proof, Ruling, Solution, Status};
+use crate::solve::tradeoff::both::Prices;
+use crate::solve::tradeoff::{self, Answer, Chain, Wanted};
 use crate::units::Seconds;
 
 /// What the stages of a plan have together.
@@ -27,16 +25,17 @@ pub(super) enum Shared {
     Time(Seconds),
     /// What is left of RAM.
     Ram,
+    /// Both, where a part of blocks is in RAM.
+    TimeAndRam(Seconds),
 }
 
 /// What is known so far of all recipes of the rest and all layouts.
 pub(super) struct Known<'a> {
-    shared: Shared,
     pub(super) best: Option<Best<'a>>,
     /// No plan costs less, in parts of [`Way::PARTS`].
     pub(super) bound: u64,
     /// The least time of a plan that is too slow, and whether none is faster.
-    fastest: Option<Seconds>,
+    pub(super) fastest: Option<Seconds>,
     /// Whether nothing was left open.
     pub(super) is_proven: bool,
     /// What blocks cost at the least beside the smallest rest, by layout.
@@ -46,79 +45,37 @@ pub(super) struct Known<'a> {
     /// What a picosecond was worth in the last of them, none before the first: where they are much
     /// alike, one pass at this price rules the next one out.
     price: f64,
+    /// The same of a picosecond and a byte of RAM.
+    pub(super) prices: Prices,
 }
 
 pub(super) struct Best<'a> {
     /// The places of the recipe of its rest and of its layout among the others: of equal plans that of
     /// the first counts.
-    place: (usize, usize),
+    pub(super) place: (usize, usize),
     mixed: Mixed<'a>,
-    plan: Rc<Planned>,
+    pub(super) plan: Rc<Planned>,
     /// With what the rest costs.
     pub(super) penalty: u64,
 }
 
 /// The best plan of a layout beside one rest, and of every rest that is like it.
-struct Planned {
-    set: ColumnSet,
-    chain: Chain,
-    kept: Kept,
-}
-
-impl Scenario {
-    /// The mix of the least penalty that has a plan of at most this time for a token.
-    pub(super) fn best_mix_within(
-        &self,
-        most: Seconds,
-        asked: Asked<'_>,
-        ask: &Ask,
-        method: &str,
-    ) -> Result<Plan, ScenarioError> {
-        let rests = Rests::new(asked, Limit::Within(most))?;
-        let known = Known::of_all(&rests, Shared::Time(most), ask);
-        if let Some(best) = known.best {
-            let bound = known.bound.min(best.penalty) as f64 / Way::PARTS;
-            let method = format!("{method}; a price on time");
-            return self.written(best.found(known.shared, bound), bound, ask, &method);
-        }
-        // Ways that alone are too slow were left out. At no penalty the fastest ways are the best.
-        let free = |offer: &Offer| Offer {
-            penalty: 0.0,
-            ..*offer
-        };
-        let offers: Vec<_> = asked.offers.iter().map(free).collect();
-        let asked = Asked {
-            offers: &offers,
-            ..asked
-        };
-        let unlimited = Limit::Within(Seconds(f64::INFINITY));
-        let rests = Rests::new(asked, unlimited)?;
-        let none = Known::of_all(&rests, Shared::Time(Seconds(0.0)), ask);
-        let is_proven = known.is_proven && none.is_proven;
-        match none.fastest {
-            Some(fastest) => Err(TooSlow {
-                most,
-                fastest,
-                is_proven,
-            }
-            .into()),
-            None => {
-                let no = match is_proven {
-                    true => NoPlan::RuledOut(Ruling::Orders),
-                    false => NoPlan::NotFound,
-                };
-                let smallest = Rests::new(asked, Limit::None)?.smallest.mixed;
-                Err(solve::explain(&smallest, ask, self.ruled(no)).into())
-            }
-        }
-    }
+pub(super) struct Planned {
+    pub(super) layout: Layout,
+    pub(super) stages: Vec<Span>,
+    /// With the recipe of the rest beside which it was found.
+    pub(super) mix: Mix,
+    /// What blocks cost, and what they cost at the least.
+    pub(super) penalty: u64,
+    pub(super) bound: u64,
+    /// Its time in picoseconds, or its RAM where that alone is shared.
+    pub(super) sum: u64,
 }
 
 impl<'a> Known<'a> {
     /// Of every recipe of the rest, in every layout.
     pub(super) fn of_all(rests: &Rests<'a>, shared: Shared, ask: &Ask) -> Self {
         let mut known = Self {
-            shared,
             best: None,
             bound: u64::MAX,
             fastest: None,
@@ -126,116 +83,131 @@ impl<'a> Known<'a> {
             floors: BTreeMap::new(),
             plans: Vec::new(),
             price: 0.0,
+            prices: Prices::default(),
         };
+        known.look_at_all(rests, shared, ask);
+        known
+    }
+
+    /// Looks for what is better in the layouts where so much is shared.
+    pub(super) fn look_at_all(&mut self, rests: &Rests<'a>, shared: Shared, ask: &Ask) {
+        let known = self;
         for (index, rest) in rests.in_turn().enumerate() {
-            for (layout, of_blocks) in known.layouts(rest) {
-                let is_over = known.is_over(ask);
+            for of_layout in known.layouts(rest, shared) {
+                let (layout, of_blocks) = (of_layout.layout, of_layout.least);
+                let is_over = known.is_over(shared, ask);
                 let floor = known.floors.get(&layout).copied().unwrap_or_default();
                 let least = rest.least(floor);
                 let least = least.max(rest.mixed.penalty_of_rest().saturating_add(of_blocks));
                 let is_better = |best: &Best<'_>| match shared {
                     Shared::Time(_) => best.penalty < least,
                     // Of equals none is better.
-                    Shared::Ram => best.penalty <= least,
+                    Shared::Ram | Shared::TimeAndRam(_) => best.penalty <= least,
                 };
                 if least == NO_PLAN || known.best.as_ref().is_some_and(is_better) {
                     known.bound = known.bound.min(least);
                     continue;
                 }
                 let alike = known.plans.iter().find(|(mixed, plan)| {
-                    plan.set.layout == layout && rest.mixed.has_plans_of(mixed, &[layout])
+                    plan.layout == layout && rest.mixed.has_plans_of(mixed, &[layout])
                 });
                 let floor = match alike.map(|(_, plan)| Rc::clone(plan)) {
-                    Some(plan) => known.keep(rest, plan),
+                    Some(plan) => known.keep(rest, shared, plan),
                     None if is_over => {
                         known.bound = known.bound.min(least);
                         known.is_proven = false;
                         continue;
                     }
-                    None => known.look(rest, (layout, of_blocks), ask),
+                    None => known.look(rest, shared, &of_layout, ask),
                 };
                 if index == 0 {
                     known.floors.insert(layout, floor);
                 }
             }
         }
-        known
     }
 
     /// The layouts in the order of search, each with what is known of its blocks' penalty: none is less.
-    fn layouts(&self, rest: &Rest<'a>) -> Vec<(Layout, u64)> {
+    fn layouts(&self, rest: &Rest<'a>, shared: Shared) -> Vec<Least> {
         let is_worse = |best: &Best<'_>| best.penalty <= rest.least(0);
-        match self.shared {
+        let known = self.wanted_of(rest).saturating_sub(1);
+        match shared {
             // The pipeline's copies of inputs take room and save no time of a token, so that what is
             // found without them mostly rules it out.
             Shared::Time(_) => {
-                let mut layouts = self.shared.in_order(&rest.mixed);
+                let mut layouts = shared.in_order(&rest.mixed);
                 layouts.sort_by_key(|layout| *layout == Layout::Pipelined);
-                layouts.into_iter().map(|layout| (layout, 0)).collect()
+                layouts.into_iter().map(Least::unknown).collect()
             }
-            Shared::Ram if self.best.as_ref().is_some_and(is_worse) => Vec::new(),
-            // Of equals that with most parts in RAM, which leaves GPUs the most room.
-            Shared::Ram => {
-                let layouts = rest.mixed.least_with_some_in_ram().into_iter();
-                let layouts = layouts.map(|(layout, least)| (layout, least.unwrap_or(NO_PLAN)));
-                let mut layouts: Vec<_> = layouts.collect();
-                layouts.sort_by_key(|(layout, least)| {
-                    (*least, layout.whole(), Reverse(layout.parts().n_blocks))
-                });
-                layouts
+            Shared::Ram | Shared::TimeAndRam(_) if self.best.as_ref().is_some_and(is_worse) => {
+                Vec::new()
             }
+            Shared::Ram => by_least(rest.mixed.least_with_some_in_ram()),
+            Shared::TimeAndRam(most) => by_least(rest.mixed.least_with_parts_in_ram(most, known)),
         }
     }
 
     /// Whether nothing more is to be looked at. One layout always is.
-    fn is_over(&self, ask: &Ask) -> bool {
-        let has_tried = match self.shared {
+    fn is_over(&self, shared: Shared, ask: &Ask) -> bool {
+        let has_tried = match shared {
             Shared::Time(_) => self.best.is_some(),
-            Shared::Ram => self.best.is_some() || !self.floors.is_empty(),
+            Shared::Ram | Shared::TimeAndRam(_) => self.best.is_some() || !self.floors.is_empty(),
         };
         has_tried && ask.stop.is_set()
     }
 
     /// Looks for a better plan of one recipe of the rest in one layout, in which blocks are known to cost
     /// no less than so much, and says what they cost at the least.
-    fn look(&mut self, rest: &Rest<'a>, (layout, of_blocks): (Layout, u64), ask: &Ask) -> u64 {
+    fn look(&mut self, rest: &Rest<'a>, shared: Shared, of_layout: &Least, ask: &Ask) -> u64 {
         let mixed = &rest.mixed;
-        let penalty = mixed.penalty_of_rest();
-        let least = self
-            .best
-            .as_ref()
-            .map_or(u64::MAX >> 1, |best| best.penalty);
-        let useful = match self.shared {
-            Shared::Time(_) => least.saturating_sub(penalty),
+        let (layout, of_blocks) = (of_layout.layout, of_layout.least);
+        let known = self.wanted_of(rest);
+        let (most, menus, known) = match shared {
+            Shared::Time(most) => (picoseconds(most), Mixed::menus as Menus<'_>, known),
             // One of the same penalty is no better.
-            Shared::Ram => least.saturating_sub(penalty).saturating_sub(1),
+            Shared::Ram => (
+                mixed.ram(layout).0,
+                Mixed::menus_by_ram as Menus<'_>,
+                known.saturating_sub(1),
+            ),
+            Shared::TimeAndRam(most) => {
+                let wanted = (picoseconds(most), known.saturating_sub(1));
+                return self.look_in_both(rest, of_layout, wanted, ask);
+            }
         };
         let set = ColumnSet::new(mixed, layout, Fit::Strict, &ask.rules);
         let chain = Chain {
             n_units: set.n_units,
             counts: set.groups.iter().map(Vec::len).collect(),
-            menus: match self.shared {
-                Shared::Time(_) => mixed.menus(&set),
-                Shared::Ram => mixed.menus_by_ram(&set),
-            },
+            menus: menus(mixed, &set),
         };
         let wanted = Wanted {
-            most: match self.shared {
-                Shared::Time(most) => (most.0 * 1e12).round() as u64,
-                Shared::Ram => mixed.ram(layout).0,
-            },
-            known: useful,
+            most,
+            known,
             price: self.price,
         };
         let (answer, price) = tradeoff::within_sum(&chain, wanted, &ask.stop);
         self.price = price;
         match answer {
             Answer::Found(kept) => {
-                let bound = kept.bound.max(of_blocks).min(kept.penalty);
-                let kept = Kept { bound, ..kept };
-                let plan = Rc::new(Planned { set, chain, kept });
-                self.plans.push((mixed.clone(), Rc::clone(&plan)));
-                self.keep(rest, plan)
+                let path = kept.stages.iter().map(|taken| taken.menu);
+                let stages = stages_of(&set, path);
+                let ways = kept.stages.iter();
+                let ways = ways.map(|taken| chain.menus[taken.menu].ways[taken.way]);
+                let stored: Vec<_> = stages.iter().zip(ways).collect();
+                let mix = match shared {
+                    Shared::Time(_) | Shared::TimeAndRam(_) => mixed.mix_of(&stored),
+                    Shared::Ram => mixed.mix_by_ram(layout, &stored),
+                };
+                let plan = Planned {
+                    layout,
+                    mix,
+                    penalty: kept.penalty,
+                    bound: kept.bound.max(of_blocks).min(kept.penalty),
+                    sum: kept.time,
+                    stages,
+                };
+                self.found(rest, shared, plan)
             }
             Answer::TooSlow { fastest, is_proven } => {
                 let fastest = Seconds(fastest as f64 * 1e-12);
@@ -247,36 +219,51 @@ impl<'a> Known<'a> {
                     return NO_PLAN;
                 }
                 self.is_proven = false;
-                let least = mixed.least().max(of_blocks.saturating_add(penalty));
+                let of_rest = mixed.penalty_of_rest();
+                let least = mixed.least().max(of_blocks.saturating_add(of_rest));
                 self.bound = self.bound.min(least);
                 of_blocks
             }
-            Answer::Worse(bound) => {
-                let bound = bound.max(of_blocks);
-                self.bound = self.bound.min(bound.saturating_add(penalty));
-                bound
-            }
+            Answer::Worse(bound) => self.without(rest, bound.max(of_blocks)),
             Answer::Impossible => NO_PLAN,
             Answer::Unknown(bound) => {
                 self.is_proven = false;
-                let bound = bound.max(of_blocks);
-                self.bound = self.bound.min(bound.saturating_add(penalty));
-                bound
+                self.without(rest, bound.max(of_blocks))
             }
         }
     }
 
+    /// What blocks beside a rest may cost to be as good as the best.
+    fn wanted_of(&self, rest: &Rest<'a>) -> u64 {
+        let best = self.best.as_ref();
+        let most = best.map_or(u64::MAX >> 1, |best| best.penalty);
+        most.saturating_sub(rest.mixed.penalty_of_rest())
+    }
+
+    /// Beside a rest no blocks that are wanted cost less.
+    pub(super) fn without(&mut self, rest: &Rest<'a>, bound: u64) -> u64 {
+        let of_all = bound.saturating_add(rest.mixed.penalty_of_rest());
+        self.bound = self.bound.min(of_all);
+        bound
+    }
+
+    /// Keeps a plan that was found, and says what blocks cost in its layout at the least.
+    pub(super) fn found(&mut self, rest: &Rest<'a>, shared: Shared, plan: Planned) -> u64 {
+        let plan = Rc::new(plan);
+        self.plans.push((rest.mixed.clone(), Rc::clone(&plan)));
+        self.keep(rest, shared, plan)
+    }
+
     /// Keeps a plan if it is the best so far, and says what blocks cost in its layout at the least.
-    fn keep(&mut self, rest: &Rest<'a>, plan: Rc<Planned>) -> u64 {
+    fn keep(&mut self, rest: &Rest<'a>, shared: Shared, plan: Rc<Planned>) -> u64 {
         let of_rest = rest.mixed.penalty_of_rest();
-        let penalty = plan.kept.penalty.saturating_add(of_rest);
-        let floor = plan.kept.bound;
-        self.bound = self.bound.min(floor.saturating_add(of_rest));
-        let mut layouts = self.shared.in_order(&rest.mixed).into_iter();
-        let of_layout = layouts.position(|layout| layout == plan.set.layout);
+        let penalty = plan.penalty.saturating_add(of_rest);
+        let floor = self.without(rest, plan.bound);
+        let mut layouts = shared.in_order(&rest.mixed).into_iter();
+        let of_layout = layouts.position(|layout| layout == plan.layout);
         let place = (rest.place, of_layout.unwrap_or_default());
-        let worth = (penalty, plan.kept.time, place);
-        let is_better = |best: &Best<'_>| worth < (best.penalty, best.plan.kept.time, best.place);
+        let worth = (penalty, plan.sum, place);
+        let is_better = |best: &Best<'_>| worth < (best.penalty, best.plan.sum, best.place);
         if self.best.as_ref().is_none_or(is_better) {
             self.best = Some(Best {
                 place,
@@ -289,64 +276,46 @@ impl<'a> Known<'a> {
     }
 }
 
+/// Every way of each column of a set.
+type Menus<'a> = fn(&Mixed<'a>, &ColumnSet) -> Vec<Menu>;
+
+pub(super) fn picoseconds(time: Seconds) -> u64 {
+    (time.0 * 1e12).round() as u64
+}
+
+/// Of equals that with most parts in RAM first, which leaves GPUs the most room.
+pub(super) fn by_least(mut layouts: Vec<Least>) -> Vec<Least> {
+    layouts.sort_by_key(|Least { layout, least, .. }| {
+        (*least, layout.whole(), Reverse(layout.parts().n_blocks))
+    });
+    layouts
+}
+
+/// The stages of these columns.
+pub(super) fn stages_of(set: &ColumnSet, columns: impl Iterator<Item = usize>) -> Vec<Span> {
+    let path = columns.map(|column| Taken { column, host: 0 });
+    path::stages(set, &path.collect::<Vec<_>>())
+}
+
 impl Shared {
     fn in_order(self, mixed: &Mixed<'_>) -> Vec<Layout> {
         match self {
             Self::Time(_) => mixed.ranks().concat(),
             Self::Ram => mixed.with_some_in_ram(),
+            Self::TimeAndRam(_) => {
+                let mut all = mixed.ranks().concat();
+                all.extend(mixed.with_parts_in_ram());
+                all
+            }
         }
     }
 }
 
 impl Best<'_> {
-    /// Its mix and its stages.
-    pub(super) fn stored(&self, shared: Shared) -> (Mix, Vec<Span>) {
-        let Planned { set, chain, kept } = self.plan.as_ref();
-        let path = kept.stages.iter().map(|taken| Taken {
-            column: taken.menu,
-            host: 0,
-        });
-        let spans = path::stages(set, &path.collect::<Vec<_>>());
-        let ways = kept.stages.iter();
-        let ways = ways.map(|taken| chain.menus[taken.menu].ways[taken.way]);
-        let stored: Vec<_> = spans.iter().zip(ways).collect();
-        let mix = match shared {
-            Shared::Time(_) => self.mixed.mix_of(&stored),
-            Shared::Ram => self.mixed.mix_by_ram(set.layout, &stored),
-        };
-        (mix, spans)
-    }
-
-    pub(super) fn layout(&self) -> Layout {
-        self.plan.set.layout
-    }
-
-    fn found(self, shared: Shared, bound: f64) -> Found {
-        let (mix, spans) = self.stored(shared);
-        let penalty = self.penalty as f64 / Way::PARTS;
-        let time = Seconds(self.plan.kept.time as f64 * 1e-12);
-        Found {
-            place: self.place.0,
-            mix,
-            penalty,
-            bound,
-            solution: Solution {
-                layout: self.layout(),
-                stages: spans,
-                time,
-                proof: Proof {
-                    status: match bound < penalty {
-                        true => Status::Feasible,
-                        false => Status::Optimal,
-                    },
-                    worth: vec![
-                        (Objective::Quality, Amount::Penalty(penalty)),
-                        (Objective::Decode, Amount::Time(time)),
-                    ],
-                    bound: Amount::Penalty(bound),
-                    method: "labels of time and penalty over the device orders".to_owned(),
-                },
-            },
+    pub(super) fn mix(&self) -> Mix {
+        Mix {
+            rest: self.mixed.recipe_of_rest(),
+            blocks: self.plan.mix.blocks.clone(),
         }
     }
 }

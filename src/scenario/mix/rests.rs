@@ -60,6 +60,11 @@ impl<'a> Rests<'a> {
 }
 
 impl Rest<'_> {
+    /// Whether blocks beside it have no plan that they have not beside the smallest, and are no faster.
+    pub(super) fn is_covered(&self) -> bool {
+        self.is_no_smaller
+    }
+
     /// What no mix with it costs less than, where blocks beside the smallest rest cost no less than a
     /// floor; [`NO_PLAN`] where there is none.
     pub(super) fn least(&self, floor: u64) -> u64 {

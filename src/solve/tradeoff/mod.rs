@@ -8,6 +8,7 @@
 //!
 //! What is said of picoseconds holds for anything else that stages add up to, such as bytes of RAM.
 
+pub mod both;
 mod dual;
 mod labels;
 mod network;

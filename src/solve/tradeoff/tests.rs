@@ -17,6 +17,7 @@ fn ways() -> impl Strategy<Value = (Vec<Way>, usize)> {
         bytes: Bytes(bytes),
         penalty,
         read: Bytes(read),
+        ram: Bytes::ZERO,
     });
     // Some columns do not exist.
     (vec(way, 1..=3), 0..=3_usize).prop_map(|(mut ways, n_fitting)| {
@@ -129,6 +130,7 @@ fn what_a_bound_says_in_parts_is_not_rounded_up_before_ways_are_dropped() {
         bytes: Bytes(bytes),
         penalty,
         read: Bytes(read),
+        ram: Bytes::ZERO,
     };
     let ways = [way(1, (4, 26)), way(2, (5, 25)), way(3, (7, 21))];
     let chain = Chain {

@@ -154,6 +154,7 @@ fn joined(both: &[Way; 2]) -> Way {
         bytes: both[0].bytes + both[1].bytes,
         penalty: both[0].penalty.saturating_add(both[1].penalty),
         read: both[0].read,
+        ram: Bytes::ZERO,
     }
 }
 
