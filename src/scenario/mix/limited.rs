@@ -93,6 +93,13 @@ impl<'a> Known<'a> {
     pub(super) fn look_at_all(&mut self, rests: &Rests<'a>, shared: Shared, ask: &Ask) {
         let known = self;
         for (index, rest) in rests.in_turn().enumerate() {
+            let least = rest.least(0);
+            let may_be_better = known.best.as_ref().is_none_or(|best| best.penalty > least);
+            if least != NO_PLAN && may_be_better && known.is_over(shared, ask) {
+                known.bound = known.bound.min(least);
+                known.is_proven = false;
+                continue;
+            }
             for of_layout in known.layouts(rest, shared) {
                 let (layout, of_blocks) = (of_layout.layout, of_layout.least);
                 let is_over = known.is_over(shared, ask);

@@ -71,6 +71,10 @@ impl<'a> Known<'a> {
             if rest.least(0) > best.penalty {
                 continue;
             }
+            if ask.stop.is_set() {
+                self.is_proven = false;
+                break;
+            }
             let faster = Seconds(best.plan.sum.saturating_sub(1) as f64 * 1e-12);
             let layouts = by_least(rest.mixed.least_with_parts_in_ram(faster, known));
             for of_layout in layouts.iter().take_while(|of| of.least <= known) {
@@ -103,6 +107,10 @@ pub(super) fn fastest_with_parts(
         .in_turn()
         .filter(|rest| !rest.is_covered() || rest.place == rests.smallest.place)
     {
+        if ask.stop.is_set() {
+            is_proven = false;
+            break;
+        }
         let mixed = &rest.mixed;
         let layouts = by_least(mixed.least_times_with_parts_in_ram(fastest));
         for of_layout in &layouts {
