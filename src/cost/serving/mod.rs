@@ -264,7 +264,7 @@ impl Accounting for Serving<'_> {
         let (compute, overhead) = self.room.beside(*activations, part);
         let page = self.server.engine().page();
         let pages = Pages {
-            bytes: own.page,
+            bytes: own.kept,
             tokens: page,
             sequence: Tokens(self.workload.context.0.next_multiple_of(page.0)),
             most: self.limit.sequences,
@@ -274,7 +274,7 @@ impl Accounting for Serving<'_> {
         Stage {
             device: Memory {
                 weights: own.weights,
-                kv_cache: own.page * kept,
+                kv_cache: own.kept * kept,
                 compute,
                 overhead,
             },
