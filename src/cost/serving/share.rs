@@ -4,7 +4,7 @@
 //! columns, and biases with the rows of theirs; norms, routers, positions that are learned and the
 //! down-projections of latent attention are on each GPU; key and value heads are repeated where there
 //! are fewer of them than GPUs; the vocabulary is padded. Held against the parameters of vLLM 0.32.0
-//! by `tests/engines/vllm_stages.py`.
+//! and SGLang 0.5.23 by `tests/engines`.
 
 use crate::cost::serving::Server;
 use crate::cost::serving::ends::is_embedding_repeated;
