@@ -3,7 +3,8 @@
 //! Not here: what such an engine saves where a window limits a block, or where sequences share a
 //! prefix, and what vLLM loses where only some blocks have one (see `docs/cost-model.md`). These sizes
 //! are exact where no block has a window. Sources: vLLM's `CacheConfig`, SGLang's server arguments,
-//! ExLlamaV3's `PAGE_SIZE`, as read in late 2026; vLLM's pages were held against 0.32.0.
+//! ExLlamaV3's `PAGE_SIZE`, as read in late 2026; vLLM's pages were held against 0.32.0, SGLang's
+//! tokens against 0.5.23.
 
 use crate::model::{Block, Cache};
 use crate::units::{Bytes, Tokens};

@@ -7,7 +7,8 @@
 //! each, with its number; ranks are dealt to hosts in that order, the same number to each, so that they
 //! are the stages in their order, and the partition is told to all. Sources: `distributed/utils.py` and
 //! `engine/arg_utils.py` of vLLM 0.33.0, `server_args.py` of SGLang 0.5.23. vLLM's were run with
-//! 0.32.0 on a CPU (`tests/engines/vllm_serve.py`), within one host; SGLang's were read.
+//! 0.32.0 on a CPU (`tests/engines/vllm_serve.py`), within one host; SGLang's were
+//! read by its parser and its classes (`tests/engines/sglang_stages.py`).
 
 use crate::cost::serving::Limit;
 use crate::emit::{Emission, EmitError, quoted, visible_on};

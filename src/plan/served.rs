@@ -4,13 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cost::served::{Service, Shape, serve};
-use crate::cost::serving::ends::{Ends, ends, most_stages};
+use crate::cost::serving::ends::{Kept, ends, most_stages};
 use crate::cost::serving::{self, Server, share};
 use crate::cost::{Accounting, Batch, Layout, Pages, capacity, crossings};
 use crate::hardware::HostId;
 use crate::model::{Kind, Model, Part, Precision, PrecisionError};
 use crate::plan::sums::Sums;
-use crate::plan::{CheckError, Plan};
+use crate::plan::{CheckError, Plan, Run};
 use crate::solve::Solution;
 use crate::units::Bytes;
 use crate::workload::{KvFormat, Workload};
@@ -189,11 +189,7 @@ impl Plan {
         let engine = server.engine();
         let mut resident = Pages::ENDLESS.0;
         for run in &self.device_map.runs {
-            let blocks = model.blocks.iter().enumerate();
-            let own = blocks.filter(|(index, _)| run.layers.contains(&(*index as u32)));
-            let pages =
-                own.map(|(_, block)| engine.page_bytes(block, kv_format, service.tensor_parallel));
-            let page: Bytes = pages.sum();
+            let page = page(run, model, kv_format, (server, service.tensor_parallel));
             for name in members(&run.device) {
                 let listed = self.devices.iter().find(|device| device.name == name);
                 let (Some(id), Some(listed)) = (self.gpu(name), listed) else {
@@ -238,49 +234,61 @@ pub(super) fn served_sums<'a>(
     let sizes = serving::sizes(model, checkpoint)?;
     let modules = &plan.device_map.modules;
     let runs = &plan.device_map.runs;
-    let is_on_each = ends(server, model) == Ends::OnEach;
+    let ends = ends(server, model);
     let mut sums = Sums::new();
     for (tensor, size) in model.tensors.iter().zip(sizes) {
-        let held = share::share(model, tensor, size, degree);
-        let mut add = |device: &'a str| {
-            for name in members(device) {
+        let held = share::share((server, degree), model, tensor, size);
+        let mut add_to = |kept: Kept, device: &'a str| {
+            let all = runs.iter().map(|run| run.device.as_str());
+            let devices: Vec<_> = match kept {
+                Kept::Once => vec![device],
+                Kept::OnEach => all.collect(),
+            };
+            for name in devices.into_iter().flat_map(members) {
                 sums.entry(name).or_default().0 += held;
             }
         };
         match tensor.part {
             Part::Attention(block) | Part::FeedForward(block) => {
-                add(plan.device_of(block.0).unwrap_or_default());
+                add_to(Kept::Once, plan.device_of(block.0).unwrap_or_default());
             }
             Part::NextToken(_) => {}
-            Part::FinalNorm | Part::Head if is_on_each => {
-                runs.iter().for_each(|run| add(&run.device))
-            }
-            Part::FinalNorm | Part::Head => add(&modules.head),
-            Part::Embedding if is_on_each && tensor.kind == Kind::Embedding => {
-                runs.iter().for_each(|run| add(&run.device));
-            }
-            Part::Embedding | Part::Tower | Part::Everywhere => {
-                add(&modules.embedding);
-                // A tower has tables of positions, which are no head's.
-                let is_matrix = (tensor.part, tensor.kind) == (Part::Embedding, Kind::Embedding);
-                if model.tied && is_matrix && modules.head != modules.embedding {
-                    add(&modules.head);
+            Part::FinalNorm => add_to(ends.norm, &modules.head),
+            Part::Head => add_to(ends.head, &modules.head),
+            Part::Tower => add_to(ends.tower, &modules.embedding),
+            Part::Embedding if tensor.kind == Kind::Embedding => match (model.tied, ends.head) {
+                (true, Kept::OnEach) => add_to(Kept::OnEach, &modules.embedding),
+                (is_tied, _) => {
+                    add_to(ends.embedding, &modules.embedding);
+                    let is_apart = modules.head != modules.embedding;
+                    if is_tied && is_apart && ends.embedding == Kept::Once {
+                        add_to(Kept::Once, &modules.head);
+                    }
                 }
-            }
+            },
+            Part::Embedding | Part::Everywhere => add_to(Kept::Once, &modules.embedding),
         }
     }
     let engine = server.engine();
     let pages = workload.context.0.div_ceil(engine.page().0) * u64::from(workload.sequences);
     for run in runs {
-        let blocks = run
-            .layers
-            .clone()
-            .filter_map(|layer| model.blocks.get(layer as usize));
-        let page = blocks.map(|block| engine.page_bytes(block, kv_format, degree));
-        let cache = page.sum::<Bytes>() * pages;
+        let cache = page(run, model, kv_format, (server, degree)) * pages;
         for name in members(&run.device) {
             sums.entry(name).or_default().1 += cache;
         }
     }
     Ok(sums)
+}
+
+/// What one page takes of each GPU of a stage.
+fn page(run: &Run, model: &Model, format: KvFormat, (server, degree): (Server, u32)) -> Bytes {
+    let cache = ends(server, model).cache;
+    let blocks = model.blocks.iter().enumerate();
+    let kept = blocks.filter(|(index, _)| match cache {
+        Kept::Once => run.layers.contains(&(*index as u32)),
+        Kept::OnEach => true,
+    });
+    let engine = server.engine();
+    kept.map(|(_, block)| engine.page_bytes(block, format, degree))
+        .sum()
 }

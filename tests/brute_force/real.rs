@@ -17,7 +17,7 @@ use crate::{agrees, seeded};
 
 /// Families of every kind: gated, parallel and plain blocks; heads apart and tied; experts, in all
 /// blocks and behind a dense one.
-fn configs() -> [Value; 7] {
+fn configs() -> [Value; 8] {
     [
         json!({"model_type": "llama", "hidden_size": 1024, "intermediate_size": 2816,
             "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
@@ -28,11 +28,13 @@ fn configs() -> [Value; 7] {
         json!({"model_type": "qwen2", "hidden_size": 896, "intermediate_size": 4864,
             "num_hidden_layers": 4, "num_attention_heads": 14, "num_key_value_heads": 2,
             "vocab_size": 50000, "tie_word_embeddings": true}),
-        json!({"model_type": "falcon", "hidden_size": 1024, "num_hidden_layers": 5,
-            "num_attention_heads": 16, "num_kv_heads": 2, "new_decoder_architecture": true,
-            "bias": false, "vocab_size": 65024}),
-        json!({"model_type": "bloom", "hidden_size": 1024, "n_layer": 4, "n_head": 16,
-            "vocab_size": 250880, "seq_length": 2048}),
+        json!({"model_type": "gpt_neox", "hidden_size": 1024, "intermediate_size": 4096,
+            "num_hidden_layers": 5, "num_attention_heads": 16, "vocab_size": 65024,
+            "max_position_embeddings": 2048}),
+        // SGLang has it in one stage: its head is the embedding.
+        json!({"model_type": "phi3", "hidden_size": 1024, "intermediate_size": 4096,
+            "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "vocab_size": 200064, "tie_word_embeddings": true, "max_position_embeddings": 4096}),
         json!({"model_type": "mixtral", "hidden_size": 1024, "intermediate_size": 1024,
             "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4,
             "num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 32000,
@@ -43,6 +45,11 @@ fn configs() -> [Value; 7] {
             "qk_rope_head_dim": 64, "v_head_dim": 128, "first_k_dense_replace": 1,
             "moe_intermediate_size": 512, "n_routed_experts": 16, "n_shared_experts": 1,
             "num_experts_per_tok": 2, "vocab_size": 32000, "max_position_embeddings": 4096}),
+        // SGLang keeps a cache for all blocks on each stage.
+        json!({"model_type": "minimax_m2", "hidden_size": 1024, "intermediate_size": 512,
+            "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
+            "head_dim": 128, "num_local_experts": 16, "num_experts_per_tok": 2,
+            "vocab_size": 32000, "max_position_embeddings": 4096}),
     ]
 }
 

@@ -10,18 +10,15 @@ there are no processes, each rank is told in turn who it is. Blocks and paramete
 the plan's, and so must be the tokens that vLLM makes of the room that the plan leaves each rank.
 """
 
-import json
 import os
 import re
-import shlex
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 
+import stages
 import torch
+from stages import Group
 from vllm.config import set_current_vllm_config
 from vllm.distributed import parallel_state
 from vllm.engine.arg_utils import EngineArgs
@@ -30,21 +27,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.torch_utils import set_default_torch_dtype
 from vllm.v1.core.kv_cache_utils import get_kv_cache_configs
 
-SHARDPLAN = Path(__file__).parents[2] / "target/release/shardplan"
 PARTITION = "VLLM_PP_LAYER_PARTITION"
-
-
-class Group:
-    """What a rank knows of the ranks that it works with, where none of them is there."""
-
-    def __init__(self, rank, size):
-        self.rank = self.rank_in_group = self.local_rank = rank
-        self.world_size, self.ranks = size, list(range(size))
-        self.is_first_rank, self.is_last_rank = rank == 0, rank == size - 1
-        self.device_group = self.cpu_group = self
-
-    def size(self):
-        return self.world_size
 
 
 def take_part(stage, n_stages, rank, degree):
@@ -54,21 +37,11 @@ def take_part(stage, n_stages, rank, degree):
     parallel_state._DP = parallel_state._DCP = parallel_state._PCP = Group(0, 1)
 
 
-def shardplan(*arguments):
-    done = subprocess.run([SHARDPLAN, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"shardplan {shlex.join(arguments)}: {done.stderr}{done.stdout}")
-    return done.stdout
-
-
 def plan(folder, rig, degree):
     """A plan, and the configuration that vLLM makes of the emitted line with its own parser."""
-    arguments = ["--target", "vllm", "--objective", "kv", "--context", "1024", "--precision", "bf16"]
-    file = f"{folder}/plan.yaml"
-    planned = json.loads(shardplan("plan", folder, "--rig", rig, "--tp", str(degree), *arguments, "--json", "-o", file))
-    words = shlex.split(shardplan("emit", file, "--target", "vllm", "-o", f"{folder}/emitted").splitlines()[-1])
+    planned, environment, words = stages.plan("vllm", folder, rig, degree)
     os.environ.pop(PARTITION, None)
-    os.environ |= dict(re.findall(rf"({PARTITION})=(\S+)", " ".join(words)))
+    os.environ |= {name: value for name, value in environment.items() if name == PARTITION}
     flags = words[words.index("serve") + 2 :]
     # What a CPU needs: no tokenizer, and blocks as small as on a GPU.
     flags += ["--model", folder, "--skip-tokenizer-init", "--load-format", "dummy", "--block-size", "16"]
@@ -93,21 +66,12 @@ def built(config, stage, rank):
 def differences(folder, rig, degree):
     """What vLLM does otherwise than planned."""
     planned, config = plan(folder, rig, degree)
-    devices = {device["name"]: device for device in planned["devices"]}
-    runs, specs, rooms = planned["device_map"]["runs"], [], []
-    for stage, run in enumerate(runs):
-        first, _, last = run["layers"].partition("-")
-        blocks = set(range(int(first), int(last or first) + 1))
-        for rank, name in enumerate(run["device"].split("+")):
-            device = devices[name]
-            own, size, spec = built(config, stage, rank)
-            specs.append(spec)
-            told = device["capacity"] * round(1000 * planned["service"]["memory_fraction"]) // 1000
-            rooms.append(told - device["weights"] - device["compute"] - device["overhead"])
-            if own != blocks:
-                yield f"{name}: planned blocks {run['layers']}, vLLM has {sorted(own)}"
-            if size != device["weights"]:
-                yield f"{name}: planned {device['weights']} bytes of weights, vLLM has {size} ({device['weights'] - size:+})"
+    specs, rooms = [], []
+    for stage, rank, blocks, device in stages.parts(planned):
+        own, size, spec = built(config, stage, rank)
+        specs.append(spec)
+        rooms.append(stages.told(planned, device) - device["weights"] - device["compute"] - device["overhead"])
+        yield from stages.compared(device, blocks, own, size)
     # The layout of a block on most GPUs.
     config.cache_config.kv_cache_layout = "NHD"
     kept = get_kv_cache_configs(config, specs, rooms)
@@ -119,24 +83,5 @@ def differences(folder, rig, degree):
         yield f"planned {planned_tokens} tokens in the cache, vLLM has {tokens}"
 
 
-def main():
-    failed = 0
-    for path in map(Path, sys.argv[1:]):
-        for what, rig, degree in (
-            ("one after the other", "400 GiB@900 GB/s, 250 GiB@600 GB/s, 250 GiB@600 GB/s", 1),
-            ("shared by two", "2x 400 GiB@900 GB/s, 2x 300 GiB@600 GB/s", 2),
-        ):
-            with tempfile.TemporaryDirectory() as folder:
-                Path(folder, "config.json").write_text(path.read_text())
-                try:
-                    faults = list(differences(folder, rig, degree))
-                except RuntimeError as error:
-                    faults = [str(error)]
-            failed += bool(faults)
-            print("FAIL" if faults else "ok  ", path.stem, what, *(f"\n     {fault}" for fault in faults), flush=True)
-    print(f"{2 * len(sys.argv[1:]) - failed} passed, {failed} failed")
-    return failed > 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(stages.main(differences))

@@ -327,7 +327,7 @@ impl<'a> Blocks<'a> {
         let fits = |own: &Sums| {
             own.weights
                 .0
-                .saturating_add(own.page.0.saturating_mul(level.pages))
+                .saturating_add(own.kept.0.saturating_mul(level.pages))
                 <= room.0
         };
         let runs = &runs[..runs.partition_point(fits)];

@@ -4,9 +4,9 @@
 //! The units are the blocks: the embedding is on the first stage and the final norm with the head on
 //! the last, so that every stage has a block. Nothing is computed on the CPU or offloaded. Sizes are
 //! those of one GPU. Weights and cache are exact but for what `share.rs` rounds, and were held against
-//! vLLM 0.32.0 (`tests/engines`); all else is an estimate. Between hosts the residual stream passes, see
-//! [`handed`]. Not here: offload by streaming, expert parallelism. Sources: vLLM 0.33.0 and SGLang
-//! 0.5.23, as read in November 2026.
+//! vLLM 0.32.0 and SGLang 0.5.23 (`tests/engines`); all else is an estimate. Between hosts the residual
+//! stream passes, see [`handed`]. Not here: offload by streaming, expert parallelism. Sources: vLLM
+//! 0.33.0 and SGLang 0.5.23, as read in November 2026.
 
 mod bargain;
 mod blocks;
@@ -277,7 +277,7 @@ impl Accounting for Serving<'_> {
         let (compute, overhead) = self.room.beside(*activations, part, n_cards);
         let page = self.server.engine().page();
         let pages = Pages {
-            bytes: own.page,
+            bytes: own.kept,
             tokens: page,
             sequence: Tokens(self.workload.context.0.next_multiple_of(page.0)),
             most: self.limit.sequences,
@@ -287,7 +287,7 @@ impl Accounting for Serving<'_> {
         Stage {
             device: Memory {
                 weights: own.weights,
-                kv_cache: own.page * kept,
+                kv_cache: own.kept * kept,
                 compute,
                 overhead,
             },

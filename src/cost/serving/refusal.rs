@@ -5,6 +5,7 @@
 //! November 2026. A card that states no compute capability is taken at its word.
 
 use crate::cost::serving::Server;
+use crate::cost::serving::ends::is_of;
 use crate::hardware::{ComputeCapability, Device, Rig};
 use crate::model::quantisation::Method;
 use crate::model::{Cache, Checkpoint, Model, Origin};
@@ -29,6 +30,16 @@ pub enum Refusal {
         "{0} computes on GPUs alone, and the rig has none\nhint: name one, or try `--target llama.cpp`"
     )]
     NoGpu(Server),
+    /// A class that the engine neither has nor takes from transformers.
+    #[error(
+        "{server} has no class for `{model}`, and does not run that of transformers\nhint: try `--target transformers` or `--target llama.cpp`"
+    )]
+    NoClass {
+        /// The engine.
+        server: Server,
+        /// The model.
+        model: String,
+    },
     /// A cache that is not made of pages of tokens.
     #[error(
         "`{model}` keeps {kept}, and how {server} pages that is not planned\nhint: try `--target llama.cpp` or `--target transformers`"
@@ -90,6 +101,19 @@ pub enum Refusal {
     },
 }
 
+/// Blocks of the classes that SGLang 0.5.23 has not, and whose classes in transformers it refuses, since
+/// they do not let it attend in their place or share their matrices: seen, with transformers 5.19.
+const UNKNOWN_TO_SGLANG: [&str; 8] = [
+    "BioGptDecoderLayer",
+    "BloomBlock",
+    "CodeGenBlock",
+    "FalconDecoderLayer",
+    "GPTNeoBlock",
+    "GlmDecoderLayer",
+    "MptBlock",
+    "XGLMDecoderLayer",
+];
+
 /// Whether an engine has what a model and a workload are made of, and a rig something to compute on.
 ///
 /// # Errors
@@ -101,6 +125,10 @@ pub fn check(server: Server, model: &Model, rig: &Rig, workload: &Workload) -> R
     }
     if rig.devices().is_empty() {
         return Err(Refusal::NoGpu(server));
+    }
+    if server == Server::Sglang && is_of(model, &UNKNOWN_TO_SGLANG) {
+        let model = model.architecture.clone();
+        return Err(Refusal::NoClass { server, model });
     }
     let kept = model.blocks.iter().flat_map(|block| &block.caches);
     let mut kept = kept.filter_map(|cache| match cache {
@@ -221,6 +249,7 @@ mod tests {
     use super::*;
     use crate::hardware::text;
     use crate::model::open;
+    use crate::units::Tokens;
 
     #[test]
     fn a_card_that_is_too_old_is_named() {
@@ -242,6 +271,19 @@ mod tests {
             check_cards(Server::Sglang, &model, Checkpoint::Bf16, &rig),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_class_that_an_engine_does_not_run_is_refused() {
+        let model = open("falcon-40b").unwrap();
+        let rig = text::parse("RTX 3090").unwrap();
+        let workload = Workload::of_context(Tokens(1024));
+        let check = |server| check(server, &model, &rig, &workload);
+        assert!(matches!(
+            check(Server::Sglang),
+            Err(Refusal::NoClass { .. })
+        ));
+        assert_eq!(check(Server::Vllm), Ok(()));
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! columns, and biases with the rows of theirs; norms, routers, positions that are learned and the
 //! down-projections of latent attention are on each GPU; key and value heads are repeated where there
 //! are fewer of them than GPUs; the vocabulary is padded. Held against the parameters of vLLM 0.32.0
-//! by `tests/engines/vllm_stages.py`.
+//! and SGLang 0.5.23 by `tests/engines`.
 
+use crate::cost::serving::Server;
+use crate::cost::serving::ends::is_embedding_repeated;
 use crate::model::quantisation::Method;
 use crate::model::{Cache, Dimensions, Kind, Model, Part, Tensor};
 use crate::units::Bytes;
 
-/// Rows that a vocabulary is padded to, for each GPU (`DEFAULT_VOCAB_PADDING_SIZE`).
+/// Rows that a vocabulary is padded to (`DEFAULT_VOCAB_PADDING_SIZE`), and where a degree does not divide
+/// those, rows for each GPU: SGLang's rule, and vLLM refuses such a degree.
 const PADDED: u64 = 64;
 
 /// Input features that share a scale in nearly every checkpoint quantised in groups, and in blocks of
@@ -21,7 +24,12 @@ const GROUP: u64 = 128;
 const MOST_DEGREE: u64 = 64;
 
 /// What one of `degree` GPUs holds of a tensor that takes `size` as a whole.
-pub fn share(model: &Model, tensor: &Tensor, size: Bytes, degree: u32) -> Bytes {
+pub fn share(
+    (server, degree): (Server, u32),
+    model: &Model,
+    tensor: &Tensor,
+    size: Bytes,
+) -> Bytes {
     let degree = u64::from(degree.max(1));
     let part = |held: u64, all: u64| {
         let bytes = u128::from(size.0) * u128::from(held);
@@ -45,9 +53,14 @@ pub fn share(model: &Model, tensor: &Tensor, size: Bytes, degree: u32) -> Bytes 
     match (tensor.kind, tensor.part) {
         (_, Part::Tower) => size,
         (Kind::Embedding, _) if tensor.gguf_name.starts_with("position_embd") => size,
+        (Kind::Embedding, _) if is_embedding_repeated(server, model) => size,
         (Kind::Embedding | Kind::Head, _) => {
             let rows = tensor.rows().max(1);
-            part(rows.next_multiple_of(PADDED * degree), rows * degree)
+            let padded = rows.next_multiple_of(PADDED);
+            match padded.is_multiple_of(degree) {
+                true => part(padded, rows * degree),
+                false => part(rows.next_multiple_of(PADDED * degree), rows * degree),
+            }
         }
         // What corrects a router is trained. Angles and masks are made as they are needed, but for the
         // angles of every position, which are among what is estimated.
@@ -227,7 +240,7 @@ mod tests {
         let (tensor, size) = tensors
             .find(|(tensor, _)| tensor.gguf_name.ends_with(name))
             .unwrap();
-        share(model, tensor, size, degree)
+        share((Server::Vllm, degree), model, tensor, size)
     }
 
     #[test]
@@ -239,10 +252,21 @@ mod tests {
         assert_eq!(held(&model, "attn_k.weight", 4), Bytes(query.0 / 8 / 4));
         assert_eq!(held(&model, "attn_k.weight", 16), Bytes(query.0 / 8 / 8));
         assert_eq!(held(&model, "attn_norm.weight", 4), Bytes(2 * 8192));
-        // 128,256 rows are whole pads of 64 and of 128, and not of 1024.
+        // 128,256 rows are whole pads of 64, which two and sixteen GPUs divide.
         let row = 2 * 8192;
         assert_eq!(held(&model, "token_embd.weight", 2), Bytes(64_128 * row));
-        assert_eq!(held(&model, "token_embd.weight", 16), Bytes(8064 * row));
+        assert_eq!(held(&model, "token_embd.weight", 16), Bytes(8016 * row));
+        // Five do not, and each has whole pads.
+        assert_eq!(held(&model, "token_embd.weight", 5), Bytes(25_664 * row));
+    }
+
+    #[test]
+    fn sglang_repeats_the_embedding_of_gemma_3() {
+        let model = open("gemma-3-27b").unwrap();
+        let named = |tensor: &&Tensor| tensor.gguf_name == "token_embd.weight";
+        let embedding = model.tensors.iter().find(named).unwrap();
+        let held = |server| share((server, 2), &model, embedding, Bytes(1000)).0;
+        assert_eq!((held(Server::Vllm), held(Server::Sglang)), (500, 1000));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! degree.
 
 use crate::cost::Span;
-use crate::cost::serving::ends::{Ends, ends};
+use crate::cost::serving::ends::{Ends, Kept, ends};
 use crate::cost::serving::{Server, share};
 use crate::model::format::Format;
 use crate::model::{Checkpoint, Kind, Model, Part, Precision, PrecisionError};
@@ -22,17 +22,19 @@ pub(super) struct Asked<'a> {
 pub(super) struct Shares {
     /// Totals of the blocks before each.
     sums: Vec<Sums>,
-    /// What the first stage has besides.
+    /// What the first stage has besides: all that belongs to no other.
     first: Bytes,
-    /// What the last has: the head and the norm before it.
-    last: Sums,
-    /// How much of that a stage with the embedding has already, where the head is its matrix.
-    tied: Bytes,
-    /// Which stages have the ends.
-    ends: Ends,
-    /// The embedding's matrix, and the norm and the head that are not that matrix.
+    /// What it has of matrices, and what the last has, by what each is for.
     embedding: Bytes,
+    tower: Bytes,
+    norm: Bytes,
     head: Bytes,
+    /// The embedding's matrix, where it is the head's as well.
+    tied: Bytes,
+    /// What the last stage reads and computes with the norm and the head.
+    last: Sums,
+    /// Which stages have what.
+    ends: Ends,
 }
 
 /// Totals.
@@ -43,8 +45,10 @@ pub(super) struct Sums {
     pub(super) read: Bytes,
     /// Experts, of which a token reads some.
     pub(super) experts: Bytes,
-    /// One page of the cache.
+    /// One page of the cache, as it is read.
     pub(super) page: Bytes,
+    /// What one page takes: as much, or that of all blocks.
+    pub(super) kept: Bytes,
     pub(super) operations: f64,
     pub(super) n_blocks: u64,
 }
@@ -57,6 +61,7 @@ impl Sums {
             read: self.read.min(other.read),
             experts: self.experts.min(other.experts),
             page: self.page.min(other.page),
+            kept: self.kept.min(other.kept),
             operations: self.operations.min(other.operations),
             n_blocks: self.n_blocks.min(other.n_blocks),
         }
@@ -69,9 +74,10 @@ impl Shares {
         let Asked { model, sizes, .. } = asked;
         let n_blocks = n_blocks(model) as usize;
         let mut blocks = vec![Sums::default(); n_blocks];
-        let (mut first, mut last, mut embedding) = (Bytes::ZERO, Sums::default(), Bytes::ZERO);
+        let (mut first, mut embedding, mut tower) = (Bytes::ZERO, Bytes::ZERO, Bytes::ZERO);
+        let (mut norm, mut head, mut last) = (Bytes::ZERO, Bytes::ZERO, Sums::default());
         for (tensor, size) in model.tensors.iter().zip(*sizes) {
-            let held = share::share(model, tensor, *size, degree);
+            let held = share::share((asked.server, degree), model, tensor, *size);
             let elements = tensor.elements() as f64 * model.share_for_a_token(tensor);
             let operations = 2.0 * elements / f64::from(degree);
             match tensor.part {
@@ -87,24 +93,25 @@ impl Shares {
                     }
                 }
                 Part::FinalNorm | Part::Head => {
-                    last.weights += held;
+                    match tensor.part {
+                        Part::Head => head += held,
+                        _ => norm += held,
+                    }
                     last.read += held;
                     last.operations += operations;
                 }
+                Part::Tower => tower += held,
                 Part::Embedding if tensor.kind == Kind::Embedding => {
-                    first += held;
                     embedding += held;
                     if model.tied {
                         last.operations += operations;
                     }
                 }
-                Part::Embedding | Part::Tower | Part::Everywhere => first += held,
+                Part::Embedding | Part::Everywhere => first += held,
                 Part::NextToken(_) => {}
             }
         }
         let tied = if model.tied { embedding } else { Bytes::ZERO };
-        let head = last.weights;
-        last.weights += tied;
         last.read += tied;
         let mut sums = vec![Sums::default()];
         for (own, block) in blocks.iter().zip(&model.blocks) {
@@ -118,6 +125,7 @@ impl Shares {
                 read: before.read + own.read,
                 experts: before.experts + own.experts,
                 page: before.page + page,
+                kept: before.kept + page,
                 operations: before.operations + own.operations,
                 n_blocks: before.n_blocks + 1,
             });
@@ -125,41 +133,51 @@ impl Shares {
         Self {
             sums,
             first,
-            last,
-            tied,
-            ends: ends(asked.server, model),
             embedding,
+            tower,
+            norm,
             head,
+            tied,
+            last,
+            ends: ends(asked.server, model),
         }
     }
 
     /// What a stage holds.
     pub(super) fn of(&self, span: &Span, n_units: usize) -> Sums {
         let (from, to) = (&self.sums[span.units.start], &self.sums[span.units.end]);
+        let page = to.page.saturating_sub(from.page);
         let mut own = Sums {
             weights: to.weights.saturating_sub(from.weights),
             read: to.read.saturating_sub(from.read),
             experts: to.experts.saturating_sub(from.experts),
-            page: to.page.saturating_sub(from.page),
+            page,
+            kept: match self.ends.cache {
+                Kept::Once => page,
+                Kept::OnEach => self.sums[n_units].page,
+            },
             operations: to.operations - from.operations,
             n_blocks: to.n_blocks - from.n_blocks,
         };
         let (is_first, is_last) = (span.units.start == 0, span.units.end == n_units);
-        let is_on_each = self.ends == Ends::OnEach;
-        if is_first {
-            own.weights += self.first;
-        } else if is_on_each {
-            own.weights += self.embedding;
+        let has_embedding = is_first || self.ends.embedding == Kept::OnEach;
+        let has_head = is_last || self.ends.head == Kept::OnEach;
+        let parts = [
+            (is_first, self.first),
+            (has_embedding, self.embedding),
+            (is_first || self.ends.tower == Kept::OnEach, self.tower),
+            (is_last || self.ends.norm == Kept::OnEach, self.norm),
+            (has_head, self.head),
+            (has_head && !has_embedding, self.tied),
+        ];
+        for (is_here, size) in parts {
+            if is_here {
+                own.weights += size;
+            }
         }
         if is_last {
-            own.weights += self.last.weights;
             own.read += self.last.read;
             own.operations += self.last.operations;
-            if is_first || is_on_each {
-                own.weights = own.weights.saturating_sub(self.tied);
-            }
-        } else if is_on_each {
-            own.weights += self.head;
         }
         own
     }
@@ -219,42 +237,61 @@ mod tests {
     }
 
     /// Bytes of parameters of the second of two GPUs on each of three stages, at 16 bits: read off the
-    /// classes of vLLM 0.32.0, built by `tests/engines/vllm_stages.py`.
-    const BUILT: [(&str, [usize; 2], [u64; 3]); 4] = [
+    /// classes of vLLM 0.32.0 and SGLang 0.5.23, built by `tests/engines/vllm_stages.py` and
+    /// `tests/engines/sglang_stages.py`.
+    const BUILT: [(Server, &str, [usize; 2], [u64; 3]); 6] = [
         // Rows of keys and values are shared, and the head is the embedding.
         (
+            Server::Vllm,
             fixture!("llama-3.2-1b"),
             [6, 11],
             [627_621_888, 304_128_000, 566_800_384],
         ),
         // Every stage has both ends.
         (
+            Server::Vllm,
             fixture!("mixtral-8x7b"),
             [12, 24],
             [17_677_885_440, 17_677_885_440, 11_872_641_024],
         ),
         // So too, and the gate of a shared expert is on each GPU.
         (
+            Server::Vllm,
             fixture!("qwen1.5-moe-a2.7b"),
             [8, 16],
             [5_187_850_240, 5_187_850_240, 5_187_850_240],
         ),
         // Biases go with the rows of their matrices.
         (
+            Server::Vllm,
             fixture!("starcoder2-3b"),
             [10, 20],
             [1_110_969_344, 959_974_400, 1_110_981_632],
+        ),
+        // Every stage has the head, and the last alone the norm.
+        (
+            Server::Sglang,
+            fixture!("mixtral-8x7b"),
+            [12, 24],
+            [17_677_877_248, 17_546_805_248, 11_741_569_024],
+        ),
+        // The head is the embedding, which the last has again.
+        (
+            Server::Sglang,
+            fixture!("qwen3-0.6b"),
+            [10, 20],
+            [312_914_944, 157_332_480, 281_450_496],
         ),
     ];
 
     #[test]
     fn a_gpu_holds_what_the_engine_builds_there() {
-        for (text, [second, third], built) in BUILT {
+        for (server, text, [second, third], built) in BUILT {
             let text = serde_json::from_str(text).unwrap();
             let model = config::model("model", Origin::Known, &text).unwrap();
             let sizes = sizes(&model, Checkpoint::Bf16).unwrap();
             let asked = Asked {
-                server: Server::Vllm,
+                server,
                 model: &model,
                 sizes: &sizes,
                 kv_format: KvFormat::F16,
@@ -272,6 +309,33 @@ mod tests {
             });
             assert_eq!(held, built, "{}", model.architecture);
         }
+    }
+
+    #[test]
+    fn a_stage_keeps_a_cache_for_every_block_where_the_class_does_not_say_which_are_its_own() {
+        let text = serde_json::from_str(fixture!("minimax-m2.5")).unwrap();
+        let model = config::model("model", Origin::Known, &text).unwrap();
+        let sizes = sizes(&model, Checkpoint::Bf16).unwrap();
+        let kept = |server| {
+            let asked = Asked {
+                server,
+                model: &model,
+                sizes: &sizes,
+                kv_format: KvFormat::F16,
+            };
+            let span = Span {
+                place: Place::Device(DeviceId(0)),
+                units: 20..30,
+                streamed: 0..0,
+                position: Position::Later,
+            };
+            let own = Shares::new(&asked, 1).of(&span, 62);
+            (own.page, own.kept)
+        };
+        // 8 heads of 128, twice, at 16 bits; pages of 16 tokens and of one.
+        let token = Bytes(8 * 128 * 2 * 2);
+        assert_eq!(kept(Server::Vllm), (token * 160, token * 160));
+        assert_eq!(kept(Server::Sglang), (token * 10, token * 62));
     }
 
     #[test]
