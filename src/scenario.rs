@@ -205,7 +205,13 @@ impl Scenario {
 
     /// What is fixed, in words.
     fn given(&self) -> Vec<String> {
-        let constraints = self.terms.constraints.iter().map(ToString::to_string);
+        self.given_with(&[])
+    }
+
+    /// The same with more that is fixed.
+    fn given_with(&self, more: &[Constraint]) -> Vec<String> {
+        let constraints = self.terms.constraints.iter().chain(more);
+        let constraints = constraints.map(ToString::to_string);
         let limit = self.terms.max_time_per_token;
         // Of one precision a limit changes no plan: it keeps it or there is none.
         let limit = limit.filter(|_| self.terms.mix.is_some());
@@ -239,23 +245,31 @@ impl Scenario {
         &self,
         answer: impl FnOnce(&dyn Accounting, Precision, &Ask) -> Result<T, ScenarioError>,
     ) -> Result<T, ScenarioError> {
-        let precision = self.target.own_precision(self.precision)?;
+        // What a forbidden card leaves is grouped without it, and what it lacks is no fault.
+        match self.target {
+            Target::Transformers | Target::Vllm | Target::Sglang => {
+                let grouped = shared::without_forbidden(&self.rig, &self.terms.constraints)?;
+                self.priced_on(&grouped, answer)
+            }
+            Target::LlamaCpp => self.priced_on(&self.rig, answer),
+        }
+    }
+
+    /// The same for what a rig leaves.
+    fn priced_on<T>(
+        &self,
+        rig: &Rig,
+        answer: impl FnOnce(&dyn Accounting, Precision, &Ask) -> Result<T, ScenarioError>,
+    ) -> Result<T, ScenarioError> {
         let Self {
             model,
-            rig,
             target,
             workload,
             terms,
             ..
         } = self;
-        // What a forbidden card leaves is grouped without it, and what it lacks is no fault.
-        let grouped = match target {
-            Target::Transformers | Target::Vllm | Target::Sglang => {
-                shared::without_forbidden(rig, &terms.constraints)?
-            }
-            Target::LlamaCpp => rig.clone(),
-        };
-        let accounting = target.accounting(model, precision, &grouped, workload)?;
+        let precision = target.own_precision(self.precision)?;
+        let accounting = target.accounting(model, precision, rig, workload)?;
         let accounting = accounting.as_ref();
         let ask = Ask {
             rules: constraint::rules(&terms.constraints, accounting, *target)?,

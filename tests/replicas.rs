@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "replicas/in_time.rs"]
+mod in_time;
+
 use shardplan::cost::{Accounting, Measure, Target};
 use shardplan::emit;
 use shardplan::hardware::{self, DeviceId};

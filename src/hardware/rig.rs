@@ -183,6 +183,14 @@ impl Rig {
         Self::of_hosts(self.devices, self.hosts)
     }
 
+    /// The same rig with no room on some devices.
+    pub fn without(mut self, ids: impl IntoIterator<Item = DeviceId>) -> Self {
+        for DeviceId(index) in ids {
+            self.devices[index].reserve = self.devices[index].memory;
+        }
+        self
+    }
+
     /// The same rig with a share of what a plan may use left free on every device and of RAM.
     pub fn with_margin(mut self, share: f64) -> Result<Self, RigError> {
         let free = |room: Bytes| room.scale(share.clamp(0.0, 1.0));

@@ -5,20 +5,22 @@
 //! is `solve/replicas.rs`. Not here: frameworks that use RAM, which replicas would have to share.
 
 mod cards;
+mod part;
 
 use std::collections::BTreeMap;
 
-use super::constraint::{Constraint, ConstraintError};
+use super::constraint::Constraint;
 use super::{Scenario, ScenarioError};
 use crate::cost::{Accounting, Ceiling, Measure, Target};
 use crate::hardware::DeviceId;
 use crate::plan::{BaselineSummary, Fleet, Plan, ProofSummary, Status};
 use crate::solve::replicas::prices::{Market, Offer};
 use crate::solve::replicas::{Dealing, Dealt, Number, Part, Valued};
-use crate::solve::{self, Amount, NoPlan, Objective, Stop};
-use crate::units::{Seconds, Tokens};
+use crate::solve::{Amount, NoPlan, Objective, Stop};
+use crate::units::Tokens;
 
 use cards::Cards;
+use part::{Planned, Tried};
 
 /// Replicas that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,13 +70,6 @@ fn none(asked: usize, is_proven: bool) -> String {
     }
 }
 
-/// A plan of a part, and what is known of it.
-#[derive(Clone)]
-struct Planned {
-    plan: Plan,
-    valued: Valued,
-}
-
 impl Scenario {
     /// The best replicas.
     ///
@@ -95,7 +90,7 @@ impl Scenario {
             }
             let rules = rules(number, found);
             let parts: Vec<_> = rules.iter().map(|n| cards.equal_parts(*n)).collect();
-            let mut planned: BTreeMap<Part, Planned> = BTreeMap::new();
+            let mut tried: BTreeMap<Part, Tried> = BTreeMap::new();
             let dealing = Dealing {
                 counts: cards.counts(),
                 like: &|part| cards.like(part),
@@ -105,28 +100,39 @@ impl Scenario {
                 stop: &self.terms.stop,
             };
             let dealt = dealing.best(number, &parts, |part| {
-                let scenario = self.on(&cards.first(part), &self.terms.stop);
-                match scenario.attempted()? {
-                    Ok(found) => {
-                        let valued = found.valued;
-                        planned.insert(part.to_vec(), found);
-                        Ok::<_, ScenarioError>(valued)
-                    }
-                    Err(NoPlan::RuledOut(_)) => Ok(Valued { worth: 0, bound: 0 }),
-                    Err(NoPlan::NotFound) => Ok(Valued {
+                let ids = cards.first(part);
+                let found = self.attempted(&ids, &self.terms.stop)?;
+                let valued = match &found {
+                    Ok(found) => found.valued,
+                    Err(NoPlan::RuledOut(_)) => Valued { worth: 0, bound: 0 },
+                    Err(NoPlan::NotFound) => Valued {
                         worth: 0,
-                        bound: self.worth(accounting.ceiling(&cards.first(part))),
-                    }),
-                }
+                        bound: self.worth(accounting.ceiling(&ids)),
+                    },
+                };
+                tried.insert(part.to_vec(), found);
+                Ok::<_, ScenarioError>(valued)
             })?;
             if dealt.parts.is_empty() {
                 return Err(self.no_replicas(number, &dealt));
             }
-            let worth_of = |part: &Part| planned.get(&cards.like(part)).map(|it| it.valued.worth);
-            let baselines = rules.iter().zip(&parts).map(|(n, parts)| {
-                let worths: Option<Vec<_>> = parts.iter().map(worth_of).collect();
-                let worth = worths.map(|worths| self.amount(worths.iter().sum()).rounded());
-                BaselineSummary {
+            let worth_of = |part: &Part| match tried.get(&cards.like(part)) {
+                Some(Ok(found)) => Known::Worth(found.valued.worth),
+                Some(Err(NoPlan::RuledOut(_))) => Known::Impossible,
+                Some(Err(NoPlan::NotFound)) => Known::Open,
+                None => match (dealing.ceiling)(part) {
+                    0 => Known::Impossible,
+                    _ => Known::Open,
+                },
+            };
+            let baselines = rules.iter().zip(&parts).filter_map(|(n, parts)| {
+                // A rule that was not tried, or not to its end, is not one that has no plan.
+                let worth = match parts.iter().map(worth_of).fold(Known::Worth(0), Known::and) {
+                    Known::Open => return None,
+                    Known::Impossible => None,
+                    Known::Worth(worth) => Some(self.amount(worth).rounded()),
+                };
+                Some(BaselineSummary {
                     name: match n {
                         1 => "one-pipeline".to_owned(),
                         n => format!("{n}-equal-parts"),
@@ -135,10 +141,10 @@ impl Scenario {
                     decode_tokens_per_second: None,
                     resident_tokens: None,
                     worth,
-                }
+                })
             });
             let baselines = baselines.collect();
-            self.fleet(&cards, &dealt, &planned, baselines)
+            self.fleet(&cards, &dealt, &tried, baselines)
         })
     }
 
@@ -182,43 +188,6 @@ impl Scenario {
         }
     }
 
-    /// The same question for some cards alone.
-    fn on(&self, ids: &[DeviceId], stop: &Stop) -> Self {
-        let mut scenario = self.clone();
-        scenario.terms.stop = stop.clone();
-        for id in self.rig.device_ids().filter(|id| !ids.contains(id)) {
-            let forbidden = Constraint::Forbid(self.rig.device(id).name.clone());
-            if !self.terms.constraints.contains(&forbidden) {
-                scenario.terms.constraints.push(forbidden);
-            }
-        }
-        scenario
-    }
-
-    /// A plan and what it is worth, without reasons where there is none.
-    fn attempted(&self) -> Result<Result<Planned, NoPlan>, ScenarioError> {
-        let answer = self.priced(|accounting, precision, ask| {
-            let solution = match solve::attempt(accounting, ask) {
-                Ok(solution) => solution,
-                Err(no) => return Ok(Err(no)),
-            };
-            let plan = self.document((accounting, precision), ask, &solution)?;
-            let [worth, bound] = [solution.proof.objective(), solution.proof.bound].map(millionths);
-            let valued = Valued {
-                worth,
-                bound: bound.max(worth),
-            };
-            Ok(Ok(Planned { plan, valued }))
-        });
-        match answer {
-            // A part may have too few cards for the groups that are asked for.
-            Err(ScenarioError::Constraint(ConstraintError::Degree { .. })) => {
-                Ok(Err(NoPlan::RuledOut(solve::Ruling::Area)))
-            }
-            answer => answer,
-        }
-    }
-
     /// What no dealing is worth more than.
     fn most(&self, accounting: &dyn Accounting, cards: &Cards) -> u64 {
         let kinds = cards.kinds(&self.rig);
@@ -238,6 +207,7 @@ impl Scenario {
                     most: bargain.most,
                 })
             },
+            stop: &self.terms.stop,
         };
         let bound = market.bound();
         let bound = self.worth(Ceiling {
@@ -266,45 +236,45 @@ impl Scenario {
         }
     }
 
-    /// The same plan on other cards.
-    fn moved(&self, plan: &Plan, exchange: &[(DeviceId, DeviceId)], ids: &[DeviceId]) -> Plan {
-        let name = |id: DeviceId| self.rig.device(id).name.as_str();
-        let names = exchange.iter().map(|(from, to)| (name(*from), name(*to)));
-        let mut plan = plan.renamed(&names.collect());
-        plan.proof.given = self.on(ids, &self.terms.stop).given();
-        plan
-    }
-
     /// The plans of a dealing, each on cards of its own.
     fn fleet(
         &self,
         cards: &Cards,
         dealt: &Dealt,
-        planned: &BTreeMap<Part, Planned>,
+        tried: &BTreeMap<Part, Tried>,
         baselines: Vec<BaselineSummary>,
     ) -> Result<Fleet, ScenarioError> {
         let mut replicas: Vec<(DeviceId, Plan)> = Vec::new();
         let mut worth = 0;
+        // Parts of hosts that are alike, each planned once.
+        let mut elsewhere: BTreeMap<&Part, Planned> = BTreeMap::new();
         for (part, ids) in cards.deal(&dealt.parts) {
-            let like = cards.like(part);
-            let known = planned.get(&like);
-            let is_proven = known.is_some_and(|it| it.valued.worth == it.valued.bound);
-            let found = match known {
-                Some(known) if cards.first(&like) == ids => Ok(known.clone()),
-                // Cards of a class are alike, and the plan is the same on others.
-                Some(known) if like == *part => Ok(Planned {
-                    plan: self.moved(&known.plan, &cards.exchange(part, &ids), &ids),
-                    valued: known.valued,
-                }),
-                // What was proven in time is proven again; the clock does not count twice.
-                _ if is_proven => self.on(&ids, &Stop::default()).attempted()?,
-                _ => self.on(&ids, &self.terms.stop).attempted()?,
+            let first = cards.first(part);
+            let known = match tried.get(&cards.like(part)) {
+                Some(Ok(known)) if cards.like(part) == *part => known,
+                known => {
+                    if !elsewhere.contains_key(part) {
+                        let is_proven = matches!(known, Some(Ok(it)) if it.is_proven());
+                        let found = match is_proven {
+                            // What was proven in time is proven again; the clock does not count twice.
+                            true => self.attempted(&first, &Stop::default())?,
+                            false => self.attempted(&first, &self.terms.stop)?,
+                        };
+                        let found = found.map_err(|_| ReplicasError::None {
+                            asked: dealt.parts.len(),
+                            is_proven: false,
+                        })?;
+                        elsewhere.insert(part, found);
+                    }
+                    &elsewhere[part]
+                }
             };
-            let Planned { plan, valued } = found.map_err(|_| ReplicasError::None {
-                asked: dealt.parts.len(),
-                is_proven: false,
-            })?;
-            worth += valued.worth;
+            // Cards of a class are alike, and the plan is the same on others.
+            let plan = match first == ids {
+                true => known.plan.clone(),
+                false => self.moved(&known.plan, &cards.exchange(part, &ids), &ids),
+            };
+            worth += known.valued.worth;
             replicas.push((ids[0], plan));
         }
         replicas.sort_by_key(|(first, _)| *first);
@@ -354,12 +324,24 @@ fn rules(number: Number, n_cards: usize) -> Vec<usize> {
     }
 }
 
-/// What adds up over replicas: millionths of a token a second, or tokens in the cache.
-fn millionths(amount: Amount) -> u64 {
-    match amount {
-        Amount::Time(Seconds(time)) => (1e6 / time.max(1e-12)) as u64,
-        Amount::Rate(rate) => (rate * 1e6) as u64,
-        Amount::Resident(tokens) => tokens.0,
-        Amount::Devices(_) | Amount::Fullness(_) | Amount::Context(_) | Amount::Penalty(_) => 0,
+/// What is known of a part, or of all parts of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// It has a plan.
+    Worth(u64),
+    /// It has none.
+    Impossible,
+    /// It was not tried, or none was found in time.
+    Open,
+}
+
+impl Known {
+    /// Of both together.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Impossible, _) | (_, Self::Impossible) => Self::Impossible,
+            (Self::Open, _) | (_, Self::Open) => Self::Open,
+            (Self::Worth(one), Self::Worth(other)) => Self::Worth(one.saturating_add(other)),
+        }
     }
 }

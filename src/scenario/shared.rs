@@ -49,14 +49,15 @@ pub(super) fn without_forbidden(
     rig: &Rig,
     constraints: &[Constraint],
 ) -> Result<Rig, ConstraintError> {
-    let mut rig = rig.clone();
-    for constraint in constraints {
-        if let Constraint::Forbid(name) = constraint
-            && name != CPU
-        {
-            let memory = rig.device(rig.find(name)?).memory;
-            rig = rig.with_reserve(name, memory)?;
-        }
-    }
-    Ok(rig)
+    let forbidden = constraints
+        .iter()
+        .filter_map(|constraint| match constraint {
+            Constraint::Forbid(name) if name != CPU => Some(rig.find(name)),
+            Constraint::Forbid(_)
+            | Constraint::Pin(..)
+            | Constraint::Ngl(_)
+            | Constraint::TensorParallel(_) => None,
+        });
+    let forbidden = forbidden.collect::<Result<Vec<_>, _>>()?;
+    Ok(rig.clone().without(forbidden))
 }

@@ -8,10 +8,13 @@
 
 mod copies;
 pub mod prices;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::solve::Stop;
+
+use table::Table;
 
 /// How many replicas are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +30,6 @@ impl Default for Number {
         Self::Of(1)
     }
 }
-
-/// More pairs of a part and what is left beside it take too long to look at again and again.
-const MOST_PAIRS: usize = 5_000_000;
 
 /// Devices of each class.
 pub type Part = Vec<usize>;
@@ -75,7 +75,8 @@ pub struct Dealt {
 }
 
 impl Dealing<'_> {
-    /// The best dealing. Those of `rules` are searched in any case.
+    /// The best dealing. Those of `rules` are searched in any case; where time is over, one that was
+    /// found is enough.
     ///
     /// # Errors
     /// Those of a search.
@@ -85,17 +86,22 @@ impl Dealing<'_> {
         rules: &[Vec<Part>],
         mut search: impl FnMut(&[usize]) -> Result<Valued, E>,
     ) -> Result<Dealt, E> {
+        let is_asked = |parts: &[Part]| match number {
+            Number::Of(n) => parts.len() == n,
+            Number::Auto => true,
+        };
         let mut known = Known::default();
-        for part in rules.iter().flatten() {
-            self.learn(&mut known, part, &mut search)?;
+        let mut has_found = false;
+        // Small parts are sooner searched than large ones, and are mostly worth more together.
+        for parts in rules.iter().rev() {
+            let is_enough = || self.stop.is_set() && (has_found || !is_asked(parts));
+            let is_whole = self.learn_all(&mut known, parts, is_enough, &mut search)?;
+            has_found |= is_whole && is_asked(parts);
         }
         if let Some(dealt) = self.counted(number, &mut known, &mut search)? {
             return Ok(dealt);
         }
-        let asked = rules.iter().filter(|parts| match number {
-            Number::Of(n) => parts.len() == n,
-            Number::Auto => true,
-        });
+        let asked = rules.iter().filter(|parts| is_asked(parts));
         let mut best = self.best_of(asked, &known);
         if number == Number::Auto {
             let repeated = self.repeated(&mut known, &mut search)?;
@@ -111,6 +117,28 @@ impl Dealing<'_> {
         })
     }
 
+    /// Searches all parts of a rule until it is enough, and tells whether each has a plan.
+    fn learn_all<E>(
+        &self,
+        known: &mut Known,
+        parts: &[Part],
+        is_enough: impl Fn() -> bool,
+        search: &mut impl FnMut(&[usize]) -> Result<Valued, E>,
+    ) -> Result<bool, E> {
+        let mut has_all = parts
+            .iter()
+            .all(|part| self.ceiling_of(known, &(self.like)(part)) > 0);
+        for part in parts {
+            // A rule with a part that has no plan is none to answer with.
+            if is_enough() || !has_all && self.stop.is_set() {
+                return Ok(false);
+            }
+            self.learn(known, part, search)?;
+            has_all &= known.worth(&(self.like)(part)) > 0;
+        }
+        Ok(has_all)
+    }
+
     fn learn<E>(
         &self,
         known: &mut Known,
@@ -118,11 +146,20 @@ impl Dealing<'_> {
         search: &mut impl FnMut(&[usize]) -> Result<Valued, E>,
     ) -> Result<(), E> {
         let like = (self.like)(part);
-        if !known.searched.contains_key(&like) && (self.ceiling)(&like) > 0 {
+        if !known.searched.contains_key(&like) && self.ceiling_of(known, &like) > 0 {
             let valued = search(&like)?;
             known.searched.insert(like, valued);
         }
         Ok(())
+    }
+
+    fn ceiling_of(&self, known: &mut Known, like: &[usize]) -> u64 {
+        if let Some(ceiling) = known.ceilings.get(like) {
+            return *ceiling;
+        }
+        let ceiling = (self.ceiling)(like);
+        known.ceilings.insert(like.to_vec(), ceiling);
+        ceiling
     }
 
     /// The best of all dealings, where these are not too many.
@@ -136,9 +173,10 @@ impl Dealing<'_> {
             return Ok(None);
         };
         for like in table.likes() {
-            let ceilings = &mut known.ceilings;
-            let ceiling = || (self.ceiling)(like);
-            ceilings.entry(like.clone()).or_insert_with(ceiling);
+            if self.stop.is_set() {
+                break;
+            }
+            self.ceiling_of(known, like);
         }
         loop {
             let by_bounds = table.deal(number, |like| known.bound(like));
@@ -161,15 +199,18 @@ impl Dealing<'_> {
             // A search takes the longest, so that a closer look comes before any.
             let mut is_closer = false;
             for part in &open {
+                if self.stop.is_set() {
+                    break;
+                }
                 if known.is_close.insert(part.clone()) {
-                    let ceiling = known.ceilings.entry(part.clone()).or_default();
+                    let ceiling = known.ceilings.entry(part.clone()).or_insert(u64::MAX);
                     *ceiling = (self.closer)(part).min(*ceiling);
                     is_closer = true;
                 }
             }
             // The one that promises the most may leave another dealing before the rest is searched.
             let most = open.iter().max_by_key(|part| known.bound(part));
-            if let Some(part) = most.filter(|_| !is_closer) {
+            if let Some(part) = most.filter(|_| !is_closer && !self.stop.is_set()) {
                 self.learn(known, part, search)?;
             }
         }
@@ -199,7 +240,7 @@ impl Dealing<'_> {
 #[derive(Default)]
 struct Known {
     searched: BTreeMap<Part, Valued>,
-    /// Of the others, none is worth more.
+    /// Of the others, none is worth more; where there is no ceiling yet, nothing is known.
     ceilings: BTreeMap<Part, u64>,
     /// Those that were looked at closely.
     is_close: BTreeSet<Part>,
@@ -211,7 +252,7 @@ impl Known {
     }
 
     fn bound(&self, like: &[usize]) -> u64 {
-        let ceiling = || self.ceilings.get(like).copied().unwrap_or(0);
+        let ceiling = || self.ceilings.get(like).copied().unwrap_or(u64::MAX);
         self.searched.get(like).map_or_else(ceiling, |it| it.bound)
     }
 }
@@ -226,161 +267,6 @@ impl Dealt {
             is_counted_out: false,
         }
     }
-}
-
-/// All parts, by a number that adds up as they do.
-struct Table {
-    parts: Vec<Part>,
-    /// The index of the part that stands for each.
-    like: Vec<usize>,
-    /// Every part of each that has a device, the smallest first.
-    within: Vec<Vec<usize>>,
-}
-
-/// The best dealing of a part.
-#[derive(Clone, Copy, Default)]
-struct Best {
-    worth: u64,
-    n_parts: usize,
-    /// The first of its parts.
-    first: usize,
-}
-
-impl Table {
-    /// Nothing where it would be too large.
-    fn new(dealing: &Dealing<'_>) -> Option<Self> {
-        if n_pairs(dealing.counts) > MOST_PAIRS {
-            return None;
-        }
-        let mut parts = vec![Vec::new()];
-        for count in dealing.counts {
-            let longer = |n: usize| {
-                parts
-                    .iter()
-                    .map(move |part| [part.as_slice(), &[n]].concat())
-            };
-            parts = (0..=*count).flat_map(longer).collect();
-        }
-        let of_part = |part: &[usize]| {
-            let digits = part.iter().zip(dealing.counts).rev();
-            digits.fold(0, |code, (n, count)| code * (count + 1) + n)
-        };
-        let mut by_size: Vec<_> = (1..parts.len()).collect();
-        by_size.sort_by_key(|part| (parts[*part].iter().sum::<usize>(), *part));
-        let is_within = |small: &Part, large: &Part| small.iter().zip(large).all(|(a, b)| a <= b);
-        let within = parts.iter().map(|large| {
-            let own = by_size.iter().copied();
-            own.filter(|small| is_within(&parts[*small], large))
-                .collect()
-        });
-        Some(Self {
-            like: parts
-                .iter()
-                .map(|part| of_part(&(dealing.like)(part)))
-                .collect(),
-            within: within.collect(),
-            parts,
-        })
-    }
-
-    /// The parts that stand for others, and for themselves.
-    fn likes(&self) -> impl Iterator<Item = &Part> {
-        let parts = self.parts.iter().zip(&self.like).enumerate();
-        let own = parts.filter(|(index, (_, like))| index == *like && *index > 0);
-        own.map(|(_, (part, _))| part)
-    }
-
-    /// The best dealing where each part is worth what `worth` says of the one that stands for it; 0 is
-    /// no plan.
-    fn deal(&self, number: Number, worth: impl Fn(&[usize]) -> u64) -> Dealt {
-        let of_like = self.parts.iter().zip(&self.like).enumerate();
-        let of_like = of_like.map(|(index, (part, like))| match *like == index && index > 0 {
-            true => worth(part),
-            false => 0,
-        });
-        let of_like: Vec<_> = of_like.collect();
-        let worths: Vec<_> = self.like.iter().map(|like| of_like[*like]).collect();
-        let layers = match number {
-            Number::Auto => vec![self.any(&worths)],
-            Number::Of(n) => self.exactly(n, &worths),
-        };
-        let mut dealt = Dealt::none();
-        let (mut left, mut layer) = (self.parts.len() - 1, layers.len());
-        dealt.worth = layers.last().map_or(0, |layer| layer[left].worth);
-        while let Some(best) = layer.checked_sub(1).map(|layer| layers[layer][left]) {
-            if best.first == 0 {
-                break;
-            }
-            dealt.parts.push(self.parts[best.first].clone());
-            left -= best.first;
-            if number != Number::Auto {
-                layer -= 1;
-            }
-        }
-        dealt
-    }
-
-    /// Into any number of parts: of equals the fewest, then the smaller first.
-    fn any(&self, worths: &[u64]) -> Vec<Best> {
-        let mut all: Vec<Best> = Vec::with_capacity(self.parts.len());
-        for (part, within) in self.within.iter().enumerate() {
-            let mut best = Best::default();
-            for first in within.iter().filter(|first| worths[**first] > 0) {
-                // Those before are smaller; a part of all leaves nothing.
-                let rest = match part - first {
-                    0 => Best::default(),
-                    rest => all[rest],
-                };
-                let (worth, n_parts) =
-                    (worths[*first].saturating_add(rest.worth), rest.n_parts + 1);
-                let is_equal = worth == best.worth;
-                if worth > best.worth || is_equal && n_parts < best.n_parts {
-                    let first = *first;
-                    best = Best {
-                        worth,
-                        n_parts,
-                        first,
-                    };
-                }
-            }
-            all.push(best);
-        }
-        all
-    }
-
-    /// Into one part, two and so on up to `n`; of equals the smaller first.
-    fn exactly(&self, n: usize, worths: &[u64]) -> Vec<Vec<Best>> {
-        let mut layers: Vec<Vec<Best>> = Vec::new();
-        for n_parts in 1..=n {
-            let of_part = |part: usize| {
-                let mut best = Best::default();
-                for first in self.within[part].iter().copied() {
-                    let rest = match layers.last() {
-                        Some(before) => before[part - first],
-                        None => Best::default(),
-                    };
-                    let worth = worths[first].saturating_add(rest.worth);
-                    let is_whole = worths[first] > 0 && (n_parts == 1 || rest.first > 0);
-                    if is_whole && worth > best.worth {
-                        best = Best {
-                            worth,
-                            n_parts,
-                            first,
-                        };
-                    }
-                }
-                best
-            };
-            layers.push((0..self.parts.len()).map(of_part).collect());
-        }
-        layers
-    }
-}
-
-/// Pairs of a part and one within it.
-fn n_pairs(counts: &[usize]) -> usize {
-    let pairs = counts.iter().map(|count| (count + 1) * (count + 2) / 2);
-    pairs.fold(1, |all: usize, own| all.saturating_mul(own))
 }
 
 #[cfg(test)]

@@ -49,9 +49,10 @@ pub(in crate::cli) fn fleet(fleet: &Fleet, launch: &str) -> String {
         Some(format!("{percent:.1} % over {}", rule.name))
     });
     let gains: Vec<_> = gains.collect();
-    let gains = match gains.is_empty() {
-        true => "no simple rule gives plans that fit".to_owned(),
-        false => gains.join("; "),
+    let gains = match (gains.is_empty(), fleet.baselines.is_empty()) {
+        (true, true) => "no simple rule was tried in time".to_owned(),
+        (true, false) => "no simple rule that was tried gives plans that fit".to_owned(),
+        (false, _) => gains.join("; "),
     };
     let _ = writeln!(text, "{DIM}gain{DIM:#}       {gains}");
     if !proof.given.is_empty() {

@@ -128,6 +128,8 @@ pub struct Serving<'a> {
     rig: &'a Rig,
     units: Vec<Unit>,
     seatings: Vec<Seating>,
+    /// Where the seating of a shape stands among them.
+    places: BTreeMap<Shape, usize>,
     /// What a GPU holds, and the activations of its largest moment, by the degree.
     shares: BTreeMap<u32, (Shares, Bytes)>,
     room: Room,
@@ -173,10 +175,13 @@ impl<'a> Serving<'a> {
             vocab: model.dimensions.vocab,
             most_stages: ends::most_stages(server, model).min(units.len()) as u32,
         };
+        let seatings = groups::seatings(rig, &degrees, &room);
+        let places = seatings.iter().enumerate();
         Ok(Self {
             server,
             rig,
-            seatings: groups::seatings(rig, &degrees, &room),
+            places: places.map(|(place, it)| (it.shape, place)).collect(),
+            seatings,
             work: Work::new(model, &units, limit.tokens),
             units,
             shares: shares.collect(),
@@ -193,9 +198,8 @@ impl<'a> Serving<'a> {
     /// The cards as a layout uses them. A layout of other targets is none of this one's, and is taken
     /// for the first.
     fn seating(&self, layout: Layout) -> Option<&Seating> {
-        let mut all = self.seatings.iter();
-        let found = all.find(|seating| Some(seating.shape) == layout.shape());
-        found.or(self.seatings.first())
+        let found = layout.shape().and_then(|shape| self.places.get(&shape));
+        self.seatings.get(found.copied().unwrap_or(0))
     }
 }
 

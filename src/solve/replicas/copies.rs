@@ -1,7 +1,8 @@
 //! Dealings of many devices: what is the best for a small part of a rig, as often as the rig has it, and
 //! then the same for what is left.
 
-use super::{Dealing, Dealt, Known, Number, Part, Valued, n_pairs};
+use super::table::n_pairs;
+use super::{Dealing, Dealt, Known, Number, Part, Valued};
 
 /// More pairs of parts than these in what is repeated take longer than they gain.
 const FEW_PAIRS: usize = 100_000;

@@ -4,6 +4,7 @@
 //! The best prices are a linear program with a row for each part. Rows are added as parts turn out to be
 //! worth more than they cost.
 
+use crate::solve::Stop;
 use crate::solve::flow::program;
 
 /// Kinds of devices, and who tells what parts of them are worth.
@@ -13,6 +14,8 @@ pub struct Market<'a> {
     /// At these prices the part that is worth the most for its price, where one is worth more than a
     /// number for a price of one.
     pub offer: &'a dyn Fn(&[f64], f64) -> Option<Offer>,
+    /// Ends the search with the best bound so far; what is offered then is not looked at.
+    pub stop: &'a Stop,
 }
 
 /// Devices, and what they are worth together.
@@ -45,6 +48,9 @@ impl Market<'_> {
             let price = |other: usize| if other == kind { 1.0 } else { DEAR };
             let prices: Vec<_> = (0..n_kinds).map(price).collect();
             offers.extend((self.offer)(&prices, 0.0));
+            if self.stop.is_set() {
+                return f64::INFINITY;
+            }
         }
         let each = |offer: &Offer| offer.worth / offer.devices.iter().sum::<f64>();
         // In this unit prices are about one.
@@ -73,7 +79,11 @@ impl Market<'_> {
             for price in &mut prices {
                 *price = price.max(least) * unit;
             }
-            let Some(offer) = (self.offer)(&prices, 1.0) else {
+            let offer = (self.offer)(&prices, 1.0);
+            if self.stop.is_set() {
+                return bound;
+            }
+            let Some(offer) = offer else {
                 // None is worth more than it costs, but for what is not told apart.
                 return bound.min(spent(&prices) * (1.0 + CLOSE));
             };

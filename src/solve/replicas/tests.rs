@@ -90,11 +90,17 @@ fn doubled(case: &Case) -> Case {
     }
 }
 
-/// Prices on the two classes.
-fn bound(case: &Case) -> f64 {
+/// Prices on the two classes, where the time is over after so many offers.
+fn bound(case: &Case, most_offers: usize) -> f64 {
+    let (stop, n_offers) = (Stop::default(), Cell::new(0));
     let market = Market {
         counts: &case.counts,
         offer: &|prices, floor| {
+            n_offers.set(n_offers.get() + 1);
+            if n_offers.get() > most_offers {
+                stop.set();
+                return None;
+            }
             let parts =
                 (0..=case.counts[0]).flat_map(|a| (0..=case.counts[1]).map(move |b| [a, b]));
             let offers = parts.filter(|part| *part != [0, 0]).map(|part| {
@@ -109,11 +115,16 @@ fn bound(case: &Case) -> f64 {
             let best = offers.max_by(|a, b| a.most.total_cmp(&b.most))?;
             (best.most > floor * (1.0 + 1e-9)).then_some(best)
         },
+        stop: &stop,
     };
     market.bound()
 }
 
 fn best(case: &Case, number: Number, stop: &Stop) -> (Dealt, usize) {
+    best_with(case, number, stop, &[vec![case.counts.clone()]])
+}
+
+fn best_with(case: &Case, number: Number, stop: &Stop, rules: &[Vec<Part>]) -> (Dealt, usize) {
     let n_searched = Cell::new(0);
     let ceiling = |part: &[usize]| case.ceiling(part);
     let closer = |part: &[usize]| case.closer(part);
@@ -129,8 +140,7 @@ fn best(case: &Case, number: Number, stop: &Stop) -> (Dealt, usize) {
         n_searched.set(n_searched.get() + 1);
         Ok::<_, Infallible>(case.valued(part))
     };
-    let whole = vec![case.counts.clone()];
-    let Ok(dealt) = dealing.best(number, &[whole], search);
+    let Ok(dealt) = dealing.best(number, rules, search);
     (dealt, n_searched.get())
 }
 
@@ -173,12 +183,42 @@ proptest! {
     fn prices_bound_every_dealing(case in cases(0..1)) {
         let worth = |part: &[usize]| case.valued(part).worth;
         let most = case.most(&case.counts, Number::Auto, &worth).unwrap_or(0) as f64;
-        let bound = bound(&case);
+        let bound = bound(&case, usize::MAX);
         prop_assert!(bound >= most * (1.0 - 1e-9), "{} for {}", bound, most);
         // No more than each class at its best rate, for which any prices that hold would do.
         let each = case.worths.iter().map(|it| it.0).max().unwrap_or(0) as f64;
         let n_devices = case.counts.iter().sum::<usize>() as f64;
         prop_assert!(bound <= each * n_devices * 1.01, "{} for {}", bound, each);
+    }
+
+    #[test]
+    fn prices_that_are_cut_short_bound_every_dealing(case in cases(0..1), most_offers in 0..6_usize) {
+        let worth = |part: &[usize]| case.valued(part).worth;
+        let most = case.most(&case.counts, Number::Auto, &worth).unwrap_or(0) as f64;
+        prop_assert!(bound(&case, most_offers) >= most * (1.0 - 1e-9));
+    }
+
+    #[test]
+    fn where_time_is_over_one_rule_is_enough((case, number) in (cases(0..1), numbers())) {
+        let stop = Stop::default();
+        stop.set();
+        let singles = (0..2).flat_map(|class| {
+            let single: Part = (0..2).map(|other| usize::from(other == class)).collect();
+            vec![single; case.counts[class]]
+        });
+        let rules = [vec![case.counts.clone()], singles.collect()];
+        let (dealt, _) = best_with(&case, number, &stop, &rules);
+        holds(&case, number, &dealt)?;
+        let has_plans = |rule: &&Vec<Part>| rule.iter().all(|part| case.valued(part).worth > 0);
+        let is_asked = |rule: &&Vec<Part>| number == Number::Auto || number == Number::Of(rule.len());
+        let some = rules.iter().filter(is_asked).filter(has_plans).count();
+        prop_assert!(some == 0 || !dealt.parts.is_empty());
+        // Of the large part nothing is known where the small ones did.
+        let large = case.counts.iter().sum::<usize>() > 1;
+        if large && is_asked(&&rules[1]) && has_plans(&&rules[1]) {
+            prop_assert!(dealt.n_searched <= 2);
+            prop_assert!(!dealt.parts.contains(&case.counts));
+        }
     }
 
     #[test]
