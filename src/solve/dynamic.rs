@@ -7,7 +7,7 @@
 //! order of the columns: groups by size and speed. What cost and load are is `objective.rs`.
 
 mod reach;
-mod useful;
+pub(super) mod useful;
 
 use std::ops::Range;
 

@@ -13,7 +13,8 @@ use good_lp::solvers::SolverModel as _;
 use good_lp::{Expression, Solution as _, variable, variables};
 
 use crate::cost::ColumnSet;
-use crate::cost::column::Cost;
+use crate::cost::column::{Cost, Owner};
+use crate::solve::dynamic::useful;
 use crate::solve::line::{Arc, Line, order_of, plus};
 use crate::solve::path::{self, Taken};
 
@@ -60,8 +61,8 @@ pub enum Failure {
 
 /// More columns than these take longer than they prove.
 const MOST_COLUMNS: usize = 500;
-/// So many devices that the path left out have a place in the order, each unlike the others. The
-/// dynamic program knows all of them; each more is a copy of the whole network.
+/// So many devices that the path left out have a place in the order, each unlike the others, where one
+/// more may help. The dynamic program knows all of them; each more is a copy of the whole network.
 const MOST_FREE: usize = 2;
 
 /// Solves the linear program on the device order of `path` and holds it against `cost`, of which the
@@ -79,7 +80,10 @@ pub fn solve(
     // The CPU's place and the path's come first.
     let mut free = order.split_off(order.len().min(1 + path.len()));
     free.dedup();
-    order.extend(free.into_iter().take(MOST_FREE));
+    let on_devices = |taken: &&Taken| set.columns[taken.column].owner != Owner::Host;
+    let n_used = path.iter().filter(on_devices).count();
+    let n_more = useful::most(set).saturating_sub(n_used);
+    order.extend(free.into_iter().take(MOST_FREE.min(n_more)));
     let line = Line::new(set, order);
     let arcs = worth_keeping(&line, set, path, cost);
     let n_columns = arcs.iter().filter(|arc| arc.column.is_some()).count();

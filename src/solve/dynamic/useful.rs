@@ -6,7 +6,7 @@ use crate::cost::{ColumnSet, Position};
 
 /// The most devices that a path of the least cost can have; as many as there are units where nothing
 /// better is known.
-pub(super) fn most(set: &ColumnSet) -> usize {
+pub(in crate::solve) fn most(set: &ColumnSet) -> usize {
     let [devices] = set.groups.as_slice() else {
         return set.n_units;
     };
