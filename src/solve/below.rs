@@ -118,13 +118,15 @@ pub fn stages_within(
     ends: &Range<usize>,
 ) -> Stages {
     let mut cards = Cards::new(accounting, layout, ask);
-    let at = |position| accounting.stage_ends(layout, position, ends, &cards.devices);
-    let [first, later] = [Position::First, Position::Later].map(at);
-    if first.is_empty() || later.is_empty() {
+    let known = cards.asked(accounting, layout, ends);
+    if known.first.is_empty() || known.later.is_empty() {
         return Stages::default();
     }
-    cards.first = first;
-    cards.set_later(later, ends);
+    if cards.n_sets == 0 {
+        return known;
+    }
+    cards.first = known.first;
+    cards.set_later(known.later, ends);
     cards.stages(accounting, layout, ends)
 }
 
